@@ -1,0 +1,188 @@
+//! The key file: JSON of version 1, mode 0600.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use acquaint_protocol::pair::{Canonicalisation, StretchPepper, Suite};
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, Zeroizing};
+
+use super::{Key, SoftwareCustody};
+use crate::{KeyId, Purpose, Stretching};
+
+/// A key file holds a few keys of some 200 bytes; anything larger is something else.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// What is wrong with a key file, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyFileError {
+    /// The file is not there.
+    #[error("there is no key file at {}: `acquaint init` makes one", .0.display())]
+    Absent(PathBuf),
+    /// A file is there already; keys are never overwritten.
+    #[error("a key file is already at {}: it is never overwritten", .0.display())]
+    Exists(PathBuf),
+    /// Others than the owner may read or write the file.
+    #[error("the key file {} has mode {mode:04o}, so others can read it: run `chmod 600 {}`", .path.display(), .path.display())]
+    Permissions {
+        /// Where the file is.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The file is not a key file, or not a whole one.
+    #[error("{} is not a key file: {reason}", .path.display())]
+    Malformed {
+        /// Where the file is.
+        path: PathBuf,
+        /// What is wrong, without any of its content.
+        reason: String,
+    },
+    /// The file system refused.
+    #[error("cannot use the key file {}", .path.display())]
+    Io {
+        /// Where the file is.
+        path: PathBuf,
+        /// The file system's reason.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The operating system has no randomness.
+    #[error("the operating system gives no randomness for new keys")]
+    NoRandomness(#[source] getrandom::Error),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileV1 {
+    version: u32,
+    keys: Vec<KeyV1>,
+}
+
+#[derive(Serialize, Deserialize, Zeroize)]
+#[zeroize(drop)]
+#[serde(deny_unknown_fields)]
+struct KeyV1 {
+    purpose: String,
+    version: u32,
+    /// 32 bytes, hexadecimal.
+    secret: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stretch: Option<StretchV1>,
+}
+
+#[derive(Serialize, Deserialize, Zeroize)]
+#[zeroize(drop)]
+#[serde(deny_unknown_fields)]
+struct StretchV1 {
+    /// 32 bytes, hexadecimal.
+    pepper: String,
+    suite: String,
+    canonicalisation: u32,
+}
+
+pub(super) fn read(path: &Path) -> Result<SoftwareCustody, KeyFileError> {
+    let io = |source| KeyFileError::Io { path: path.into(), source };
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(KeyFileError::Absent(path.into()));
+        }
+        Err(error) => return Err(io(error)),
+    };
+    let metadata = file.metadata().map_err(io)?;
+    let mode = metadata.permissions().mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(KeyFileError::Permissions { path: path.into(), mode });
+    }
+    let malformed = |reason: String| KeyFileError::Malformed { path: path.into(), reason };
+    if !metadata.is_file() || metadata.len() > MAX_BYTES {
+        return Err(malformed("it is no regular file of at most 1 MiB".into()));
+    }
+    let mut text = Zeroizing::new(String::new());
+    file.take(MAX_BYTES).read_to_string(&mut text).map_err(io)?;
+    parse(&text).map_err(malformed)
+}
+
+fn parse(text: &str) -> Result<SoftwareCustody, String> {
+    // serde's own message can quote the input, so only the place is passed on.
+    let file: FileV1 = serde_json::from_str(text)
+        .map_err(|error| format!("line {}, column {} is not as version 1 has it", error.line(), error.column()))?;
+    if file.version != 1 {
+        return Err(format!("its version is {}, and this program reads version 1", file.version));
+    }
+    let mut keys = BTreeMap::new();
+    for entry in &file.keys {
+        let purpose = Purpose::by_name(&entry.purpose).ok_or("a key has an unknown purpose")?;
+        let id = KeyId { purpose, version: entry.version };
+        let secret = bytes(&entry.secret).ok_or_else(|| format!("the {id} is not 32 bytes in hexadecimal"))?;
+        let stretch = entry.stretch.as_ref().map(|stretch| parse_stretch(id, stretch)).transpose()?;
+        if stretch.is_some() != purpose.stretches() || entry.version == 0 {
+            return Err(format!("the {id} is not as its purpose wants it"));
+        }
+        if keys.insert(id, Key { secret, stretch }).is_some() {
+            return Err(format!("the {id} is there twice"));
+        }
+    }
+    let custody = SoftwareCustody { keys };
+    for purpose in Purpose::ALL {
+        crate::newest(&custody, purpose).map_err(|error| error.to_string())?;
+    }
+    Ok(custody)
+}
+
+fn parse_stretch(id: KeyId, stretch: &StretchV1) -> Result<Stretching, String> {
+    let pepper = bytes(&stretch.pepper).ok_or_else(|| format!("the pepper of the {id} is not 32 bytes"))?;
+    let suite = Suite::by_name(&stretch.suite).ok_or_else(|| format!("the {id} has an unknown suite"))?;
+    Ok(Stretching {
+        pepper: StretchPepper::from_bytes(pepper),
+        suite,
+        canonicalisation: Canonicalisation::new(stretch.canonicalisation),
+    })
+}
+
+fn bytes(text: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    hex::decode_to_slice(text, &mut bytes).ok()?;
+    Some(bytes)
+}
+
+pub(super) fn write_new(path: &Path, custody: &SoftwareCustody) -> Result<(), KeyFileError> {
+    let io = |source| KeyFileError::Io { path: path.into(), source };
+    let file = FileV1 { version: 1, keys: custody.keys.iter().map(|(id, key)| entry(*id, key)).collect() };
+    let text = Zeroizing::new(serde_json::to_vec_pretty(&file).map_err(|error| io(error.into()))?);
+    // Written beside its place and linked into it, so that the name never stands for half a file.
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let draft = path.with_extension("draft");
+    let _ = std::fs::remove_file(&draft);
+    let written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft).and_then(|mut file| {
+        file.write_all(&text)?;
+        file.sync_all()
+    });
+    let linked = written.and_then(|()| std::fs::hard_link(&draft, path));
+    let _ = std::fs::remove_file(&draft);
+    match linked {
+        Ok(()) => File::open(directory).and_then(|directory| directory.sync_all()).map_err(io),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Err(KeyFileError::Exists(path.into())),
+        Err(error) => Err(io(error)),
+    }
+}
+
+fn entry(id: KeyId, key: &Key) -> KeyV1 {
+    KeyV1 {
+        purpose: id.purpose.name().into(),
+        version: id.version,
+        secret: hex::encode(key.secret),
+        stretch: key.stretch.as_ref().map(|stretch| StretchV1 {
+            pepper: hex::encode(stretch.pepper.as_bytes()),
+            suite: stretch.suite.name.into(),
+            canonicalisation: stretch.canonicalisation.get(),
+        }),
+    }
+}

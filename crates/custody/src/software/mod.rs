@@ -1,0 +1,162 @@
+//! Keys in a file, for those without an HSM.
+//!
+//! What it stops: a thief of the database alone learns nothing. What it does not stop: someone who reads this
+//! file too, or owns the running process. `docs/threat-model.md` says what either costs an attacker.
+
+mod file;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use acquaint_protocol::pair::{Canonicalisation, StretchPepper, Suite};
+use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+pub use file::KeyFileError;
+
+use crate::{CustodyError, KeyCustody, KeyId, Purpose, Stretching};
+
+/// First byte of everything sealed here: XChaCha20-Poly1305, key version as u32 big-endian, 24-byte nonce,
+/// ciphertext with tag (draft-irtf-cfrg-xchacha-03).
+const SEALED_V1: u8 = 1;
+const NONCE: usize = 24;
+const HEADER: usize = 1 + 4 + NONCE;
+
+/// A [`KeyCustody`] whose keys live in this process, read from a key file.
+pub struct SoftwareCustody {
+    keys: BTreeMap<KeyId, Key>,
+}
+
+/// One key as held in memory; wiped when dropped, never printed.
+#[derive(Zeroize, ZeroizeOnDrop)]
+struct Key {
+    secret: [u8; 32],
+    #[zeroize(skip)]
+    stretch: Option<Stretching>,
+}
+
+impl SoftwareCustody {
+    /// Opens the key file at `path`.
+    ///
+    /// # Errors
+    /// [`KeyFileError`] says what is wrong with the file and what to do: absent, readable by others, not a key
+    /// file, of an unknown version, or without a key of every purpose.
+    pub fn open(path: &Path) -> Result<Self, KeyFileError> {
+        file::read(path)
+    }
+
+    /// Makes a key of every purpose, its pair and number keys with `suite`, and writes the key file at `path`
+    /// with mode 0600. Durable when it returns; never overwrites a file; a crash leaves either no file or a
+    /// whole one.
+    ///
+    /// # Errors
+    /// [`KeyFileError::Exists`], or the file system's refusal.
+    pub fn create(path: &Path, suite: Suite) -> Result<Self, KeyFileError> {
+        let custody = Self::generate(suite).map_err(KeyFileError::NoRandomness)?;
+        file::write_new(path, &custody)?;
+        Ok(custody)
+    }
+
+    /// New keys in memory only, for tests and measurements.
+    ///
+    /// # Errors
+    /// When the operating system has no randomness.
+    pub fn generate(suite: Suite) -> Result<Self, getrandom::Error> {
+        let mut keys = BTreeMap::new();
+        for purpose in Purpose::ALL {
+            let stretch = if purpose.stretches() {
+                let pepper = StretchPepper::from_bytes(random()?);
+                Some(Stretching { pepper, suite, canonicalisation: Canonicalisation::CURRENT })
+            } else {
+                None
+            };
+            keys.insert(KeyId { purpose, version: 1 }, Key { secret: random()?, stretch });
+        }
+        Ok(Self { keys })
+    }
+
+    fn key(&self, id: KeyId) -> Result<&Key, CustodyError> {
+        self.keys.get(&id).ok_or(CustodyError::NoSuchKey(id))
+    }
+}
+
+/// Keys and nonces come from the operating system: custody is where randomness ends up, so it is not handed in.
+#[expect(clippy::disallowed_methods, reason = "key material and nonces are custody's own business")]
+fn random<const N: usize>() -> Result<[u8; N], getrandom::Error> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes)?;
+    Ok(bytes)
+}
+
+impl KeyCustody for SoftwareCustody {
+    fn keys(&self) -> Vec<KeyId> {
+        self.keys.keys().copied().collect()
+    }
+
+    fn stretching(&self, key: KeyId) -> Result<Stretching, CustodyError> {
+        self.key(key)?.stretch.clone().ok_or(CustodyError::WrongPurpose(key))
+    }
+
+    fn hmac(&self, key: KeyId, inputs: &[&[u8]]) -> Result<Vec<[u8; 32]>, CustodyError> {
+        if key.purpose.seals() {
+            return Err(CustodyError::WrongPurpose(key));
+        }
+        let keyed = Hmac::<Sha256>::new_from_slice(&self.key(key)?.secret)
+            .map_err(|error| CustodyError::Unavailable(error.into()))?;
+        let finish = |input: &&[u8]| keyed.clone().chain_update(input).finalize().into_bytes().into();
+        Ok(inputs.iter().map(finish).collect())
+    }
+
+    fn seal(&self, purpose: Purpose, aad: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, CustodyError> {
+        let id = crate::newest(self, purpose)?;
+        if !purpose.seals() {
+            return Err(CustodyError::WrongPurpose(id));
+        }
+        let nonce: [u8; NONCE] = random().map_err(|error| CustodyError::Unavailable(Box::new(error)))?;
+        let cipher = XChaCha20Poly1305::new((&self.key(id)?.secret).into());
+        let ciphertext = cipher
+            .encrypt(&XNonce::from(nonce), Payload { msg: plaintext, aad: &bound(purpose, aad) })
+            .map_err(|_| CustodyError::Unavailable("the message is too long to seal".into()))?;
+        let mut sealed = Vec::with_capacity(HEADER + ciphertext.len());
+        sealed.push(SEALED_V1);
+        sealed.extend_from_slice(&id.version.to_be_bytes());
+        sealed.extend_from_slice(&nonce);
+        sealed.extend_from_slice(&ciphertext);
+        Ok(sealed)
+    }
+
+    fn open(&self, purpose: Purpose, aad: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, CustodyError> {
+        let (header, ciphertext) = sealed.split_at_checked(HEADER).ok_or(CustodyError::NotOurs)?;
+        let (version, nonce) = match header {
+            [SEALED_V1, a, b, c, d, nonce @ ..] => (u32::from_be_bytes([*a, *b, *c, *d]), nonce),
+            _ => return Err(CustodyError::NotOurs),
+        };
+        let nonce: [u8; NONCE] = nonce.try_into().map_err(|_| CustodyError::NotOurs)?;
+        let id = KeyId { purpose, version };
+        if !purpose.seals() {
+            return Err(CustodyError::WrongPurpose(id));
+        }
+        let Some(key) = self.keys.get(&id) else { return Err(CustodyError::NotOurs) };
+        XChaCha20Poly1305::new((&key.secret).into())
+            .decrypt(&XNonce::from(nonce), Payload { msg: ciphertext, aad: &bound(purpose, aad) })
+            .map(Zeroizing::new)
+            .map_err(|_| CustodyError::NotOurs)
+    }
+}
+
+/// The authenticated data: the purpose's name, a zero byte, the caller's context.
+fn bound(purpose: Purpose, aad: &[u8]) -> Vec<u8> {
+    [purpose.name().as_bytes(), &[0], aad].concat()
+}
+
+impl std::fmt::Debug for SoftwareCustody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SoftwareCustody").field("keys", &self.keys.keys()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,153 @@
+//! One error enum per use case. No text here carries a number, an address, a code or an account.
+
+use acquaint_custody::CustodyError;
+use acquaint_protocol::identifier::PhoneError;
+use acquaint_store::{Exhausted, Millis, StoreError};
+
+use crate::ambient::EntropyError;
+use crate::delivery::DeliveryError;
+use crate::pool::PoolError;
+
+/// Something that the caller cannot help: a part of the service failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Internal {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Custody failed.
+    #[error(transparent)]
+    Custody(#[from] CustodyError),
+    /// No randomness.
+    #[error(transparent)]
+    Entropy(#[from] EntropyError),
+    /// The hashing pool failed or is shutting down.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
+    /// Stored bytes that this program wrote cannot be read back.
+    #[error("stored bytes are not as they were written: {0}")]
+    Unreadable(&'static str),
+}
+
+/// A limit was reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{what}")]
+pub struct RateLimited {
+    /// What to tell the person.
+    pub what: &'static str,
+    /// When trying again makes sense, if that is known.
+    pub retry_at: Option<Millis>,
+}
+
+impl RateLimited {
+    pub(crate) const fn new(what: &'static str) -> Self {
+        Self { what, retry_at: None }
+    }
+
+    pub(crate) fn exhausted(exhausted: Exhausted) -> Self {
+        use acquaint_store::Limit;
+        let what = match exhausted.limit {
+            Limit::AccountCodes | Limit::NumberCodes => "too many codes were sent: try again later",
+            Limit::NumberGuesses | Limit::AllGuesses => "too many wrong codes: try again later",
+            Limit::AccountPairs | Limit::NumberPairs => {
+                "the limit of different contacts is reached: try again later, or with fewer contacts"
+            }
+        };
+        Self { what, retry_at: exhausted.retry_at }
+    }
+}
+
+/// Why a number cannot be verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidPhone {
+    /// It is no number.
+    #[error(transparent)]
+    NotANumber(#[from] PhoneError),
+    /// It is no mobile-type number.
+    #[error("phone must be a mobile number: no message can be sent to this kind of number")]
+    NotMobile,
+    /// Its region is not served.
+    #[error("phone is of a country or region that this service does not serve")]
+    RegionNotServed,
+}
+
+/// Why no code was sent.
+#[derive(Debug, thiserror::Error)]
+pub enum StartVerificationError {
+    /// The number cannot be verified.
+    #[error(transparent)]
+    InvalidPhone(#[from] InvalidPhone),
+    /// Too many codes, or too many guesses.
+    #[error(transparent)]
+    RateLimited(#[from] RateLimited),
+    /// The provider did not take the code.
+    #[error("the code could not be sent: try again later")]
+    NotSent(#[source] DeliveryError),
+    /// The service failed.
+    #[error("internal error")]
+    Internal(#[source] Internal),
+}
+
+/// Why a code was not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// The number cannot be verified.
+    #[error(transparent)]
+    InvalidPhone(#[from] InvalidPhone),
+    /// Not the code that was sent last to this number for this account, or no longer valid.
+    #[error("verification_code is wrong or no longer valid: it is the six digits that were sent last")]
+    InvalidCode,
+    /// Too many guesses.
+    #[error(transparent)]
+    RateLimited(#[from] RateLimited),
+    /// The service failed.
+    #[error("internal error")]
+    Internal(#[source] Internal),
+}
+
+/// Why an import was not accepted. The token stays valid, unless it is the token that is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// The list is empty.
+    #[error("contacts must have 1 to 1000 entries: it has none")]
+    NoContacts,
+    /// The list is too long.
+    #[error("contacts must have 1 to 1000 entries: it has more")]
+    TooManyContacts,
+    /// Not a valid token of this account.
+    #[error("token is not valid: it is used, expired or another account's; verify the number again")]
+    InvalidToken,
+    /// A quota, the queue or a pending import.
+    #[error(transparent)]
+    RateLimited(#[from] RateLimited),
+    /// The service failed.
+    #[error("internal error")]
+    Internal(#[source] Internal),
+}
+
+/// Why matches were not listed.
+#[derive(Debug, thiserror::Error)]
+pub enum MatchesError {
+    /// Not 1 to 100.
+    #[error("limit must be 1 to 100")]
+    InvalidLimit,
+    /// Not a cursor that this service gave to this account.
+    #[error("cursor is not one that this service gave to this account: leave it empty to begin")]
+    InvalidCursor,
+    /// The service failed.
+    #[error("internal error")]
+    Internal(#[source] Internal),
+}
+
+macro_rules! internal_from {
+    ($error:ident: $($source:ty),*) => {$(
+        impl From<$source> for $error {
+            fn from(error: $source) -> Self {
+                Self::Internal(error.into())
+            }
+        }
+    )*};
+}
+internal_from!(StartVerificationError: Internal, StoreError, CustodyError, EntropyError, PoolError);
+internal_from!(VerifyError: Internal, StoreError, CustodyError, EntropyError, PoolError);
+internal_from!(ImportError: Internal, StoreError, CustodyError, EntropyError, PoolError);
+internal_from!(MatchesError: Internal, StoreError, CustodyError);

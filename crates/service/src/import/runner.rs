@@ -1,0 +1,219 @@
+//! The worker: leases accepted imports and carries them through, a step at a time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use acquaint_custody::{KeyId, Stretching, epochs};
+use acquaint_protocol::identifier::Sii;
+use acquaint_protocol::pair::{EpochId, Pair, PairHash, Stretched, order_bit};
+use acquaint_store::{Half, ImportStep, LeasedImport, Limit, Permit, StepOutcome};
+use futures::StreamExt;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
+
+use super::list::ContactList;
+use crate::Discovery;
+use crate::error::Internal;
+use crate::policy::{Bucket, millis};
+use crate::pool::{Lane, PoolError};
+
+/// Imports worked on at once: many, so that a short one need not wait for a long one.
+const RUNNING: usize = 16;
+/// A step is committed when it has this many pairs …
+const STEP_PAIRS: usize = 32;
+/// … or is this old, so that matches reach the person who waits.
+const STEP_TIME: Duration = Duration::from_secs(1);
+/// A lease outlives the slowest step many times over; after a crash it is what others wait for.
+const LEASE: Duration = Duration::from_secs(120);
+/// How often the queue is looked at without being told: for leases that ran out.
+const POLL: Duration = Duration::from_secs(5);
+
+/// Works on imports until `stop`; then each import stops after the step that it is at, and is resumed by the next start.
+pub(crate) async fn run_imports(discovery: Arc<Discovery>, mut stop: watch::Receiver<bool>) {
+    let places = Arc::new(Semaphore::new(RUNNING));
+    let mut tasks = tokio::task::JoinSet::new();
+    while !*stop.borrow() {
+        let place = tokio::select! {
+            place = Arc::clone(&places).acquire_owned() => place,
+            _ = stop.changed() => break,
+        };
+        let Ok(place) = place else { break };
+        let now = discovery.clock.now();
+        let leased = discovery.store.next_import(now, now.saturating_add(millis(LEASE))).await;
+        if let Ok(Some(leased)) = leased {
+            let (discovery, stop) = (Arc::clone(&discovery), stop.clone());
+            tasks.spawn(async move {
+                carry_through(&discovery, leased, stop).await;
+                drop(place);
+            });
+        } else {
+            if let Err(error) = leased {
+                tracing::error!(error = &error as &dyn std::error::Error, "cannot look for imports");
+            }
+            drop(place);
+            tokio::select! {
+                () = discovery.new_import.notified() => {}
+                () = tokio::time::sleep(POLL) => {}
+                _ = stop.changed() => {}
+            }
+        }
+        while tasks.try_join_next().is_some() {}
+    }
+    while tasks.join_next().await.is_some() {}
+}
+
+async fn carry_through(discovery: &Discovery, leased: LeasedImport, stop: watch::Receiver<bool>) {
+    let (id, fence) = (leased.id, leased.fence);
+    let outcome = match ContactList::open(&*discovery.custody, id, &leased.sealed) {
+        Ok(list) => work(discovery, &leased, list, stop).await,
+        Err(Internal::Custody(acquaint_custody::CustodyError::NotOurs) | Internal::Unreadable(_)) => {
+            tracing::error!("an accepted import cannot be opened and is given up");
+            discovery.store.abandon_import(id, fence).await.map(|()| Progress::Over).map_err(Internal::from)
+        }
+        Err(error) => Err(error),
+    };
+    match outcome {
+        Ok(Progress::Over) => discovery.waiters.finish(id),
+        Ok(Progress::Stopped) => {}
+        // Its lease runs out, and it is tried again.
+        Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "an import is interrupted"),
+    }
+}
+
+/// Where the work on an import ended.
+enum Progress {
+    /// Finished, or not ours any more.
+    Over,
+    /// To be resumed.
+    Stopped,
+}
+
+async fn work(
+    discovery: &Discovery,
+    leased: &LeasedImport,
+    list: ContactList,
+    stop: watch::Receiver<bool>,
+) -> Result<Progress, Internal> {
+    let ContactList { own, number, verified_at, contacts } = list;
+    let keys = live_keys(discovery)?;
+    let done = usize::try_from(leased.done).unwrap_or(usize::MAX);
+    let rest = contacts.into_iter().skip(done);
+    // Enough in flight to keep every thread busy while a step is committed.
+    let in_flight = discovery.pool.threads() * 4;
+    let stretched = rest.map(|(position, contact)| stretch(discovery, Arc::clone(&keys), own.clone(), position, contact));
+    let mut stretched = std::pin::pin!(futures::stream::iter(stretched).buffered(in_flight));
+    let refund = |limit, key: &[u8], bucket: Bucket| Permit {
+        limit,
+        key: key.to_vec(),
+        amount: 1,
+        capacity: bucket.capacity,
+        per_day: bucket.per_day,
+    };
+    let refunds = vec![
+        refund(Limit::AccountPairs, leased.account.as_bytes(), discovery.policy.account_pairs),
+        refund(Limit::NumberPairs, number.as_bytes(), discovery.policy.number_pairs),
+    ];
+    let mut done = leased.done;
+    while done < leased.total {
+        if *stop.borrow() {
+            return Ok(Progress::Stopped);
+        }
+        let began = Instant::now();
+        let mut pairs = Vec::with_capacity(STEP_PAIRS);
+        while pairs.len() < STEP_PAIRS && (pairs.is_empty() || began.elapsed() < STEP_TIME) {
+            match stretched.next().await {
+                Some(pair) => pairs.push(pair?),
+                None => break,
+            }
+        }
+        if pairs.is_empty() {
+            return Err(Internal::Unreadable("an accepted list is shorter than its total"));
+        }
+        let positions: Vec<u16> = pairs.iter().map(|pair| pair.position).collect();
+        let halves = seal_pairs(discovery, Arc::clone(&keys), pairs).await?;
+        let now = discovery.clock.now();
+        let step = ImportStep {
+            import: leased.id,
+            account: leased.account,
+            generation: leased.generation,
+            fence: leased.fence,
+            done,
+            halves,
+            verified_at,
+            expires_at: verified_at.saturating_add(millis(discovery.policy.pair_ttl)),
+            lease_until: now.saturating_add(millis(LEASE)),
+            refunds: refunds.clone(),
+            number,
+        };
+        match discovery.store.match_or_insert(step, now).await? {
+            StepOutcome::Fenced => return Ok(Progress::Over),
+            StepOutcome::Committed(outcomes) => {
+                done = done.saturating_add(u32::try_from(outcomes.len()).unwrap_or(u32::MAX));
+                let found = positions.into_iter().zip(outcomes);
+                let found = found.flat_map(|(position, half)| half.matched.into_iter().map(move |other| (position, other)));
+                discovery.waiters.report(leased.id, found);
+            }
+        }
+    }
+    Ok(Progress::Over)
+}
+
+type LiveKeys = Arc<Vec<(KeyId, EpochId, Stretching)>>;
+
+/// Every live epoch's way of hashing, newest first.
+fn live_keys(discovery: &Discovery) -> Result<LiveKeys, Internal> {
+    let custody = &*discovery.custody;
+    let with_stretching = |epoch: acquaint_protocol::pair::Epoch| {
+        let key = KeyId::pair(epoch.id);
+        Ok((key, epoch.id, custody.stretching(key)?))
+    };
+    Ok(Arc::new(epochs(custody)?.into_iter().map(with_stretching).collect::<Result<_, Internal>>()?))
+}
+
+/// A pair, stretched for every live epoch.
+struct StretchedPair {
+    position: u16,
+    bit: bool,
+    stretched: Vec<Stretched>,
+}
+
+async fn stretch(
+    discovery: &Discovery,
+    keys: LiveKeys,
+    own: Sii,
+    position: u16,
+    contact: Sii,
+) -> Result<StretchedPair, Internal> {
+    let bit = order_bit(&own, &contact);
+    let pair = Pair::new(&own, &contact).map_err(|_| Internal::Unreadable("an own number in an accepted list"))?;
+    let pair = Arc::new(pair);
+    let mut stretched = Vec::with_capacity(keys.len());
+    for (_, _, Stretching { pepper, suite, canonicalisation: _ }) in keys.iter() {
+        let (pepper, pair) = (pepper.clone(), Arc::clone(&pair));
+        let hash = discovery.pool.run(Lane::Bulk, *suite, move |stretcher| stretcher.stretch_pair(&pepper, &pair));
+        stretched.push(hash.await?.map_err(PoolError::from)?);
+    }
+    Ok(StretchedPair { position, bit, stretched })
+}
+
+/// Finishes a step's pairs in custody: one batch for each epoch.
+async fn seal_pairs(
+    discovery: &Discovery,
+    keys: LiveKeys,
+    pairs: Vec<StretchedPair>,
+) -> Result<Vec<Half>, Internal> {
+    let custody = Arc::clone(&discovery.custody);
+    let sealing = tokio::task::spawn_blocking(move || {
+        let mut halves: Vec<Half> =
+            pairs.iter().map(|pair| Half { hashes: Vec::with_capacity(keys.len()), bit: pair.bit }).collect();
+        for (index, (key, epoch, _)) in keys.iter().enumerate() {
+            let batch: Vec<&[u8]> =
+                pairs.iter().filter_map(|pair| pair.stretched.get(index)).map(|hash| hash.as_bytes().as_slice()).collect();
+            for (half, hash) in halves.iter_mut().zip(custody.hmac(*key, &batch)?) {
+                half.hashes.push((*epoch, PairHash::from_bytes(hash)));
+            }
+        }
+        Ok::<_, Internal>(halves)
+    });
+    sealing.await.map_err(|_| Internal::Unreadable("hashing was interrupted"))?
+}

@@ -1,0 +1,77 @@
+//! The use cases of Acquaint, without HTTP: verify a number, import an address book, list and dismiss matches, remove
+//! everything. Time, randomness, keys, storage and delivery come in through ports; policy lives here.
+
+mod account;
+mod ambient;
+mod codec;
+mod delivery;
+mod error;
+mod import;
+mod matches;
+mod policy;
+mod pool;
+mod removal;
+mod start;
+mod token;
+mod verify;
+
+use std::sync::Arc;
+
+use acquaint_custody::{KeyCustody, Purpose, newest};
+use acquaint_store::Store;
+use tokio::sync::Notify;
+
+pub use acquaint_store::{Millis, Removed, SyncStatus};
+pub use ambient::{Clock, Entropy, EntropyError, SystemClock, SystemEntropy};
+pub use delivery::{Code, CodeSender, DeliveryError};
+pub use error::{
+    ImportError, Internal, InvalidPhone, MatchesError, RateLimited, StartVerificationError, VerifyError,
+};
+pub use import::{ImportMatch, MAX_CONTACTS};
+pub use matches::{MAX_PAGE, MatchPage};
+pub use policy::{Bucket, Policy};
+pub use pool::{PoolError, PoolSize, PoolStats};
+pub use start::{Parts, Running, StartError};
+
+/// The service of contact discovery. Made by [`Running::start`].
+pub struct Discovery {
+    store: Arc<dyn Store>,
+    custody: Arc<dyn KeyCustody>,
+    sender: Arc<dyn CodeSender>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    policy: Policy,
+    pool: pool::StretchPool,
+    waiters: import::Waiters,
+    new_import: Notify,
+}
+
+impl Discovery {
+    /// Whether the store and the key holder answer.
+    ///
+    /// # Errors
+    /// [`Internal`] of the part that does not.
+    pub async fn ready(&self) -> Result<(), Internal> {
+        self.store.ping().await?;
+        self.custody.hmac(newest(&*self.custody, Purpose::Code)?, &[b"\0ready"])?;
+        Ok(())
+    }
+
+    /// How many pairs wait in accepted imports.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn waiting_pairs(&self) -> Result<u64, Internal> {
+        Ok(self.store.waiting_pairs().await?)
+    }
+
+    /// What the hashing pool has done so far.
+    pub fn pool_stats(&self) -> PoolStats {
+        self.pool.stats()
+    }
+
+    /// How many Argon2id hashes run at once at most.
+    pub fn pool_threads(&self) -> usize {
+        self.pool.threads()
+    }
+}

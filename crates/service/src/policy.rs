@@ -1,0 +1,79 @@
+//! The operator's choices. Defaults are the house plan's decisions 5, 8 and 9.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use acquaint_protocol::identifier::Region;
+
+/// A leaky bucket: how much it holds and how much leaks out in a day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bucket {
+    /// The level that may not be exceeded.
+    pub capacity: u32,
+    /// How much leaks out in 24 hours, continuously.
+    pub per_day: u32,
+}
+
+/// Times, limits and numbers that the use cases keep to.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// Regions whose numbers may be verified; empty means every region.
+    pub regions: BTreeSet<Region>,
+    /// How long a code is valid.
+    pub code_ttl: Duration,
+    /// Wrong guesses that end a code.
+    pub code_guesses: u32,
+    /// Pause between two codes for one account.
+    pub code_resend: Duration,
+    /// Codes sent for an account.
+    pub account_codes: Bucket,
+    /// Codes sent to a number, across accounts.
+    pub number_codes: Bucket,
+    /// Wrong guesses about codes to one number, across accounts.
+    pub number_guesses: Bucket,
+    /// Wrong guesses in total.
+    pub all_guesses: Bucket,
+    /// How long the delivery of one code may take.
+    pub delivery_timeout: Duration,
+    /// How long a token is valid.
+    pub token_ttl: Duration,
+    /// Distinct pairs per account.
+    pub account_pairs: Bucket,
+    /// Distinct pairs per verified number, across accounts.
+    pub number_pairs: Bucket,
+    /// When an import's answer goes out at the latest; the AppView's own client is cut off after 10 s.
+    pub import_deadline: Duration,
+    /// An import is refused while what waits would take longer than this.
+    pub max_queue_wait: Duration,
+    /// How long a half, and so a match, lives without a new import.
+    pub pair_ttl: Duration,
+}
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            regions: BTreeSet::new(),
+            code_ttl: Duration::from_secs(10 * 60),
+            code_guesses: 5,
+            code_resend: Duration::from_secs(30),
+            account_codes: Bucket { capacity: 10, per_day: 10 },
+            number_codes: Bucket { capacity: 10, per_day: 10 },
+            number_guesses: Bucket { capacity: 15, per_day: 15 },
+            all_guesses: Bucket { capacity: 1_000, per_day: 10_000 },
+            delivery_timeout: Duration::from_secs(7),
+            token_ttl: Duration::from_secs(10 * 60),
+            account_pairs: Bucket { capacity: 5_000, per_day: 100 },
+            number_pairs: Bucket { capacity: 5_000, per_day: 100 },
+            import_deadline: Duration::from_secs(8),
+            max_queue_wait: Duration::from_secs(10 * 60),
+            pair_ttl: DAY * 365,
+        }
+    }
+}
+
+/// A duration in the store's milliseconds.
+pub(crate) fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,263 @@
+//! The hashing pool: a fixed number of threads, each with one Argon2id buffer.
+//!
+//! Never more Argon2id runs at once than there are threads, so its memory is bounded by threads × suite. Threads run
+//! at a lower priority than the rest of the process, so that requests stay quick while imports use every core.
+
+use std::collections::VecDeque;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use acquaint_protocol::pair::{StretchError, Stretcher, Suite};
+use tokio::sync::oneshot;
+
+/// Urgent work that may wait at once; more is refused.
+const MAX_URGENT: usize = 256;
+/// How far below the rest of the process the threads run (nice value added).
+const NICENESS: i32 = 10;
+/// Assumed until the first hash has been measured: `standard` on a slow core.
+const UNMEASURED: Duration = Duration::from_millis(40);
+
+/// Which queue work waits in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// Somebody waits for this one hash: goes before everything in bulk.
+    Urgent,
+    /// Part of an import.
+    Bulk,
+}
+
+/// The pool did not do the work.
+#[derive(Debug, thiserror::Error)]
+pub enum PoolError {
+    /// Too much urgent work waits.
+    #[error("too many requests wait for the hashing pool")]
+    Busy,
+    /// The pool is shutting down, or the work failed.
+    #[error("the hashing pool is shutting down")]
+    Closed,
+    /// There is no memory for an Argon2id buffer.
+    #[error("there is no memory for hashing")]
+    OutOfMemory,
+    /// Argon2id refused its input.
+    #[error("an input cannot be hashed")]
+    Stretch(#[from] StretchError),
+}
+
+/// What the pool has done since it started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PoolStats {
+    /// Hashes computed.
+    pub hashes: u64,
+    /// CPU time spent in them, in nanoseconds.
+    pub cpu_nanos: u64,
+}
+
+/// How large a pool may be.
+#[derive(Debug, Clone, Copy)]
+pub struct PoolSize {
+    /// Threads at most.
+    pub threads: NonZeroUsize,
+    /// Memory for Argon2id at most, in bytes, over all threads.
+    pub memory_bytes: u64,
+}
+
+impl PoolSize {
+    /// How many threads fit for `suite`; `None` if not even one buffer fits into the memory.
+    #[must_use]
+    pub fn threads_for(self, suite: Suite) -> Option<NonZeroUsize> {
+        let fit = usize::try_from(self.memory_bytes / suite.memory_bytes().max(1)).unwrap_or(usize::MAX);
+        NonZeroUsize::new(fit.min(self.threads.get()))
+    }
+}
+
+type Job = Box<dyn FnOnce(&mut Option<Stretcher>) + Send>;
+
+struct Shared {
+    queue: Mutex<Queue>,
+    wake: Condvar,
+    hashes: AtomicU64,
+    cpu_nanos: AtomicU64,
+    /// Smoothed wall-clock nanoseconds of one hash on one thread; 0 until measured.
+    hash_nanos: AtomicU64,
+}
+
+#[derive(Default)]
+struct Queue {
+    urgent: VecDeque<Job>,
+    bulk: VecDeque<Job>,
+    closed: bool,
+}
+
+/// The pool. Dropping it finishes the hash that each thread is at and stops.
+pub(crate) struct StretchPool {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl StretchPool {
+    pub(crate) fn start(threads: NonZeroUsize) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            wake: Condvar::new(),
+            hashes: AtomicU64::new(0),
+            cpu_nanos: AtomicU64::new(0),
+            hash_nanos: AtomicU64::new(0),
+        });
+        let spawn = |index| {
+            let shared = Arc::clone(&shared);
+            std::thread::Builder::new().name(format!("stretch-{index}")).spawn(move || work(&shared))
+        };
+        let threads = (0..threads.get()).map(spawn).collect::<Result<_, _>>()?;
+        Ok(Self { shared, threads })
+    }
+
+    /// Runs `work` on a thread of the pool, with a stretcher for `suite`. If the caller stops waiting, work that has
+    /// not begun is dropped.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        lane: Lane,
+        suite: Suite,
+        work: impl FnOnce(&mut Stretcher) -> T + Send + 'static,
+    ) -> Result<T, PoolError> {
+        let (reply, answer) = oneshot::channel();
+        let shared = Arc::clone(&self.shared);
+        let job: Job = Box::new(move |buffer| {
+            if reply.is_closed() {
+                return;
+            }
+            // A thread keeps one buffer, so that memory stays bounded while two suites are in use.
+            if buffer.as_ref().is_none_or(|held| held.suite() != suite) {
+                *buffer = None;
+                *buffer = Stretcher::new(suite).ok();
+            }
+            let outcome = match buffer {
+                Some(stretcher) => Ok(shared.measured(|| work(stretcher))),
+                None => Err(PoolError::OutOfMemory),
+            };
+            // The caller may have left; then nobody wants the outcome.
+            let _ = reply.send(outcome);
+        });
+        self.enqueue(lane, job)?;
+        answer.await.map_err(|_| PoolError::Closed)?
+    }
+
+    fn enqueue(&self, lane: Lane, job: Job) -> Result<(), PoolError> {
+        let mut queue = lock(&self.shared.queue);
+        if queue.closed {
+            return Err(PoolError::Closed);
+        }
+        match lane {
+            Lane::Urgent if queue.urgent.len() >= MAX_URGENT => return Err(PoolError::Busy),
+            Lane::Urgent => queue.urgent.push_back(job),
+            Lane::Bulk => queue.bulk.push_back(job),
+        }
+        drop(queue);
+        self.shared.wake.notify_one();
+        Ok(())
+    }
+
+    pub(crate) fn threads(&self) -> usize {
+        self.threads.len()
+    }
+
+    pub(crate) fn stats(&self) -> PoolStats {
+        PoolStats {
+            hashes: self.shared.hashes.load(Ordering::Relaxed),
+            cpu_nanos: self.shared.cpu_nanos.load(Ordering::Relaxed),
+        }
+    }
+
+    /// How many hashes the pool does in `time`, going by what it has measured.
+    pub(crate) fn capacity(&self, time: Duration) -> u64 {
+        let measured = match self.shared.hash_nanos.load(Ordering::Relaxed) {
+            0 => UNMEASURED.as_nanos(),
+            nanos => u128::from(nanos),
+        };
+        u64::try_from(time.as_nanos() * self.threads.len() as u128 / measured).unwrap_or(u64::MAX)
+    }
+}
+
+impl Drop for StretchPool {
+    fn drop(&mut self) {
+        {
+            let mut queue = lock(&self.shared.queue);
+            queue.closed = true;
+            queue.urgent.clear();
+            queue.bulk.clear();
+        }
+        self.shared.wake.notify_all();
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has nothing left to give back.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn measured<T>(&self, work: impl FnOnce() -> T) -> T {
+        let (began, cpu_began) = (Instant::now(), thread_cpu_nanos());
+        let outcome = work();
+        let nanos = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.cpu_nanos.fetch_add(thread_cpu_nanos().saturating_sub(cpu_began), Ordering::Relaxed);
+        self.hashes.fetch_add(1, Ordering::Relaxed);
+        let before = self.hash_nanos.load(Ordering::Relaxed);
+        let smoothed = if before == 0 { nanos } else { before - before / 16 + nanos / 16 };
+        self.hash_nanos.store(smoothed.max(1), Ordering::Relaxed);
+        outcome
+    }
+
+    fn next(&self) -> Option<Job> {
+        let mut queue = lock(&self.queue);
+        loop {
+            if queue.closed {
+                return None;
+            }
+            if let Some(job) = queue.urgent.pop_front() {
+                return Some(job);
+            }
+            if let Some(job) = queue.bulk.pop_front() {
+                return Some(job);
+            }
+            queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn idle(&self) -> bool {
+        let queue = lock(&self.queue);
+        queue.urgent.is_empty() && queue.bulk.is_empty()
+    }
+}
+
+fn work(shared: &Shared) {
+    // On Linux this lowers the calling thread alone. A refusal costs latency, not correctness.
+    let _ = rustix::process::nice(NICENESS);
+    let mut buffer = None;
+    while let Some(job) = shared.next() {
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job(&mut buffer)));
+        if outcome.is_err() {
+            // The job's caller sees its channel closed; the buffer may be half-used.
+            buffer = None;
+            tracing::error!("a hashing job failed unexpectedly");
+        }
+        if shared.idle() {
+            // What is left in the buffer derives from an address book: wipe it when nothing overwrites it soon.
+            if let Some(stretcher) = &mut buffer {
+                stretcher.wipe();
+            }
+        }
+    }
+}
+
+/// A panic while the lock is held leaves the queue whole: every change to it is one call.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn thread_cpu_nanos() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    let (seconds, nanos) = (u64::try_from(time.tv_sec).unwrap_or(0), u64::try_from(time.tv_nsec).unwrap_or(0));
+    seconds.saturating_mul(1_000_000_000).saturating_add(nanos)
+}

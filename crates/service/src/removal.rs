@@ -1,0 +1,45 @@
+//! Removal at will: everything that an account left is wiped, also from the files.
+
+use acquaint_custody::CustodyError;
+use acquaint_protocol::identifier::AccountId;
+use acquaint_store::{Removal, Removed};
+
+use crate::error::Internal;
+use crate::import::open_number;
+use crate::{Discovery, account};
+
+/// An import can be accepted between looking and removing, but not without end: there is one for each verification.
+const TRIES: usize = 10;
+
+impl Discovery {
+    /// Wipes hashes, matches, pending imports, tokens, codes and sync status of an account. When it returns, nothing of
+    /// them is left in the store's files, and no import that was running can write any more.
+    ///
+    /// # Errors
+    /// [`Internal`]; calling again is harmless and finishes what was begun.
+    pub async fn remove_data(&self, account: &AccountId) -> Result<Removed, Internal> {
+        let whose = account::pseudonym(&*self.custody, account)?;
+        for _ in 0..TRIES {
+            let pending = self.store.pending_import(whose).await?;
+            let id = pending.as_ref().map(|pending| pending.id);
+            let pending = match pending {
+                None => None,
+                Some(pending) => match open_number(&*self.custody, &pending) {
+                    Ok(number) => Some((pending.id, number)),
+                    // Nobody can work on it, nor say which number it holds; that is released within a day.
+                    Err(Internal::Custody(CustodyError::NotOurs) | Internal::Unreadable(_)) => {
+                        Some((pending.id, acquaint_store::NumberKey::from_bytes([0; 32])))
+                    }
+                    Err(error) => return Err(error),
+                },
+            };
+            if let Removal::Removed(removed) = self.store.remove_data(whose, pending, self.clock.now()).await? {
+                if let Some(id) = id {
+                    self.waiters.finish(id);
+                }
+                return Ok(removed);
+            }
+        }
+        Err(Internal::Unreadable("imports keep being accepted during a removal"))
+    }
+}

@@ -1,0 +1,169 @@
+//! Starting and stopping: keys checked against the data, background work begun and ended.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use acquaint_custody::{CustodyError, KeyCustody, KeyId, Purpose, epochs, key_check, matches_check};
+use acquaint_protocol::pair::{Canonicalisation, Suite};
+use acquaint_store::{KeyRecord, Store, StoreError};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+
+use crate::ambient::{Clock, Entropy};
+use crate::delivery::CodeSender;
+use crate::import::{Waiters, run_imports};
+use crate::policy::Policy;
+use crate::pool::{PoolSize, StretchPool};
+use crate::Discovery;
+
+/// How often expired rows are deleted, and how many in one go.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+const SWEEP_ROWS: u32 = 500;
+
+/// Everything that the service is built from.
+pub struct Parts {
+    /// Where state is kept.
+    pub store: Arc<dyn Store>,
+    /// Who holds the keys.
+    pub custody: Arc<dyn KeyCustody>,
+    /// How codes reach people.
+    pub sender: Arc<dyn CodeSender>,
+    /// What tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// What gives randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// The operator's choices.
+    pub policy: Policy,
+    /// How large the hashing pool may be.
+    pub pool: PoolSize,
+}
+
+/// Why the service does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Stored data was made with a key that custody does not have.
+    #[error("the stored data needs the {0}, which is missing: put the right key file back; new keys cannot read it")]
+    KeyMissing(KeyId),
+    /// Custody has another key under this name.
+    #[error("the {0} is not the one that the stored data was made with: put the right key file back")]
+    OtherKey(KeyId),
+    /// The store has data of a purpose that this program does not know.
+    #[error("the stored data needs a kind of key that this program does not know: use a newer program")]
+    UnknownPurpose,
+    /// The newest epoch was made for another way of canonicalising.
+    #[error("the newest pair key was made for another form of identifiers than this program's: it needs a new epoch")]
+    OtherCanonicalisation,
+    /// One Argon2id buffer is more than the memory allowed.
+    #[error("the pool's memory is too small: suite `{}` needs {} MiB for each thread", .0.name, .0.memory_kib.div_ceil(1024))]
+    PoolTooSmall(Suite),
+    /// The store failed.
+    #[error("the store cannot be used")]
+    Store(#[from] StoreError),
+    /// Custody failed.
+    #[error("the keys cannot be used")]
+    Custody(#[from] CustodyError),
+    /// The operating system gave no thread.
+    #[error("the hashing pool cannot be started")]
+    Threads(#[source] std::io::Error),
+}
+
+/// The service and its background work.
+pub struct Running {
+    /// The service.
+    pub discovery: Arc<Discovery>,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+}
+
+impl Running {
+    /// Checks that the keys are those of the stored data, then starts the pool, the import worker (which resumes what
+    /// a former run left) and the sweeper. To be called inside a Tokio runtime.
+    ///
+    /// # Errors
+    /// [`StartError`]; then nothing runs and nothing was changed.
+    pub async fn start(parts: Parts) -> Result<Self, StartError> {
+        let Parts { store, custody, sender, clock, entropy, policy, pool } = parts;
+        check_keys(&*store, &*custody).await?;
+        let threads = pool_threads(&*custody, pool)?;
+        let pool = StretchPool::start(threads).map_err(StartError::Threads)?;
+        let discovery = Arc::new(Discovery {
+            store,
+            custody,
+            sender,
+            clock,
+            entropy,
+            policy,
+            pool,
+            waiters: Waiters::default(),
+            new_import: Notify::new(),
+        });
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(run_imports(Arc::clone(&discovery), stopped.clone()));
+        tasks.spawn(sweep(Arc::clone(&discovery), stopped));
+        Ok(Self { discovery, stop, tasks })
+    }
+
+    /// Stops the background work after the step that it is at. Accepted imports stay stored and are resumed by the
+    /// next start.
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+/// Refuses keys that are not those of the data, and records keys that are new.
+async fn check_keys(store: &dyn Store, custody: &dyn KeyCustody) -> Result<(), StartError> {
+    let held = custody.keys();
+    let mut known = Vec::new();
+    for KeyRecord { purpose, version, check } in store.key_records().await? {
+        let purpose = Purpose::by_name(&purpose).ok_or(StartError::UnknownPurpose)?;
+        let key = KeyId { purpose, version };
+        if !held.contains(&key) {
+            return Err(StartError::KeyMissing(key));
+        }
+        if !matches_check(custody, key, &check)? {
+            return Err(StartError::OtherKey(key));
+        }
+        known.push(key);
+    }
+    let newest = epochs(custody)?.into_iter().next();
+    if newest.is_none_or(|epoch| epoch.canonicalisation != Canonicalisation::CURRENT) {
+        return Err(StartError::OtherCanonicalisation);
+    }
+    let mut records = Vec::new();
+    for key in held.into_iter().filter(|key| !known.contains(key)) {
+        let check = key_check(custody, key)?;
+        records.push(KeyRecord { purpose: key.purpose.name().into(), version: key.version, check });
+    }
+    Ok(store.record_keys(records).await?)
+}
+
+/// As many threads as fit for the dearest suite in use.
+fn pool_threads(custody: &dyn KeyCustody, size: PoolSize) -> Result<std::num::NonZeroUsize, StartError> {
+    let stretching = custody.keys().into_iter().filter(|key| key.purpose.stretches());
+    let suites = stretching.map(|key| Ok(custody.stretching(key)?.suite)).collect::<Result<Vec<_>, CustodyError>>()?;
+    let dearest = suites.into_iter().max_by_key(|suite| suite.memory_kib).unwrap_or(Suite::STANDARD);
+    size.threads_for(dearest).ok_or(StartError::PoolTooSmall(dearest))
+}
+
+async fn sweep(discovery: Arc<Discovery>, mut stop: watch::Receiver<bool>) {
+    while !*stop.borrow() {
+        match discovery.store.sweep(SWEEP_ROWS, discovery.clock.now()).await {
+            // More may be left: go on soon, but let others write in between.
+            Ok(swept) if swept >= u64::from(SWEEP_ROWS) => tokio::task::yield_now().await,
+            Ok(_) => wait(SWEEP_EVERY, &mut stop).await,
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "expired rows cannot be deleted");
+                wait(SWEEP_EVERY, &mut stop).await;
+            }
+        }
+    }
+}
+
+async fn wait(time: Duration, stop: &mut watch::Receiver<bool>) {
+    tokio::select! {
+        () = tokio::time::sleep(time) => {}
+        _ = stop.changed() => {}
+    }
+}

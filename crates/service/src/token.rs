@@ -1,0 +1,77 @@
+//! The token of verifyPhone (house plan, decision 6): sealed and opaque, bound to account, identifier and generation.
+
+use acquaint_custody::{CustodyError, KeyCustody, Purpose};
+use acquaint_protocol::identifier::Sii;
+use acquaint_store::{Generation, Millis, NumberKey, Pseudonym, TokenId};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use zeroize::Zeroizing;
+
+use crate::codec::{Reader, put_text};
+use crate::error::Internal;
+
+const TOKEN_V1: u8 = 1;
+const AAD: &[u8] = b"verification token";
+/// Text beyond this length is no token; the longest real one is below 700 characters.
+const MAX_TEXT: usize = 1024;
+
+/// What a token says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Token {
+    pub(crate) id: TokenId,
+    pub(crate) account: Pseudonym,
+    pub(crate) generation: Generation,
+    pub(crate) expires_at: Millis,
+    pub(crate) verified_at: Millis,
+    pub(crate) number: NumberKey,
+    pub(crate) sii: Sii,
+}
+
+impl Token {
+    /// Layout: version, id (16), account (16), generation, expires_at, verified_at (i64 each), number key (32), SII
+    /// behind its length; sealed; base64url without padding.
+    pub(crate) fn seal(&self, custody: &dyn KeyCustody) -> Result<String, Internal> {
+        let Self { id, account, generation, expires_at, verified_at, number, sii } = self;
+        let mut bytes = Zeroizing::new(Vec::with_capacity(400));
+        bytes.push(TOKEN_V1);
+        bytes.extend_from_slice(id.as_bytes());
+        bytes.extend_from_slice(account.as_bytes());
+        for field in [generation.0, *expires_at, *verified_at] {
+            bytes.extend_from_slice(&field.to_be_bytes());
+        }
+        bytes.extend_from_slice(number.as_bytes());
+        put_text(&mut bytes, sii.as_str()).ok_or(Internal::Unreadable("an identifier is too long"))?;
+        Ok(URL_SAFE_NO_PAD.encode(custody.seal(Purpose::Token, AAD, &bytes)?))
+    }
+
+    /// `None` for anything but a token that [`seal`](Self::seal) made with keys that still exist.
+    pub(crate) fn open(custody: &dyn KeyCustody, text: &str) -> Result<Option<Self>, Internal> {
+        if text.len() > MAX_TEXT {
+            return Ok(None);
+        }
+        let Ok(sealed) = URL_SAFE_NO_PAD.decode(text) else { return Ok(None) };
+        match custody.open(Purpose::Token, AAD, &sealed) {
+            Ok(bytes) => Ok(Self::decode(&bytes)),
+            Err(CustodyError::NotOurs) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut reader = Reader(bytes);
+        if reader.array()? != [TOKEN_V1] {
+            return None;
+        }
+        let token = Self {
+            id: TokenId::from_bytes(reader.array()?),
+            account: Pseudonym::from_bytes(reader.array()?),
+            generation: Generation(reader.i64()?),
+            expires_at: reader.i64()?,
+            verified_at: reader.i64()?,
+            number: NumberKey::from_bytes(reader.array()?),
+            sii: Sii::parse(reader.text()?).ok()?,
+        };
+        reader.end()?;
+        Some(token)
+    }
+}

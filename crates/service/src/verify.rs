@@ -1,0 +1,149 @@
+//! Verification: phone text → canonical number → code sent → code taken once → token (walkthrough 1).
+
+use acquaint_custody::{Purpose, newest};
+use acquaint_protocol::identifier::{AccountId, Phone, Sii};
+use acquaint_store::{
+    CodeGuess, CodeHash, CodePut, CodeTaken, Generation, Limit, NewCode, NumberKey, Permit, Pseudonym, TokenId,
+};
+
+use crate::ambient::{bytes, six_digits};
+use crate::delivery::{Code, DeliveryError};
+use crate::error::{Internal, InvalidPhone, RateLimited, StartVerificationError, VerifyError};
+use crate::policy::{Bucket, millis};
+use crate::pool::{Lane, PoolError};
+use crate::token::Token;
+use crate::{Discovery, account};
+
+/// First byte of what the code key hashes.
+const CODE_V1: u8 = 1;
+
+const BUSY: RateLimited = RateLimited::new("the service is busy: try again in a minute");
+const TOO_RECENT: RateLimited = RateLimited::new("a code was sent a moment ago: wait before asking for another");
+const GUESSES_USED_UP: RateLimited =
+    RateLimited::new("too many wrong codes: wait until the code has expired, then ask for a new one");
+
+impl Discovery {
+    /// Sends a six-digit code to `phone`, within this call.
+    ///
+    /// # Errors
+    /// [`StartVerificationError`]; unless a code was sent, the person's allowance is as before.
+    pub async fn start_verification(&self, account: &AccountId, phone: &str) -> Result<(), StartVerificationError> {
+        let phone = self.verifiable(phone)?;
+        let now = self.clock.now();
+        let account = account::pseudonym(&*self.custody, account)?;
+        let number = match self.number_key(&Sii::from(&phone)).await {
+            Err(Internal::Pool(PoolError::Busy)) => return Err(BUSY.into()),
+            outcome => outcome?,
+        };
+        let code = Code::new(six_digits(&*self.entropy)?);
+        let code_hash = self.code_hash(account, number, code.digits())?;
+        let permits = vec![
+            permit(Limit::AccountCodes, account.as_bytes(), self.policy.account_codes),
+            permit(Limit::NumberCodes, number.as_bytes(), self.policy.number_codes),
+        ];
+        let new = NewCode {
+            account,
+            code_hash,
+            expires_at: now.saturating_add(millis(self.policy.code_ttl)),
+            too_recent_after: now.saturating_sub(millis(self.policy.code_resend)),
+            max_wrong: self.policy.code_guesses,
+            permits: permits.clone(),
+        };
+        match self.store.put_code(new, now).await? {
+            CodePut::Stored => {}
+            CodePut::TooRecent => return Err(TOO_RECENT.into()),
+            CodePut::GuessesUsedUp => return Err(GUESSES_USED_UP.into()),
+            CodePut::Exhausted(exhausted) => return Err(RateLimited::exhausted(exhausted).into()),
+        }
+        let sending = tokio::time::timeout(self.policy.delivery_timeout, self.sender.send(&phone, &code));
+        let sent = sending
+            .await
+            .unwrap_or(Err(DeliveryError { reason: "the provider did not answer in time", source: None }));
+        if let Err(error) = sent {
+            self.store.withdraw_code(account, code_hash, permits, self.clock.now()).await?;
+            return Err(StartVerificationError::NotSent(error));
+        }
+        Ok(())
+    }
+
+    /// Takes a code and gives a token for a single import.
+    ///
+    /// # Errors
+    /// [`VerifyError`]. A wrong guess is counted; text that is not six digits is no guess.
+    pub async fn verify(&self, account: &AccountId, phone: &str, code: &str) -> Result<String, VerifyError> {
+        let phone = self.verifiable(phone)?;
+        if code.len() != 6 || !code.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(VerifyError::InvalidCode);
+        }
+        let sii = Sii::from(&phone);
+        let whose = account::pseudonym(&*self.custody, account)?;
+        let number = match self.number_key(&sii).await {
+            Err(Internal::Pool(PoolError::Busy)) => return Err(BUSY.into()),
+            outcome => outcome?,
+        };
+        let now = self.clock.now();
+        let expires_at = now.saturating_add(millis(self.policy.token_ttl));
+        let id = TokenId::from_bytes(bytes(&*self.entropy)?);
+        let guess = CodeGuess {
+            account: whose,
+            code_hash: self.code_hash(whose, number, code)?,
+            max_wrong: self.policy.code_guesses,
+            wrong_permits: vec![
+                permit(Limit::NumberGuesses, number.as_bytes(), self.policy.number_guesses),
+                permit(Limit::AllGuesses, &[], self.policy.all_guesses),
+            ],
+            sealed_account: account::seal(&*self.custody, whose, account)?,
+            fresh_generation: Generation(i64::from_be_bytes(bytes(&*self.entropy)?)),
+            token: id,
+            token_expires_at: expires_at,
+        };
+        match self.store.take_code(guess, now).await? {
+            CodeTaken::Taken { generation } => {
+                let token = Token { id, account: whose, generation, expires_at, verified_at: now, number, sii };
+                Ok(token.seal(&*self.custody)?)
+            }
+            CodeTaken::Wrong | CodeTaken::NoCode => Err(VerifyError::InvalidCode),
+            CodeTaken::GuessesUsedUp => Err(GUESSES_USED_UP.into()),
+            CodeTaken::Exhausted(exhausted) => Err(RateLimited::exhausted(exhausted).into()),
+        }
+    }
+
+    /// A number that may be verified here: of a mobile type and in a region that is served.
+    fn verifiable(&self, text: &str) -> Result<Phone, InvalidPhone> {
+        let phone = Phone::parse(text, None)?;
+        if !phone.kind().can_receive_sms() {
+            return Err(InvalidPhone::NotMobile);
+        }
+        let served = &self.policy.regions;
+        if !served.is_empty() && !phone.region().is_some_and(|region| served.contains(&region)) {
+            return Err(InvalidPhone::RegionNotServed);
+        }
+        Ok(phone)
+    }
+
+    /// HMAC(number key, Argon2id(number)): a single number is never kept as a fast hash (house plan, decision 4).
+    async fn number_key(&self, sii: &Sii) -> Result<NumberKey, Internal> {
+        let key = newest(&*self.custody, Purpose::Number)?;
+        let stretching = self.custody.stretching(key)?;
+        let sii = sii.clone();
+        let stretch = move |stretcher: &mut acquaint_protocol::pair::Stretcher| {
+            stretcher.stretch_one(&stretching.pepper, &sii)
+        };
+        let stretched = self.pool.run(Lane::Urgent, stretching.suite, stretch).await?;
+        let stretched = stretched.map_err(PoolError::from)?;
+        let made = self.custody.hmac(key, &[stretched.as_bytes()])?;
+        made.first().map(|hash| NumberKey::from_bytes(*hash)).ok_or(Internal::Unreadable("custody gave no hash"))
+    }
+
+    /// HMAC under the code key of 0x01 ‖ pseudonym ‖ number key ‖ six digits: useless for another account or number.
+    fn code_hash(&self, account: Pseudonym, number: NumberKey, digits: &str) -> Result<CodeHash, Internal> {
+        let message = [&[CODE_V1], account.as_bytes().as_slice(), number.as_bytes(), digits.as_bytes()].concat();
+        let made = self.custody.hmac(newest(&*self.custody, Purpose::Code)?, &[&message])?;
+        made.first().map(|hash| CodeHash::from_bytes(*hash)).ok_or(Internal::Unreadable("custody gave no hash"))
+    }
+}
+
+/// One unit of a bucket.
+fn permit(limit: Limit, key: &[u8], bucket: Bucket) -> Permit {
+    Permit { limit, key: key.to_vec(), amount: 1, capacity: bucket.capacity, per_day: bucket.per_day }
+}

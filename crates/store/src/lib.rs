@@ -1,0 +1,136 @@
+//! What is stored, and the few atomic verbs on it.
+//!
+//! [`Store`] is the contract; [`sqlite`] is the embedded implementation; the conformance suite in [`conformance`]
+//! runs on every implementation. A verb is one transaction: after a crash either all of it or none of it is there,
+//! and when it returns it is durable. No verb hands out a transaction.
+//!
+//! Stored rows never hold an identifier in clear, and what is keyed by a single number names no account (house
+//! plan, decisions 2 and 4). Time comes in as `now`; a row past its expiry counts as absent in every verb, and
+//! [`Store::sweep`] deletes it.
+
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
+mod types;
+
+use async_trait::async_trait;
+
+pub use types::*;
+
+/// Durable state of mutual matching. Every verb is atomic, isolated from the others as if they ran one after
+/// another, and durable when it returns.
+///
+/// # The rules of matching
+/// (seed 000 as the house plan's decision 8 sharpens it.) For a pair hash, at most one unmatched half stands per
+/// epoch, with its account, order bit, verification time and expiry. A half H of account S meets what stands:
+/// - S holds the hash already, as a half with the same bit or in a match: nothing new; verification time and expiry
+///   move to the later of the two; the standing matches are reported again.
+/// - Nothing, or only something expired: H is stored under the newest epoch.
+/// - A half of another account with the opposite bit: a match. The half is taken out and the match stored for both
+///   sides, each side with its own bit, verification time and expiry.
+/// - A half of another account with the same bit: both claim the same number. The later verification wins; at a tie
+///   the standing half stays.
+/// - A half of S itself with the opposite bit (one account owns both numbers): no match; the later verification wins.
+///
+/// If S holds the hash in a match, and an *other* account's opposite half stands too (a new owner of the number),
+/// that is a further match. While several epochs live, each rule looks at all of them; a same-bit half of an older
+/// epoch is deleted when the newer goes in.
+///
+/// A match lives as long as both its sides are unexpired. When one side expires or is removed, the other side's half
+/// stands again by itself, unless another half has taken its place meanwhile; then the half that stands stays.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// The keys that stored data was made with.
+    async fn key_records(&self) -> Result<Vec<KeyRecord>, StoreError>;
+
+    /// Adds records; one that is there already stays as it is.
+    async fn record_keys(&self, records: Vec<KeyRecord>) -> Result<(), StoreError>;
+
+    /// Stores a code if the account may have another one now: not too soon after the last, not while its wrong
+    /// guesses are used up, and with room in every bucket. Replaces the account's earlier code but keeps the count of
+    /// wrong guesses until that earlier code would have expired. Codes are deleted by a right guess, by removal, or by
+    /// `sweep` once expired.
+    async fn put_code(&self, code: NewCode, now: Millis) -> Result<CodePut, StoreError>;
+
+    /// Takes a code back that could not be sent, if it is still the account's code: it can no longer be guessed, does
+    /// not delay the next one, and `permits` are given back. The count of wrong guesses stays.
+    async fn withdraw_code(
+        &self,
+        account: Pseudonym,
+        code_hash: CodeHash,
+        permits: Vec<Permit>,
+        now: Millis,
+    ) -> Result<(), StoreError>;
+
+    /// Compares a guess in constant time. A right one deletes the code, makes or refreshes the account's row, and makes
+    /// the token valid; a wrong one is counted. At most one caller ever gets `Taken` for a code.
+    async fn take_code(&self, guess: CodeGuess, now: Millis) -> Result<CodeTaken, StoreError>;
+
+    /// Takes permits, all or none.
+    async fn take_permits(&self, permits: Vec<Permit>, now: Millis) -> Result<Result<(), Exhausted>, StoreError>;
+
+    /// Accepts an import: token consumed, permits reserved, list stored, the account's `synced_at` set to `now`. A
+    /// refusal changes nothing, so the token can be used again.
+    async fn accept_import(&self, import: NewImport, now: Millis) -> Result<ImportAccepted, StoreError>;
+
+    /// Leases the longest-waiting import that nobody holds a lease on at `now`, with a fencing token higher than every
+    /// earlier one of that import. `None` when there is none.
+    async fn next_import(&self, now: Millis, lease_until: Millis) -> Result<Option<LeasedImport>, StoreError>;
+
+    /// Applies the rules of matching to each half in order and commits all their effects, the refunds, the progress and
+    /// the prolonged lease together, on condition that the import still has this fence and this progress (`done`) and
+    /// that the account still has this generation. The step that reaches the import's total deletes the import and
+    /// releases its number.
+    async fn match_or_insert(&self, step: ImportStep, now: Millis) -> Result<StepOutcome, StoreError>;
+
+    /// Gives an import up that can never be worked on (its list cannot be opened): deletes it under its fence.
+    async fn abandon_import(&self, import: ImportId, fence: Fence) -> Result<(), StoreError>;
+
+    /// How many pairs wait in accepted imports.
+    async fn waiting_pairs(&self) -> Result<u64, StoreError>;
+
+    /// Up to `limit` matches that come after `after` in the list, newest first, each other account once (by its newest
+    /// match), dismissed ones left out.
+    async fn matches(
+        &self,
+        account: Pseudonym,
+        after: Option<MatchPosition>,
+        limit: u32,
+        now: Millis,
+    ) -> Result<Vec<Match>, StoreError>;
+
+    /// The sealed names of accounts, in the order asked, `None` for those that have no row.
+    async fn sealed_accounts(&self, accounts: Vec<Pseudonym>) -> Result<Vec<Option<Vec<u8>>>, StoreError>;
+
+    /// `None` when the account never imported or removed everything.
+    async fn sync_status(&self, account: Pseudonym, now: Millis) -> Result<Option<SyncStatus>, StoreError>;
+
+    /// Hides a match from `account` for good, also when the pair is imported again. Does nothing if the two are not
+    /// matched. Returns how many matches are left, without dismissed ones.
+    async fn dismiss(&self, account: Pseudonym, other: Pseudonym, now: Millis) -> Result<u32, StoreError>;
+
+    /// The account's import that waits or runs.
+    async fn pending_import(&self, account: Pseudonym) -> Result<Option<PendingImport>, StoreError>;
+
+    /// Deletes everything of the account: halves, matches on both sides (the other side's half stands again), code,
+    /// tokens, pending import, sync status, its own dismissals, its row and so its generation. What stays: spent
+    /// quota levels until they have leaked out, and others' dismissals of it. The caller names the pending import that
+    /// it saw, with its number, which is thereby released; if that is no longer so, nothing happens. When it returns
+    /// `Removed`, no byte of what was removed is left in the database's files; [`StoreError::LogNotCut`] means that the
+    /// rows are gone but the files may still hold them. Calling it again is harmless and cuts the log again.
+    async fn remove_data(
+        &self,
+        account: Pseudonym,
+        pending: Option<(ImportId, NumberKey)>,
+        now: Millis,
+    ) -> Result<Removal, StoreError>;
+
+    /// Deletes up to `limit` expired rows of each kind: codes, tokens, halves, matches (the unexpired side's half stands
+    /// again), empty buckets, numbers of imports that are a day old. Returns how many it deleted; call again while that
+    /// is not zero.
+    async fn sweep(&self, limit: u32, now: Millis) -> Result<u64, StoreError>;
+
+    /// Whether the store answers.
+    async fn ping(&self) -> Result<(), StoreError>;
+}

@@ -1,0 +1,373 @@
+//! What the store is told and what it tells: ids, stored rows and outcomes. No type here holds a number, an
+//! e-mail address or an account's name in clear.
+
+use acquaint_protocol::pair::{EpochId, PairHash};
+
+/// A moment: milliseconds since 1970-01-01T00:00:00Z.
+pub type Millis = i64;
+
+macro_rules! bytes_newtype {
+    ($(#[$doc:meta])* $name:ident, $length:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name([u8; $length]);
+
+        impl $name {
+            #[doc = concat!("Takes the ", stringify!($length), " bytes as they are.")]
+            #[must_use]
+            pub const fn from_bytes(bytes: [u8; $length]) -> Self {
+                Self(bytes)
+            }
+
+            #[doc = concat!("The ", stringify!($length), " bytes.")]
+            #[must_use]
+            pub const fn as_bytes(&self) -> &[u8; $length] {
+                &self.0
+            }
+        }
+
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(concat!(stringify!($name), "(redacted)"))
+            }
+        }
+    };
+}
+
+bytes_newtype!(
+    /// An account's pseudonym: HMAC of its name under the account key, cut to 16 bytes. Stable for an account, so
+    /// that spent quotas and others' dismissals outlive a removal.
+    Pseudonym, 16
+);
+bytes_newtype!(
+    /// HMAC under the number key of a single number's Argon2id output: what limits by number are keyed by.
+    /// Never stored beside an account (house plan, decision 4).
+    NumberKey, 32
+);
+bytes_newtype!(
+    /// Keyed hash of a verification code, bound to the account and the number that it was sent for.
+    CodeHash, 32
+);
+bytes_newtype!(
+    /// Random id of a verification token; the store holds it only while the token is valid.
+    TokenId, 16
+);
+bytes_newtype!(
+    /// Random id of an accepted import.
+    ImportId, 16
+);
+
+/// Which life of an account: drawn at random when the account's row is made, gone with its removal. What carries
+/// an older generation can no longer write anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Generation(pub i64);
+
+/// Fencing token of a lease on an import; each new lease has a higher one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Fence(pub i64);
+
+/// What a leaky bucket counts. Part of a bucket's key, with the lasting number given here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Limit {
+    /// Codes sent for an account.
+    AccountCodes = 1,
+    /// Codes sent to a number, across accounts.
+    NumberCodes = 2,
+    /// Wrong guesses about codes to a number, across accounts.
+    NumberGuesses = 3,
+    /// Wrong guesses in total.
+    AllGuesses = 4,
+    /// Distinct pairs that an account may hold or try.
+    AccountPairs = 5,
+    /// Distinct pairs that a verified number may hold or try, across accounts.
+    NumberPairs = 6,
+}
+
+/// A request for room in one leaky bucket: the bucket leaks `capacity`-bounded level at `per_day` a day.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Permit {
+    /// What is counted.
+    pub limit: Limit,
+    /// Whom it is counted for: a pseudonym's or number key's bytes, or nothing for a total.
+    pub key: Vec<u8>,
+    /// How much is asked for, or given back.
+    pub amount: u32,
+    /// The level that may not be exceeded.
+    pub capacity: u32,
+    /// How much leaks out in 24 hours; the leak is continuous.
+    pub per_day: u32,
+}
+
+/// Refused for want of room in a bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exhausted {
+    /// Which limit refused.
+    pub limit: Limit,
+    /// When the same request would fit, if nothing else is taken; `None` if it exceeds the capacity and never will.
+    pub retry_at: Option<Millis>,
+}
+
+/// A code about to be sent.
+#[derive(Debug, Clone)]
+pub struct NewCode {
+    /// For whom.
+    pub account: Pseudonym,
+    /// The code, hashed and bound to account and number.
+    pub code_hash: CodeHash,
+    /// When it ceases to be valid.
+    pub expires_at: Millis,
+    /// A code sent to this account after this moment is too recent for another one: `now` less the resend pause.
+    pub too_recent_after: Millis,
+    /// How many wrong guesses end it.
+    pub max_wrong: u32,
+    /// Taken all together or not at all.
+    pub permits: Vec<Permit>,
+}
+
+/// What became of [`NewCode`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CodePut {
+    /// Stored; any earlier code of the account is invalid.
+    Stored,
+    /// The last code was sent less than the resend pause ago; nothing changed.
+    TooRecent,
+    /// The wrong guesses are used up until the current code expires; nothing changed.
+    GuessesUsedUp,
+    /// A bucket is full; nothing changed.
+    Exhausted(Exhausted),
+}
+
+/// A guess at a code.
+#[derive(Debug, Clone)]
+pub struct CodeGuess {
+    /// Who guesses.
+    pub account: Pseudonym,
+    /// The guess, hashed and bound as in [`NewCode::code_hash`].
+    pub code_hash: CodeHash,
+    /// How many wrong guesses end a code.
+    pub max_wrong: u32,
+    /// Must have room before the guess is looked at; charged only if the guess is wrong.
+    pub wrong_permits: Vec<Permit>,
+    /// The account's name, sealed, stored with its row when the guess is right.
+    pub sealed_account: Vec<u8>,
+    /// The generation that the account gets if it has no row yet.
+    pub fresh_generation: Generation,
+    /// The token that becomes valid when the guess is right.
+    pub token: TokenId,
+    /// Until when.
+    pub token_expires_at: Millis,
+}
+
+/// What became of a [`CodeGuess`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CodeTaken {
+    /// Right: the code is gone, the account exists, the token is valid.
+    Taken {
+        /// The account's generation, for the token.
+        generation: Generation,
+    },
+    /// Wrong; counted.
+    Wrong,
+    /// There is no code, or it has expired; nothing changed.
+    NoCode,
+    /// The wrong guesses at this code are used up; nothing changed.
+    GuessesUsedUp,
+    /// A bucket is full; the guess was not looked at and nothing changed.
+    Exhausted(Exhausted),
+}
+
+/// An import to accept: everything that must become durable before the caller is told yes.
+#[derive(Debug, Clone)]
+pub struct NewImport {
+    /// Its id, new and random.
+    pub id: ImportId,
+    /// The token that allows it, consumed by acceptance.
+    pub token: TokenId,
+    /// Whose address book.
+    pub account: Pseudonym,
+    /// The generation that the token carries.
+    pub generation: Generation,
+    /// The verified number; stored apart from everything else, to allow one pending import per number.
+    pub number: NumberKey,
+    /// The list and all that its work needs, sealed.
+    pub sealed: Vec<u8>,
+    /// How many pairs the list has. With none, the import is complete when accepted.
+    pub total: u32,
+    /// Reserved all together or not at all.
+    pub permits: Vec<Permit>,
+    /// Accept only while no more than this many pairs wait in all accepted imports, this one not counted.
+    pub max_waiting: u64,
+}
+
+/// What became of a [`NewImport`]. Only `Accepted` consumes the token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImportAccepted {
+    /// Durable; it will be worked on.
+    Accepted,
+    /// The token is unknown, used, expired or another account's, or the account was removed since.
+    InvalidToken,
+    /// The account or the number has an import pending.
+    AlreadyPending,
+    /// A bucket is full.
+    Exhausted(Exhausted),
+    /// Too much waits already.
+    QueueFull {
+        /// How many pairs wait.
+        waiting: u64,
+    },
+}
+
+/// An accepted import, leased to a worker.
+#[derive(Debug, Clone)]
+pub struct LeasedImport {
+    /// Its id.
+    pub id: ImportId,
+    /// Whose.
+    pub account: Pseudonym,
+    /// The generation it belongs to.
+    pub generation: Generation,
+    /// The list, sealed.
+    pub sealed: Vec<u8>,
+    /// How many pairs the list has.
+    pub total: u32,
+    /// How many of them, from the front, are committed.
+    pub done: u32,
+    /// To be shown with every step.
+    pub fence: Fence,
+}
+
+/// One half: the submitter's consent to be matched over one pair.
+#[derive(Debug, Clone)]
+pub struct Half {
+    /// The pair's hash under every live epoch, newest first; never empty.
+    pub hashes: Vec<(EpochId, PairHash)>,
+    /// The order bit from the submitter's side (seed 000, "Phone Number Recycling").
+    pub bit: bool,
+}
+
+/// One step of an import: halves `done .. done + halves.len()`.
+#[derive(Debug, Clone)]
+pub struct ImportStep {
+    /// Which import.
+    pub import: ImportId,
+    /// Whose.
+    pub account: Pseudonym,
+    /// The generation it belongs to.
+    pub generation: Generation,
+    /// The lease's fencing token.
+    pub fence: Fence,
+    /// How many halves were committed before this step.
+    pub done: u32,
+    /// The halves of this step.
+    pub halves: Vec<Half>,
+    /// When the submitter verified the number: a later verification wins.
+    pub verified_at: Millis,
+    /// When the halves expire.
+    pub expires_at: Millis,
+    /// Until when the lease is prolonged.
+    pub lease_until: Millis,
+    /// For each half that the account held already, this is given back (`amount` is ignored).
+    pub refunds: Vec<Permit>,
+    /// The verified number, released with the last step.
+    pub number: NumberKey,
+}
+
+/// What became of one half.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HalfOutcome {
+    /// The accounts that this half is matched with, without those that the submitter dismissed: new matches and
+    /// those that stood already. Usually none or one.
+    pub matched: Vec<Pseudonym>,
+    /// Whether the account held this pair already.
+    pub held: bool,
+}
+
+/// What became of an [`ImportStep`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StepOutcome {
+    /// Committed, halves in order.
+    Committed(Vec<HalfOutcome>),
+    /// Another worker has the import, the import is gone, or the account was removed: nothing was written.
+    Fenced,
+}
+
+/// A place in an account's list of matches, which runs from the newest match to the oldest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MatchPosition {
+    /// When the match was found.
+    pub found_at: Millis,
+    /// With whom.
+    pub other: Pseudonym,
+}
+
+/// A match as listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Match {
+    /// Its place.
+    pub position: MatchPosition,
+    /// The other account's name, sealed.
+    pub sealed_account: Vec<u8>,
+}
+
+/// An account's state of import.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SyncStatus {
+    /// When its last import was accepted.
+    pub synced_at: Millis,
+    /// How many matches it has, without dismissed ones.
+    pub matches: u32,
+}
+
+/// An import that waits or runs.
+#[derive(Debug, Clone)]
+pub struct PendingImport {
+    /// Its id.
+    pub id: ImportId,
+    /// The list, sealed.
+    pub sealed: Vec<u8>,
+}
+
+/// What a removal took away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Removed {
+    /// Stored pairs, matched ones included.
+    pub contacts: u32,
+    /// Matches, without dismissed ones.
+    pub matches: u32,
+}
+
+/// A removal's outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removal {
+    /// Done, and gone from the files.
+    Removed(Removed),
+    /// The account's pending import is not the one named: look again; nothing changed.
+    OtherPending,
+}
+
+/// Proof of which key stood behind a version when data was first stored with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyRecord {
+    /// The purpose's lasting name.
+    pub purpose: String,
+    /// The key's version.
+    pub version: u32,
+    /// Bytes that only the same key can confirm.
+    pub check: Vec<u8>,
+}
+
+/// The store could not do it. Nothing of the verb was written, unless the verb says otherwise.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database refused or could not be reached.
+    #[error("the store is unavailable")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The database holds something that this program did not write there.
+    #[error("the store holds something unreadable: {0}")]
+    Corrupt(&'static str),
+    /// What was removed is gone from the tables, but the log that still holds it could not be cut within the time
+    /// allowed: call the verb again.
+    #[error("removed, but the store's log still holds it: try again")]
+    LogNotCut,
+}
