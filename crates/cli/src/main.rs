@@ -1,2 +1,38 @@
-//! placeholder
-fn main() {}
+//! `acquaint`: private contact discovery that anyone can run.
+
+mod args;
+mod demo;
+mod failure;
+mod init;
+mod remote;
+mod serve;
+
+use clap::Parser;
+
+use args::{Args, Command};
+use failure::Failure;
+
+fn main() -> std::process::ExitCode {
+    let args = Args::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failure::report(&error.into()),
+    };
+    match runtime.block_on(run(args)) {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => failure::report(&error),
+    }
+}
+
+async fn run(args: Args) -> Result<(), Failure> {
+    match args.command {
+        Command::Init(init) => init::run(&init),
+        Command::Serve(serve) => serve::run(&serve).await,
+        Command::Demo(demo) => demo::run(&demo).await,
+        Command::Verify(verify) => remote::verify(verify).await,
+        Command::Import(import) => remote::import(import).await,
+        Command::Matches(matches) => remote::matches(matches).await,
+        Command::Dismiss(dismiss) => remote::dismiss(dismiss).await,
+        Command::Remove(remove) => remote::remove(remove).await,
+    }
+}

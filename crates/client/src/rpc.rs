@@ -1,5 +1,12 @@
 //! A client of `rolodex.RolodexService`; generated.
 
-#![expect(clippy::allow_attributes, reason = "generated")]
+#![expect(
+    dead_code,
+    unreachable_pub,
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
+    clippy::match_single_binding,
+    reason = "generated"
+)]
 
 include!(concat!(env!("OUT_DIR"), "/rolodex.rs"));

@@ -1,3 +1,183 @@
-//! placeholder
+//! The server: configuration, adapters, and HTTP around the use cases of `acquaint-service`.
 
-pub mod rpc;
+pub mod config;
+mod delivery;
+mod http;
+mod rpc;
+pub mod telemetry;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use acquaint_custody::KeyCustody;
+use acquaint_custody::software::{KeyFileError, SoftwareCustody};
+use acquaint_protocol::identifier::Region;
+use acquaint_protocol::pair::Suite;
+use acquaint_service::{
+    Bucket, Clock, Discovery, Entropy, Parts, Policy, PoolSize, Running, StartError, SystemClock, SystemEntropy,
+};
+use acquaint_store::sqlite::{OpenError, SqliteStore};
+use acquaint_store::{Store, StoreError};
+use tokio::net::TcpListener;
+
+use config::Config;
+
+/// Why the server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The keys cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeyFileError),
+    /// The database cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The database cannot be read.
+    #[error("the database cannot be read")]
+    Store(#[from] StoreError),
+    /// Keys and data do not fit, or the pool cannot be started.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The configured suite is not the one of the keys.
+    #[error("`keys.suite` is `{configured}`, but the key file was made for `{found}`: set it back; another suite takes new keys")]
+    OtherSuite {
+        /// In the configuration.
+        configured: String,
+        /// In the key file.
+        found: &'static str,
+    },
+    /// The database has data, but there is no key file.
+    #[error("the database has data but the key file {} is missing: put it back; new keys cannot read the data", .0.display())]
+    KeysGone(std::path::PathBuf),
+    /// The port cannot be had.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// Which one.
+        address: SocketAddr,
+        /// The system's reason.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Where time and randomness come from; the operating system unless a test brings its own.
+#[derive(Clone)]
+pub struct Ambient {
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Gives randomness.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+impl Default for Ambient {
+    fn default() -> Self {
+        Self { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy) }
+    }
+}
+
+/// A server that is ready to take requests.
+pub struct Server {
+    listener: TcpListener,
+    running: Running,
+    config: Config,
+}
+
+impl Server {
+    /// Opens keys and database as configured (creating them on the first run), starts the background work, and takes
+    /// the port. Accepted imports of a former run are resumed from here on.
+    ///
+    /// # Errors
+    /// [`ServerError`] says what is wrong and what to do.
+    pub async fn start(config: Config, ambient: Ambient) -> Result<Self, ServerError> {
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .map_err(|source| ServerError::Listen { address: config.listen, source })?;
+        let store = Arc::new(SqliteStore::open(&config.data_dir)?);
+        let custody = open_keys(&config, &*store).await?;
+        let parts = Parts {
+            store,
+            custody,
+            sender: Arc::new(delivery::Outbox { file: config.verification.outbox_file.clone() }),
+            clock: ambient.clock,
+            entropy: ambient.entropy,
+            policy: policy(&config),
+            pool: pool_size(&config),
+        };
+        let running = Running::start(parts).await?;
+        Ok(Self { listener, running, config })
+    }
+
+    /// The use cases, for a caller in the same process.
+    #[must_use]
+    pub fn discovery(&self) -> Arc<Discovery> {
+        Arc::clone(&self.running.discovery)
+    }
+
+    /// The address that it listens on; tells the port when 0 was configured.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Answers requests until `stop`, then lets those that run finish and ends the background work after its step.
+    pub async fn run(self, stop: impl Future<Output = ()>) {
+        let Self { listener, running, config } = self;
+        let router = http::router(Arc::clone(&running.discovery), &config);
+        http::serve(listener, router, &config.http, stop).await;
+        running.stop().await;
+    }
+}
+
+/// Opens the key file, or makes it on the very first run: never beside data that other keys have sealed.
+async fn open_keys(config: &Config, store: &SqliteStore) -> Result<Arc<dyn KeyCustody>, ServerError> {
+    let suite = Suite::by_name(&config.keys.suite).unwrap_or(Suite::STANDARD);
+    let path = &config.keys.file;
+    let custody = match SoftwareCustody::open(path) {
+        Err(KeyFileError::Absent(_)) if store.key_records().await?.is_empty() => SoftwareCustody::create(path, suite)?,
+        Err(KeyFileError::Absent(path)) => return Err(ServerError::KeysGone(path)),
+        outcome => outcome?,
+    };
+    let newest = acquaint_custody::epochs(&custody).map_err(StartError::from)?.into_iter().next();
+    match newest {
+        Some(epoch) if epoch.suite != suite => {
+            Err(ServerError::OtherSuite { configured: config.keys.suite.clone(), found: epoch.suite.name })
+        }
+        _ => Ok(Arc::new(custody)),
+    }
+}
+
+fn pool_size(config: &Config) -> PoolSize {
+    let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let wanted = usize::try_from(config.pool.threads).ok().and_then(NonZeroUsize::new);
+    PoolSize {
+        threads: wanted.map_or(cores, |wanted| wanted.min(cores)),
+        memory_bytes: u64::from(config.pool.memory_mib) * 1024 * 1024,
+    }
+}
+
+fn policy(config: &Config) -> Policy {
+    let seconds = |seconds: u32| Duration::from_secs(u64::from(seconds));
+    let daily = |count: u32| Bucket { capacity: count, per_day: count };
+    let (verification, import) = (&config.verification, &config.import);
+    Policy {
+        regions: verification.regions.iter().filter_map(|region| Region::parse(region).ok()).collect(),
+        code_ttl: seconds(verification.code_ttl_s),
+        code_guesses: verification.guesses,
+        code_resend: seconds(verification.resend_s),
+        account_codes: daily(verification.account_codes_per_day),
+        number_codes: daily(verification.number_codes_per_day),
+        number_guesses: daily(verification.number_guesses_per_day),
+        all_guesses: daily(verification.all_guesses_per_day),
+        delivery_timeout: seconds(verification.delivery_timeout_s),
+        token_ttl: seconds(verification.token_ttl_s),
+        account_pairs: Bucket { capacity: import.account_pairs, per_day: import.account_pairs_per_day },
+        number_pairs: Bucket { capacity: import.number_pairs, per_day: import.number_pairs_per_day },
+        import_deadline: Duration::from_millis(u64::from(import.deadline_ms)),
+        max_queue_wait: seconds(import.max_queue_wait_s),
+        pair_ttl: seconds(24 * 60 * 60) * import.pair_ttl_days,
+    }
+}

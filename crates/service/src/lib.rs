@@ -57,6 +57,11 @@ impl Discovery {
         Ok(())
     }
 
+    /// The time by the service's clock.
+    pub fn now(&self) -> Millis {
+        self.clock.now()
+    }
+
     /// How many pairs wait in accepted imports.
     ///
     /// # Errors

@@ -94,6 +94,7 @@ impl fmt::Debug for Email {
 /// RFC 5322, section 3.2.3: `dot-atom-text = 1*atext *("." 1*atext)`.
 fn is_dot_atom(text: &str) -> bool {
     text.split('.').all(|atom| {
-        !atom.is_empty() && atom.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&b))
+        !atom.is_empty()
+            && atom.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&b))
     })
 }

@@ -84,18 +84,9 @@ impl Phone {
     /// # Errors
     /// See [`PhoneError`].
     pub fn parse(text: &str, default_region: Option<Region>) -> Result<Self, PhoneError> {
-        if text.trim().is_empty() {
-            return Err(PhoneError::Empty);
-        }
-        if text.chars().nth(MAX_CHARS).is_some() {
-            return Err(PhoneError::TooLong);
-        }
-        if would_panic(text) {
-            return Err(PhoneError::NotANumber);
-        }
         // The library slices its input by byte positions: one odd text must not take a whole import with it. (Where
-        // panics abort, as on wasm32, only the filter above protects.)
-        catch_unwind(|| parse_with_metadata(text, default_region)).unwrap_or(Err(PhoneError::NotANumber))
+        // panics abort, as on wasm32, only the checks inside protect.)
+        catch_unwind(|| parse_checked(text, default_region)).unwrap_or(Err(PhoneError::NotANumber))
     }
 
     /// The number in E.164, with the plus.
@@ -131,11 +122,20 @@ fn would_panic(text: &str) -> bool {
     }
 }
 
-fn parse_with_metadata(text: &str, default_region: Option<Region>) -> Result<Phone, PhoneError> {
+/// [`Phone::parse`] without its net.
+pub(super) fn parse_checked(text: &str, default_region: Option<Region>) -> Result<Phone, PhoneError> {
+    if text.trim().is_empty() {
+        return Err(PhoneError::Empty);
+    }
+    if text.chars().nth(MAX_CHARS).is_some() {
+        return Err(PhoneError::TooLong);
+    }
+    if would_panic(text) {
+        return Err(PhoneError::NotANumber);
+    }
     let util = &*PHONE_NUMBER_UTIL;
-    let number = util
-        .parse(text, default_region.and_then(Region::to_metadata))
-        .map_err(|_| PhoneError::NotANumber)?;
+    let number =
+        util.parse(text, default_region.and_then(Region::to_metadata)).map_err(|_| PhoneError::NotANumber)?;
     if !util.is_valid_number(&number) {
         return Err(PhoneError::NotValid);
     }

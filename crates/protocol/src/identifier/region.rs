@@ -21,7 +21,9 @@ impl Region {
     pub fn parse(code: &str) -> Result<Self, RegionError> {
         let &[first, second] = code.as_bytes() else { return Err(RegionError) };
         let region = Self([first.to_ascii_uppercase(), second.to_ascii_uppercase()]);
-        let known = region.to_metadata().is_some_and(|id| PHONE_NUMBER_UTIL.get_country_code_for_region(id).is_some());
+        let known = region
+            .to_metadata()
+            .is_some_and(|id| PHONE_NUMBER_UTIL.get_country_code_for_region(id).is_some());
         if known { Ok(region) } else { Err(RegionError) }
     }
 

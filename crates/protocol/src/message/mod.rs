@@ -7,7 +7,13 @@
 mod tests;
 
 /// The contact service as Bluesky's AppView calls it (`proto/rolodex/rolodex.proto`).
-#[expect(missing_docs, clippy::allow_attributes, reason = "generated")]
+#[expect(
+    missing_docs,
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
+    clippy::match_single_binding,
+    reason = "generated"
+)]
 pub mod rolodex {
     include!(concat!(env!("OUT_DIR"), "/rolodex.rs"));
 }

@@ -193,5 +193,6 @@ pub(super) fn abandon(connection: &Connection, import: ImportId, fence: Fence) -
 pub(super) fn waiting_pairs(connection: &Connection) -> Result<u64> {
     connection
         .prepare_cached("SELECT coalesce(sum(total - done), 0) FROM imports")?
-        .query_row([], |row| row.get(0))
+        .query_row([], |row| row.get::<_, i64>(0))
+        .map(|pairs| u64::try_from(pairs).unwrap_or(0))
 }

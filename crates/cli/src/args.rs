@@ -1,0 +1,131 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+/// Private contact discovery that anyone can run.
+///
+/// People find those in their address books who have *them* in theirs, and nobody learns anything else. Begin with
+/// `acquaint demo`; to serve a Bluesky AppView, `acquaint init` and `acquaint serve`.
+#[derive(Debug, Parser)]
+#[command(name = "acquaint", version, max_term_width = 100)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// See it work: a private server in a temporary folder, some people, and a stranger who learns nothing
+    Demo(Demo),
+    /// Write a configuration, keys and an API key, and print the lines for an AppView
+    Init(Init),
+    /// Run the server
+    Serve(Serve),
+    /// Verify a phone number on a running server and print a token for one import
+    Verify(Verify),
+    /// Import an address book (.vcf) on a running server
+    Import(Import),
+    /// List an account's matches
+    Matches(Remote),
+    /// Hide a match for good
+    Dismiss(Dismiss),
+    /// Remove everything that is stored of an account
+    Remove(Remote),
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  acquaint demo --keep    and then, in another terminal, the commands that it prints")]
+pub(crate) struct Demo {
+    /// Leave the server running until Ctrl-C, and print how to talk to it
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// Port for the server; 0 takes any free one
+    #[arg(long, default_value_t = 0)]
+    pub(crate) port: u16,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  acquaint init /etc/acquaint\n  acquaint serve --config /etc/acquaint/acquaint.toml"
+)]
+pub(crate) struct Init {
+    /// Folder to write into; made if it is not there
+    #[arg(default_value = ".")]
+    pub(crate) folder: PathBuf,
+    /// Argon2id's cost: `standard` (19 MiB, two passes) or `hard` (64 MiB, three passes)
+    #[arg(long, default_value = "standard", value_parser = ["standard", "hard", "development"])]
+    pub(crate) suite: String,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Every key of the file can be overridden by the environment: ACQUAINT_LISTEN for `listen`,\n\
+                  ACQUAINT_IMPORT__DEADLINE_MS for `deadline_ms` in [import].\n\n\
+                  Example:\n  ACQUAINT_LISTEN=127.0.0.1:8080 acquaint serve --config acquaint.toml"
+)]
+pub(crate) struct Serve {
+    /// The configuration file
+    #[arg(long, env = "ACQUAINT_CONFIG", default_value = "acquaint.toml")]
+    pub(crate) config: PathBuf,
+}
+
+/// Which server, and for whom.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Without --url, the server's address and API key are read from its configuration file.")]
+pub(crate) struct Remote {
+    /// The account that acts, as a DID
+    #[arg(long, env = "ACQUAINT_ACTOR")]
+    pub(crate) actor: String,
+    /// The server, as http://127.0.0.1:3200
+    #[arg(long, env = "ACQUAINT_URL")]
+    pub(crate) url: Option<String>,
+    /// The operator's API key; better in the environment than on the command line
+    #[arg(long, env = "ACQUAINT_API_KEY", hide_env_values = true)]
+    pub(crate) api_key: Option<String>,
+    /// The server's configuration file, for the address and the key
+    #[arg(long, env = "ACQUAINT_CONFIG", default_value = "acquaint.toml")]
+    pub(crate) config: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  acquaint verify --actor did:plc:alice +33639980101\n\
+                  sends a code, asks for it, and prints the token on standard output."
+)]
+pub(crate) struct Verify {
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+    /// The number, in international form
+    pub(crate) phone: String,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  acquaint import --actor did:plc:alice --phone +33639980101 contacts.vcf\n  \
+                  acquaint import --actor did:plc:alice --token TOKEN --region FR contacts.vcf"
+)]
+pub(crate) struct Import {
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+    /// Verify this number first (asks for the code)
+    #[arg(long, conflicts_with = "token", required_unless_present = "token")]
+    pub(crate) phone: Option<String>,
+    /// A token that `acquaint verify` printed
+    #[arg(long)]
+    pub(crate) token: Option<String>,
+    /// Where numbers without a country code are from (as FR); by default, where --phone is from
+    #[arg(long)]
+    pub(crate) region: Option<String>,
+    /// The address book, as vCard
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Dismiss {
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+    /// The account to hide, as a DID
+    pub(crate) subject: String,
+}

@@ -1,0 +1,43 @@
+//! `acquaint serve`.
+
+use acquaint_server::config::Config;
+use acquaint_server::{Ambient, Server, telemetry};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::args;
+use crate::failure::Failure;
+
+pub(crate) async fn run(args: &args::Serve) -> Result<(), Failure> {
+    let config = Config::load(&args.config, std::env::vars())?;
+    telemetry::init(&config.log.level)
+        .map_err(|_| "the configuration key `log.level` must be error, warn, info, debug or trace")?;
+    if config.auth.api_key.is_empty() {
+        eprintln!("!!! NO API KEY: every program on this machine may call this server !!!");
+    }
+    if config.verification.delivery == "outbox" {
+        let file = config.verification.outbox_file.display();
+        eprintln!("!!! DEVELOPMENT OUTBOX: codes are not sent, they are written to {file} !!!");
+    }
+    if config.keys.suite == "development" {
+        eprintln!("!!! DEVELOPMENT SUITE: hashes are cheap to attack; never use it for real numbers !!!");
+    }
+    let server = Server::start(config, Ambient::default()).await?;
+    // The exact address, for whoever configured port 0.
+    println!("listening on http://{}", server.address()?);
+    let stop = stop_signal()?;
+    server.run(stop).await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Resolves at the first SIGTERM or SIGINT.
+pub(crate) fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}

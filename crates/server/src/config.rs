@@ -1,0 +1,268 @@
+//! The configuration: one TOML file, overridden by the environment.
+//!
+//! `ACQUAINT_LISTEN` overrides `listen`, `ACQUAINT_AUTH__API_KEY` overrides `api_key` in `[auth]`: two underscores
+//! part a section from a key. A key that does not exist is refused with the nearest right name. Every key has a
+//! default, so an empty file is a whole configuration but for the API key.
+
+mod read;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use acquaint_protocol::identifier::AccountFormat;
+use serde::{Deserialize, Serialize};
+
+pub use read::{ConfigError, OWN_VARIABLES};
+
+/// Everything an operator can set.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Config {
+    /// Address and port to listen on, for HTTP/1.1 and h2c alike.
+    pub listen: SocketAddr,
+    /// Where the database is kept; relative to the configuration file's folder.
+    pub data_dir: PathBuf,
+    /// What an account is called: `did` or `opaque`.
+    pub account_format: AccountFormat,
+    /// Who may call.
+    pub auth: Auth,
+    /// The keys.
+    pub keys: Keys,
+    /// The hashing pool.
+    pub pool: Pool,
+    /// Verification of numbers.
+    pub verification: Verification,
+    /// Imports.
+    pub import: Import,
+    /// HTTP limits.
+    pub http: Http,
+    /// Logging.
+    pub log: Log,
+}
+
+/// Who may call.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Auth {
+    /// The bearer key that the AppView sends (`BSKY_ROLODEX_API_KEY`), at least 16 characters.
+    pub api_key: String,
+    /// Serve without a key; only on loopback.
+    pub allow_no_api_key: bool,
+}
+
+impl std::fmt::Debug for Auth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Auth").field("allow_no_api_key", &self.allow_no_api_key).finish_non_exhaustive()
+    }
+}
+
+/// The keys.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Keys {
+    /// The key file; relative to the configuration file's folder. Keep it apart from the data directory's back-ups.
+    pub file: PathBuf,
+    /// Argon2id's cost for new keys: `standard` (19 MiB, t = 2), `hard` (64 MiB, t = 3), or `development` (loopback
+    /// only).
+    pub suite: String,
+}
+
+/// The hashing pool.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Pool {
+    /// Threads; 0 takes as many as there are cores.
+    pub threads: u32,
+    /// Memory for Argon2id over all threads, in MiB.
+    pub memory_mib: u32,
+}
+
+/// Verification of numbers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Verification {
+    /// Regions whose numbers may be verified (ISO 3166-1, as `"US"`); empty for all.
+    pub regions: Vec<String>,
+    /// How long a code is valid.
+    pub code_ttl_s: u32,
+    /// Wrong guesses that end a code.
+    pub guesses: u32,
+    /// Pause between two codes for one account.
+    pub resend_s: u32,
+    /// How long a token is valid.
+    pub token_ttl_s: u32,
+    /// How long the delivery of a code may take.
+    pub delivery_timeout_s: u32,
+    /// Codes a day for an account.
+    pub account_codes_per_day: u32,
+    /// Codes a day to a number, whoever asks.
+    pub number_codes_per_day: u32,
+    /// Wrong guesses a day about one number's codes, whoever guesses.
+    pub number_guesses_per_day: u32,
+    /// Wrong guesses a day in total.
+    pub all_guesses_per_day: u32,
+    /// How codes are sent. `outbox`: for development, on loopback only.
+    pub delivery: String,
+    /// The file that `outbox` writes codes to; relative to the configuration file's folder, outside `data_dir`.
+    pub outbox_file: PathBuf,
+}
+
+/// Imports.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Import {
+    /// When an import's answer goes out at the latest. The AppView's caller gives up after 10 s.
+    pub deadline_ms: u32,
+    /// An import is refused while what waits would take longer than this.
+    pub max_queue_wait_s: u32,
+    /// How long stored pairs and matches live without a new import.
+    pub pair_ttl_days: u32,
+    /// Distinct pairs for an account.
+    pub account_pairs: u32,
+    /// How many of them come back a day.
+    pub account_pairs_per_day: u32,
+    /// Distinct pairs for a verified number, across accounts.
+    pub number_pairs: u32,
+    /// How many of them come back a day.
+    pub number_pairs_per_day: u32,
+}
+
+/// HTTP limits.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Http {
+    /// Largest request body, as sent and decompressed.
+    pub max_body_kib: u32,
+    /// How long a request's headers may take.
+    pub header_timeout_s: u32,
+    /// How long a request may take as a whole.
+    pub request_timeout_s: u32,
+    /// Connections at once.
+    pub max_connections: u32,
+    /// How long a shutdown waits for requests that run.
+    pub drain_s: u32,
+}
+
+/// Logging.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug` or `trace`, or filter directives as `warn,acquaint=debug`.
+    pub level: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 3200)),
+            data_dir: "data".into(),
+            account_format: AccountFormat::Did,
+            auth: Auth::default(),
+            keys: Keys::default(),
+            pool: Pool::default(),
+            verification: Verification::default(),
+            import: Import::default(),
+            http: Http::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self { api_key: String::new(), allow_no_api_key: false }
+    }
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        Self { file: "keys.json".into(), suite: "standard".into() }
+    }
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self { threads: 0, memory_mib: 1024 }
+    }
+}
+
+impl Default for Verification {
+    fn default() -> Self {
+        Self {
+            regions: Vec::new(),
+            code_ttl_s: 600,
+            guesses: 5,
+            resend_s: 30,
+            token_ttl_s: 600,
+            delivery_timeout_s: 7,
+            account_codes_per_day: 10,
+            number_codes_per_day: 10,
+            number_guesses_per_day: 15,
+            all_guesses_per_day: 10_000,
+            delivery: "outbox".into(),
+            outbox_file: "outbox.txt".into(),
+        }
+    }
+}
+
+impl Default for Import {
+    fn default() -> Self {
+        Self {
+            deadline_ms: 8_000,
+            max_queue_wait_s: 600,
+            pair_ttl_days: 365,
+            account_pairs: 5_000,
+            account_pairs_per_day: 100,
+            number_pairs: 5_000,
+            number_pairs_per_day: 100,
+        }
+    }
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self { max_body_kib: 1024, header_timeout_s: 10, request_timeout_s: 30, max_connections: 2048, drain_s: 15 }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".into() }
+    }
+}
+
+impl Config {
+    /// Reads the file at `path` and the environment variables in `environment`, checks every value, and makes its
+    /// paths absolute by the file's folder.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the key and what would be right.
+    pub fn load(
+        path: &Path,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        read::load(path, environment)
+    }
+
+    /// The defaults as the text of a configuration file.
+    ///
+    /// # Errors
+    /// Never for the defaults; kept so that no panic is needed.
+    pub fn to_toml(&self) -> Result<String, ConfigError> {
+        toml::to_string(self).map_err(|error| ConfigError::Syntax { line: 0, reason: error.to_string() })
+    }
+
+    /// Whether only this machine can reach the server.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        match self.listen.ip() {
+            IpAddr::V4(address) => address.is_loopback(),
+            IpAddr::V6(address) => {
+                address.is_loopback() || address.to_ipv4_mapped().is_some_and(|mapped| mapped.is_loopback())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

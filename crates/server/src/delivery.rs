@@ -1,0 +1,30 @@
+//! Delivery adapters: how codes reach people.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+
+use acquaint_protocol::identifier::Phone;
+use acquaint_service::{Code, CodeSender, DeliveryError};
+use async_trait::async_trait;
+
+/// Writes codes to a file and to standard error instead of sending them: for development, on loopback only.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    pub(crate) file: PathBuf,
+}
+
+#[async_trait]
+impl CodeSender for Outbox {
+    async fn send(&self, phone: &Phone, code: &Code) -> Result<(), DeliveryError> {
+        let line = format!("{} {}\n", phone.as_str(), code.digits());
+        eprint!("!!! DEVELOPMENT OUTBOX, NOT SENT !!! code for {line}");
+        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.file);
+        // One small write, so that lines of concurrent requests do not mix.
+        file.and_then(|mut file| file.write_all(line.as_bytes())).map_err(|error| DeliveryError {
+            reason: "the development outbox cannot be written",
+            source: Some(Box::new(error)),
+        })
+    }
+}

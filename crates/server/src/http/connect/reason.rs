@@ -1,0 +1,160 @@
+//! The reasons that the AppView understands, and the one mapping from our errors to them.
+//!
+//! The AppView reads only `details[0].debug.reason` of a Connect error; an error without it becomes an opaque 500
+//! for the person (`packages/bsky/src/api/app/bsky/contact/util.ts` in bluesky-social/atproto).
+
+use acquaint_service::{
+    ImportError, Internal, MatchesError, Millis, RateLimited, StartVerificationError, VerifyError,
+};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use connectrpc::{ConnectError, ErrorCode, ErrorDetail};
+use http::{HeaderValue, header};
+
+/// `reason` of a `google.rpc.ErrorInfo`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reason {
+    InvalidDid,
+    InvalidLimit,
+    InvalidCursor,
+    InvalidContacts,
+    TooManyContacts,
+    InvalidToken,
+    RateLimitExceeded,
+    InvalidPhone,
+    InvalidCode,
+    InternalError,
+}
+
+impl Reason {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::InvalidDid => "INVALID_DID",
+            Self::InvalidLimit => "INVALID_LIMIT",
+            Self::InvalidCursor => "INVALID_CURSOR",
+            Self::InvalidContacts => "INVALID_CONTACTS",
+            Self::TooManyContacts => "TOO_MANY_CONTACTS",
+            Self::InvalidToken => "INVALID_TOKEN",
+            Self::RateLimitExceeded => "RATE_LIMIT_EXCEEDED",
+            Self::InvalidPhone => "INVALID_PHONE",
+            Self::InvalidCode => "INVALID_CODE",
+            Self::InternalError => "INTERNAL_ERROR",
+        }
+    }
+
+    const fn code(self) -> ErrorCode {
+        match self {
+            Self::InvalidDid
+            | Self::InvalidLimit
+            | Self::InvalidCursor
+            | Self::InvalidContacts
+            | Self::TooManyContacts
+            | Self::InvalidToken
+            | Self::InvalidPhone
+            | Self::InvalidCode => ErrorCode::InvalidArgument,
+            Self::RateLimitExceeded => ErrorCode::ResourceExhausted,
+            Self::InternalError => ErrorCode::Internal,
+        }
+    }
+
+    /// The detail that carries this reason: `debug` for the AppView, `value` (the encoded message, base64 without
+    /// padding) for everybody else.
+    pub(super) fn detail(self) -> ErrorDetail {
+        ErrorDetail {
+            type_url: "google.rpc.ErrorInfo".into(),
+            value: Some(STANDARD_NO_PAD.encode(self.error_info())),
+            debug: Some(serde_json::json!({ "reason": self.name(), "domain": DOMAIN })),
+        }
+    }
+
+    /// `google.rpc.ErrorInfo { reason = 1, domain = 2 }` (google/rpc/error_details.proto), both strings.
+    fn error_info(self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for (tag, text) in [(0x0a, self.name()), (0x12, DOMAIN)] {
+            // Both are shorter than 128 bytes, so their length is one byte.
+            bytes.extend_from_slice(&[tag, u8::try_from(text.len()).unwrap_or(0)]);
+            bytes.extend_from_slice(text.as_bytes());
+        }
+        bytes
+    }
+
+    pub(super) fn error(self, message: impl Into<String>) -> ConnectError {
+        self.error_with_code(self.code(), message)
+    }
+
+    fn error_with_code(self, code: ErrorCode, message: impl Into<String>) -> ConnectError {
+        let mut error = ConnectError::new(code, message);
+        error.details = vec![self.detail()];
+        error
+    }
+}
+
+const DOMAIN: &str = "acquaint";
+
+/// Our errors, with the time that Retry-After counts from.
+pub(super) struct Failed<E>(pub(super) E, pub(super) Millis);
+
+impl From<Failed<RateLimited>> for ConnectError {
+    fn from(Failed(limited, now): Failed<RateLimited>) -> Self {
+        let mut error = Reason::RateLimitExceeded.error(limited.what);
+        if let Some(retry_at) = limited.retry_at {
+            let seconds = retry_at.saturating_sub(now).max(0).saturating_add(999) / 1000;
+            error.response_headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        error
+    }
+}
+
+impl From<Failed<StartVerificationError>> for ConnectError {
+    fn from(Failed(error, now): Failed<StartVerificationError>) -> Self {
+        match error {
+            StartVerificationError::InvalidPhone(error) => Reason::InvalidPhone.error(error.to_string()),
+            StartVerificationError::RateLimited(limited) => Failed(limited, now).into(),
+            StartVerificationError::NotSent(ref source) => {
+                tracing::error!(error = source as &dyn std::error::Error, "a code could not be sent");
+                Reason::InternalError.error_with_code(ErrorCode::Unavailable, error.to_string())
+            }
+            StartVerificationError::Internal(internal) => Failed(internal, now).into(),
+        }
+    }
+}
+
+impl From<Failed<VerifyError>> for ConnectError {
+    fn from(Failed(error, now): Failed<VerifyError>) -> Self {
+        match error {
+            VerifyError::InvalidPhone(error) => Reason::InvalidPhone.error(error.to_string()),
+            VerifyError::InvalidCode => Reason::InvalidCode.error(error.to_string()),
+            VerifyError::RateLimited(limited) => Failed(limited, now).into(),
+            VerifyError::Internal(internal) => Failed(internal, now).into(),
+        }
+    }
+}
+
+impl From<Failed<ImportError>> for ConnectError {
+    fn from(Failed(error, now): Failed<ImportError>) -> Self {
+        match error {
+            ImportError::NoContacts => Reason::InvalidContacts.error(error.to_string()),
+            ImportError::TooManyContacts => Reason::TooManyContacts.error(error.to_string()),
+            ImportError::InvalidToken => Reason::InvalidToken.error(error.to_string()),
+            ImportError::RateLimited(limited) => Failed(limited, now).into(),
+            ImportError::Internal(internal) => Failed(internal, now).into(),
+        }
+    }
+}
+
+impl From<Failed<MatchesError>> for ConnectError {
+    fn from(Failed(error, now): Failed<MatchesError>) -> Self {
+        match error {
+            MatchesError::InvalidLimit => Reason::InvalidLimit.error(error.to_string()),
+            MatchesError::InvalidCursor => Reason::InvalidCursor.error(error.to_string()),
+            MatchesError::Internal(internal) => Failed(internal, now).into(),
+        }
+    }
+}
+
+impl From<Failed<Internal>> for ConnectError {
+    fn from(Failed(internal, _): Failed<Internal>) -> Self {
+        tracing::error!(error = &internal as &dyn std::error::Error, "a part of the service failed");
+        Reason::InternalError.error("internal error: the service's log says more")
+    }
+}

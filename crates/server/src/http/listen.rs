@@ -1,0 +1,100 @@
+//! The accept loop: HTTP/1.1 and h2c on one port, bounded connections, slow clients cut off, and a shutdown that lets
+//! requests finish.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tower::ServiceExt;
+
+use crate::config::Http;
+
+/// Streams at once on one HTTP/2 connection.
+const MAX_STREAMS: u32 = 256;
+/// Header bytes of one request.
+const MAX_HEADER_BYTES: u32 = 16 * 1024;
+/// Silence after which an HTTP/2 peer is asked whether it is there.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+/// Pause after the system refused a connection, most often for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves `router` on `listener` until `stop`, then lets running requests finish within the drain time.
+pub(crate) async fn serve(listener: TcpListener, router: Router, http: &Http, stop: impl Future<Output = ()>) {
+    let places = Arc::new(Semaphore::new(usize::try_from(http.max_connections).unwrap_or(usize::MAX)));
+    let server = builder(http);
+    let shutdown = GracefulShutdown::new();
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        // Beyond the bound, connections wait in the system's queue.
+        let accepted = tokio::select! {
+            () = &mut stop => break,
+            accepted = accept(&listener, &places) => accepted,
+        };
+        let Some((stream, place)) = accepted else { continue };
+        let router = router.clone();
+        let service = service_fn(move |request: hyper::Request<Incoming>| {
+            let router = router.clone();
+            async move { Ok::<_, Infallible>(router.oneshot(request.map(Body::new)).await.unwrap_or_else(|never| match never {})) }
+        });
+        let connection = server.serve_connection(TokioIo::new(stream), service).into_owned();
+        let connection = shutdown.watch(connection);
+        tokio::spawn(async move {
+            if connection.await.is_err() {
+                tracing::debug!("a connection ended early");
+            }
+            drop(place);
+        });
+    }
+    drop(listener);
+    let drain = Duration::from_secs(u64::from(http.drain_s));
+    if tokio::time::timeout(drain, shutdown.shutdown()).await.is_err() {
+        tracing::warn!("requests still ran when the drain time was over");
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> Option<(tokio::net::TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, _)) => {
+            // Answers are small: waiting to fill a segment only delays them. A refusal costs nothing but that.
+            let _ = stream.set_nodelay(true);
+            Some((stream, place))
+        }
+        Err(_) => {
+            tracing::warn!("a connection could not be accepted");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            None
+        }
+    }
+}
+
+fn builder(http: &Http) -> Builder<TokioExecutor> {
+    let header_time = Duration::from_secs(u64::from(http.header_timeout_s));
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_time)
+        .max_buf_size(usize::try_from(MAX_HEADER_BYTES).unwrap_or(usize::MAX).saturating_mul(4));
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEADER_BYTES)
+        .keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(header_time);
+    builder
+}

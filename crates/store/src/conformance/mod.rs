@@ -1,0 +1,58 @@
+//! What every [`Store`] must do, as tests that an implementation's own tests run.
+//!
+//! Each case has a fresh store. A failing one panics, as a test does.
+
+#![expect(clippy::unwrap_used, reason = "a failing case panics")]
+
+mod codes;
+mod crossing;
+mod imports;
+mod listing;
+mod matching;
+mod model;
+mod quotas;
+mod removal;
+mod scene;
+mod tokens;
+
+use std::sync::Arc;
+
+use crate::Store;
+use scene::Scene;
+
+/// Runs every case, each on a new store from `new_store`. Needs a tokio runtime, better one with several threads.
+///
+/// # Panics
+/// If the store breaks the contract.
+pub async fn run<F, Fut>(new_store: F)
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = Arc<dyn Store>>,
+{
+    macro_rules! cases {
+        ($($module:ident: $($case:ident),+;)+) => {$($(
+            eprintln!("conformance: {}::{}", stringify!($module), stringify!($case));
+            $module::$case(Scene::new(new_store().await)).await;
+        )+)+};
+    }
+    cases! {
+        codes: wrong_guesses_count, a_resend_carries_wrong_guesses, a_resend_pauses, an_expired_code_is_none,
+            a_withdrawn_code_is_none, one_caller_takes_a_code, a_code_takes_permits, guesses_take_permits,
+            a_second_verification_keeps_the_generation;
+        tokens: works_once, survives_every_refusal, foreign_expired_or_older;
+        quotas: fit_and_leak, all_or_none, never_fits, clock_going_back, one_bucket_asked_twice;
+        imports: lease_in_order, fences, a_stale_step_writes_nothing, the_last_step_releases_the_number,
+            one_pending_each, a_full_queue, an_empty_list, abandoned, refunds_what_is_held;
+        matching: opposite_halves_match, same_bit_later_wins, own_opposite_half, expired_halves_are_absent, replays,
+            a_further_match, two_epochs, matches_across_epochs, expiry_ends_a_match, renewal_keeps_a_match,
+            late_half_is_absent;
+        listing: pages, each_other_once, dismissal, statuses, key_records_stay;
+        removal: takes_everything, turns_matches_back, leaves_what_took_its_place, keeps_what_must_stay,
+            during_an_import, names_the_pending_import, sweeps;
+        crossing: every_mutual_pair_matches_once;
+    }
+    for seed in 0..60 {
+        eprintln!("conformance: model, seed {seed}");
+        model::agrees(Scene::new(new_store().await), seed).await;
+    }
+}

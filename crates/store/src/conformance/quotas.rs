@@ -1,0 +1,78 @@
+//! Leaky buckets.
+
+use super::scene::{DAY, Scene, permit};
+use crate::{Exhausted, Limit, Permit};
+
+pub(super) async fn fit_and_leak(scene: Scene) {
+    let store = &scene.store;
+    let ask = |amount| vec![permit(Limit::AccountPairs, amount, 10, 7)];
+    assert_eq!(store.take_permits(ask(10), 0).await.unwrap(), Ok(()));
+    // 3 / 7 of a day, to the millisecond.
+    let retry_at = (3 * DAY + 6) / 7;
+    let refused = Err(Exhausted { limit: Limit::AccountPairs, retry_at: Some(retry_at) });
+    assert_eq!(store.take_permits(ask(3), 0).await.unwrap(), refused);
+    assert_eq!(store.take_permits(ask(3), retry_at - 1).await.unwrap(), refused);
+    assert_eq!(store.take_permits(ask(3), retry_at).await.unwrap(), Ok(()));
+    assert!(store.take_permits(ask(1), retry_at).await.unwrap().is_err());
+    // What leaks out before it is empty is not saved up.
+    assert_eq!(store.take_permits(ask(10), 100 * DAY).await.unwrap(), Ok(()));
+    assert!(store.take_permits(ask(1), 100 * DAY).await.unwrap().is_err());
+    // Other keys and other limits are other buckets.
+    let other_key = vec![Permit { key: vec![], ..permit(Limit::AccountPairs, 10, 10, 7) }];
+    assert_eq!(store.take_permits(other_key, 100 * DAY).await.unwrap(), Ok(()));
+    let other_limit = vec![permit(Limit::NumberPairs, 10, 10, 7)];
+    assert_eq!(store.take_permits(other_limit, 100 * DAY).await.unwrap(), Ok(()));
+}
+
+pub(super) async fn all_or_none(scene: Scene) {
+    let store = &scene.store;
+    store.take_permits(vec![permit(Limit::NumberPairs, 5, 5, 5)], 0).await.unwrap().unwrap();
+    store.take_permits(vec![permit(Limit::AllGuesses, 5, 5, 1)], 0).await.unwrap().unwrap();
+    // The one that refuses the longest is named, so that a retry then fits.
+    let all = vec![
+        permit(Limit::AccountPairs, 5, 5, 0),
+        permit(Limit::NumberPairs, 1, 5, 5),
+        permit(Limit::AllGuesses, 1, 5, 1),
+    ];
+    let refused = Err(Exhausted { limit: Limit::AllGuesses, retry_at: Some(DAY) });
+    assert_eq!(store.take_permits(all.clone(), 0).await.unwrap(), refused);
+    assert_eq!(store.take_permits(all, DAY).await.unwrap(), Ok(()));
+    let rest = vec![permit(Limit::AccountPairs, 1, 5, 0)];
+    assert_eq!(
+        store.take_permits(rest, DAY).await.unwrap(),
+        Err(Exhausted { limit: Limit::AccountPairs, retry_at: None })
+    );
+}
+
+pub(super) async fn never_fits(scene: Scene) {
+    let refused = Err(Exhausted { limit: Limit::AccountPairs, retry_at: None });
+    let ask = |amount, per_day| vec![permit(Limit::AccountPairs, amount, 10, per_day)];
+    assert_eq!(scene.store.take_permits(ask(11, 5), 0).await.unwrap(), refused);
+    assert_eq!(scene.store.take_permits(ask(10, 0), 0).await.unwrap(), Ok(()));
+    assert_eq!(scene.store.take_permits(ask(1, 0), i64::MAX).await.unwrap(), refused);
+    let huge = vec![permit(Limit::AllGuesses, u32::MAX, u32::MAX, u32::MAX)];
+    assert_eq!(scene.store.take_permits(huge.clone(), i64::MIN).await.unwrap(), Ok(()));
+    assert_eq!(scene.store.take_permits(huge, i64::MAX).await.unwrap(), Ok(()));
+}
+
+pub(super) async fn clock_going_back(scene: Scene) {
+    let ask = |amount| vec![permit(Limit::AccountPairs, amount, 10, 10)];
+    let store = &scene.store;
+    store.take_permits(ask(10), DAY).await.unwrap().unwrap();
+    let refused = Err(Exhausted { limit: Limit::AccountPairs, retry_at: Some(DAY + DAY / 10) });
+    assert_eq!(store.take_permits(ask(1), 0).await.unwrap(), refused);
+    assert_eq!(store.take_permits(ask(5), DAY + DAY / 2).await.unwrap(), Ok(()));
+    // The half day that has leaked does not leak again.
+    assert!(store.take_permits(ask(1), 0).await.unwrap().is_err());
+    assert!(store.take_permits(ask(1), DAY + DAY / 2).await.unwrap().is_err());
+}
+
+pub(super) async fn one_bucket_asked_twice(scene: Scene) {
+    let ask = |first, second| {
+        vec![permit(Limit::AccountPairs, first, 10, 10), permit(Limit::AccountPairs, second, 10, 10)]
+    };
+    let refused = Err(Exhausted { limit: Limit::AccountPairs, retry_at: None });
+    assert_eq!(scene.store.take_permits(ask(6, 5), 0).await.unwrap(), refused);
+    assert_eq!(scene.store.take_permits(ask(6, 4), 0).await.unwrap(), Ok(()));
+    assert!(scene.store.take_permits(ask(0, 1), 0).await.unwrap().is_err());
+}

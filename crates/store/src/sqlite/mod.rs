@@ -1,0 +1,201 @@
+//! The embedded store: one SQLite database in a directory of its own.
+//!
+//! One thread writes and merges what waits into one transaction ([`writer`]); a few read-only connections read. A
+//! second process is refused by the directory's lock.
+
+mod checkpoint;
+mod codes;
+mod imports;
+mod open;
+mod pairs;
+mod quotas;
+mod reads;
+mod removal;
+mod schema;
+mod scrub;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use rusqlite::ErrorCode;
+
+pub use open::OpenError;
+
+use crate::{
+    CodeGuess, CodeHash, CodePut, CodeTaken, Exhausted, Fence, ImportAccepted, ImportId, ImportStep,
+    KeyRecord, LeasedImport, Match, MatchPosition, Millis, NewCode, NewImport, NumberKey, PendingImport,
+    Permit, Pseudonym, Removal, StepOutcome, Store, StoreError, SyncStatus,
+};
+use checkpoint::Log;
+use reads::Readers;
+use scrub::Scrubber;
+use writer::Writer;
+
+/// A [`Store`] in a directory on a local disk. Its verbs need a tokio runtime.
+///
+/// Dropping it waits until everything accepted is written and the log is copied back.
+pub struct SqliteStore {
+    readers: Arc<Readers>,
+    // Dropped after the readers, so that the last connection to close may delete the log.
+    writer: Writer,
+}
+
+impl std::fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SqliteStore").finish_non_exhaustive()
+    }
+}
+
+impl SqliteStore {
+    /// Opens the store in `directory`, or makes a new one there, and holds the directory's lock from then on.
+    ///
+    /// # Errors
+    /// If another process holds it, if the database is foreign, newer or damaged, or if the files cannot be used.
+    pub fn open(directory: &Path) -> Result<Self, OpenError> {
+        let open::Opened { lock, database, writer, unclean } = open::open(directory)?;
+        let files = |source| OpenError::Files { path: database.clone(), source };
+        let lock = Arc::new(lock);
+        let page_size: u32 = writer.pragma_query_value(None, "page_size", |row| row.get(0))?;
+        let scrubber = Scrubber::open(&database, page_size).map_err(files)?;
+        let mut log = Log::new(open::log_of(&database), scrubber);
+        if unclean {
+            log.recover(&writer)?;
+        }
+        let readers = Arc::new(Readers::open(&database, Arc::clone(&lock))?);
+        let writer = Writer::start(writer, log, lock).map_err(files)?;
+        Ok(Self { readers, writer })
+    }
+}
+
+/// What SQLite could not do, in the contract's terms.
+fn failed(error: rusqlite::Error) -> StoreError {
+    use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType};
+    match &error {
+        FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..) => {
+            StoreError::Corrupt("a value has the wrong form")
+        }
+        _ => match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                StoreError::Corrupt("the database file is damaged")
+            }
+            _ => unavailable(error),
+        },
+    }
+}
+
+fn unavailable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {
+    StoreError::Unavailable(error.into())
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn key_records(&self) -> Result<Vec<KeyRecord>, StoreError> {
+        self.readers.read(reads::key_records).await
+    }
+
+    async fn record_keys(&self, records: Vec<KeyRecord>) -> Result<(), StoreError> {
+        self.writer.write(move |connection| reads::record_keys(connection, &records)).await
+    }
+
+    async fn put_code(&self, code: NewCode, now: Millis) -> Result<CodePut, StoreError> {
+        self.writer.write(move |connection| codes::put(connection, &code, now)).await
+    }
+
+    async fn withdraw_code(
+        &self,
+        account: Pseudonym,
+        code_hash: CodeHash,
+        permits: Vec<Permit>,
+        now: Millis,
+    ) -> Result<(), StoreError> {
+        let work = move |connection: &_| codes::withdraw(connection, account, code_hash, &permits, now);
+        self.writer.write(work).await
+    }
+
+    async fn take_code(&self, guess: CodeGuess, now: Millis) -> Result<CodeTaken, StoreError> {
+        self.writer.write(move |connection| codes::take(connection, &guess, now)).await
+    }
+
+    async fn take_permits(
+        &self,
+        permits: Vec<Permit>,
+        now: Millis,
+    ) -> Result<Result<(), Exhausted>, StoreError> {
+        self.writer.write(move |connection| quotas::take(connection, &permits, now)).await
+    }
+
+    async fn accept_import(&self, import: NewImport, now: Millis) -> Result<ImportAccepted, StoreError> {
+        self.writer.write(move |connection| imports::accept(connection, &import, now)).await
+    }
+
+    async fn next_import(
+        &self,
+        now: Millis,
+        lease_until: Millis,
+    ) -> Result<Option<LeasedImport>, StoreError> {
+        self.writer.write(move |connection| imports::lease_next(connection, now, lease_until)).await
+    }
+
+    async fn match_or_insert(&self, step: ImportStep, now: Millis) -> Result<StepOutcome, StoreError> {
+        self.writer.write(move |connection| imports::step(connection, &step, now)).await
+    }
+
+    async fn abandon_import(&self, import: ImportId, fence: Fence) -> Result<(), StoreError> {
+        self.writer.write(move |connection| imports::abandon(connection, import, fence)).await
+    }
+
+    async fn waiting_pairs(&self) -> Result<u64, StoreError> {
+        self.readers.read(imports::waiting_pairs).await
+    }
+
+    async fn matches(
+        &self,
+        account: Pseudonym,
+        after: Option<MatchPosition>,
+        limit: u32,
+        now: Millis,
+    ) -> Result<Vec<Match>, StoreError> {
+        self.readers.read(move |connection| reads::matches(connection, account, after, limit, now)).await
+    }
+
+    async fn sealed_accounts(&self, accounts: Vec<Pseudonym>) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        self.readers.read(move |connection| reads::sealed_accounts(connection, &accounts)).await
+    }
+
+    async fn sync_status(&self, account: Pseudonym, now: Millis) -> Result<Option<SyncStatus>, StoreError> {
+        self.readers.read(move |connection| reads::sync_status(connection, account, now)).await
+    }
+
+    async fn dismiss(&self, account: Pseudonym, other: Pseudonym, now: Millis) -> Result<u32, StoreError> {
+        self.writer.write(move |connection| removal::dismiss(connection, account, other, now)).await
+    }
+
+    async fn pending_import(&self, account: Pseudonym) -> Result<Option<PendingImport>, StoreError> {
+        self.readers.read(move |connection| reads::pending_import(connection, account)).await
+    }
+
+    async fn remove_data(
+        &self,
+        account: Pseudonym,
+        pending: Option<(ImportId, NumberKey)>,
+        now: Millis,
+    ) -> Result<Removal, StoreError> {
+        let work = move |connection: &_| removal::remove(connection, account, pending, now);
+        self.writer.submit(work, |removal| matches!(removal, Removal::Removed(_))).await
+    }
+
+    async fn sweep(&self, limit: u32, now: Millis) -> Result<u64, StoreError> {
+        self.writer.write(move |connection| removal::sweep(connection, limit, now)).await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        if !self.writer.is_running() {
+            return Err(unavailable("the writer has stopped"));
+        }
+        self.readers.read(reads::ping).await
+    }
+}

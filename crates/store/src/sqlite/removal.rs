@@ -1,0 +1,128 @@
+//! Removal, dismissal and the sweeping of what has expired.
+
+use acquaint_protocol::pair::{EpochId, PairHash};
+use rusqlite::{Connection, OptionalExtension, Params, Result, params};
+
+use super::{imports, pairs, reads};
+use crate::{ImportId, Millis, NumberKey, Pseudonym, Removal, Removed};
+
+pub(super) fn dismiss(
+    connection: &Connection,
+    account: Pseudonym,
+    other: Pseudonym,
+    now: Millis,
+) -> Result<u32> {
+    connection
+        .prepare_cached(
+            "INSERT INTO dismissals (account, other)
+             SELECT DISTINCT account, other FROM matches
+             WHERE account = ?1 AND other = ?2 AND expires_at > ?3 AND other_expires_at > ?3
+             ON CONFLICT DO NOTHING",
+        )?
+        .execute(params![account.as_bytes(), other.as_bytes(), now])?;
+    reads::count_matches(connection, account, now)
+}
+
+pub(super) fn remove(
+    connection: &Connection,
+    account: Pseudonym,
+    pending: Option<(ImportId, NumberKey)>,
+    now: Millis,
+) -> Result<Removal> {
+    let current = connection
+        .prepare_cached("SELECT id FROM imports WHERE account = ?1")?
+        .query_row([account.as_bytes()], |row| row.get(0).map(ImportId::from_bytes))
+        .optional()?;
+    if current != pending.map(|(import, _)| import) {
+        return Ok(Removal::OtherPending);
+    }
+    if let Some((import, number)) = pending {
+        imports::delete(connection, import, number)?;
+    }
+    for place in places(
+        connection,
+        "SELECT DISTINCT epoch, hash FROM matches
+         WHERE account = ?1 AND min(expires_at, other_expires_at) <= ?2",
+        params![account.as_bytes(), now],
+    )? {
+        pairs::end_expired(connection, place, now)?;
+    }
+    let removed = Removed {
+        contacts: contacts(connection, account, now)?,
+        matches: reads::count_matches(connection, account, now)?,
+    };
+    delete_pairs(connection, account, now)?;
+    for statement in [
+        "DELETE FROM codes WHERE account = ?1",
+        "DELETE FROM tokens WHERE account = ?1",
+        "DELETE FROM dismissals WHERE account = ?1",
+        "DELETE FROM accounts WHERE account = ?1",
+    ] {
+        connection.prepare_cached(statement)?.execute([account.as_bytes()])?;
+    }
+    Ok(Removal::Removed(removed))
+}
+
+fn contacts(connection: &Connection, account: Pseudonym, now: Millis) -> Result<u32> {
+    connection
+        .prepare_cached(
+            "SELECT (SELECT count(*) FROM pairs WHERE account = ?1 AND expires_at > ?2)
+                  + (SELECT count(*) FROM matches WHERE account = ?1)",
+        )?
+        .query_row(params![account.as_bytes(), now], |row| row.get(0))
+}
+
+/// The account's halves and matches go; the other sides' consent stands. Its own halves go first, to make room.
+fn delete_pairs(connection: &Connection, account: Pseudonym, now: Millis) -> Result<()> {
+    connection.prepare_cached("DELETE FROM pairs WHERE account = ?1")?.execute([account.as_bytes()])?;
+    // As `pairs::settle`: the later verification first, and what stands stays.
+    connection
+        .prepare_cached(
+            "INSERT INTO pairs (epoch, hash, account, bit, verified_at, expires_at)
+             SELECT epoch, hash, account, bit, verified_at, expires_at FROM matches
+             WHERE other = ?1 AND expires_at > ?2
+             ORDER BY verified_at DESC, found_at, account
+             ON CONFLICT (epoch, hash) DO UPDATE
+             SET account = excluded.account, bit = excluded.bit,
+                 verified_at = excluded.verified_at, expires_at = excluded.expires_at
+             WHERE pairs.expires_at <= ?2",
+        )?
+        .execute(params![account.as_bytes(), now])?;
+    connection.prepare_cached("DELETE FROM matches WHERE other = ?1")?.execute([account.as_bytes()])?;
+    connection.prepare_cached("DELETE FROM matches WHERE account = ?1")?.execute([account.as_bytes()])?;
+    Ok(())
+}
+
+pub(super) fn sweep(connection: &Connection, limit: u32, now: Millis) -> Result<u64> {
+    let mut swept = 0_u64;
+    for place in places(
+        connection,
+        "SELECT DISTINCT epoch, hash FROM matches WHERE expires_at <= ?1 LIMIT ?2",
+        params![now, limit],
+    )? {
+        swept = swept.saturating_add(pairs::end_expired(connection, place, now)?);
+    }
+    for statement in [
+        "DELETE FROM codes WHERE account IN
+         (SELECT account FROM codes WHERE expires_at <= ?1 LIMIT ?2)",
+        "DELETE FROM tokens WHERE token IN
+         (SELECT token FROM tokens WHERE expires_at <= ?1 LIMIT ?2)",
+        "DELETE FROM pairs WHERE (epoch, hash) IN
+         (SELECT epoch, hash FROM pairs WHERE expires_at <= ?1 LIMIT ?2)",
+        "DELETE FROM limits WHERE (limit_kind, key) IN
+         (SELECT limit_kind, key FROM limits WHERE empty_at <= ?1 LIMIT ?2)",
+        "DELETE FROM pending_numbers WHERE number IN
+         (SELECT number FROM pending_numbers WHERE until <= ?1 LIMIT ?2)",
+    ] {
+        let deleted = connection.prepare_cached(statement)?.execute(params![now, limit])?;
+        swept = swept.saturating_add(u64::try_from(deleted).unwrap_or(u64::MAX));
+    }
+    Ok(swept)
+}
+
+fn places(connection: &Connection, sql: &str, params: impl Params) -> Result<Vec<(EpochId, PairHash)>> {
+    connection
+        .prepare_cached(sql)?
+        .query_map(params, |row| Ok((EpochId::new(row.get(0)?), PairHash::from_bytes(row.get(1)?))))?
+        .collect()
+}
