@@ -91,7 +91,7 @@ pub(crate) struct Remote {
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example:\n  acquaint verify --actor did:plc:alice +33639980101\n\
+    after_help = "Example:\n  acquaint verify --actor did:plc:alice +12125550101\n\
                   sends a code, asks for it, and prints the token on standard output."
 )]
 pub(crate) struct Verify {
@@ -103,8 +103,8 @@ pub(crate) struct Verify {
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  acquaint import --actor did:plc:alice --phone +33639980101 contacts.vcf\n  \
-                  acquaint import --actor did:plc:alice --token TOKEN --region FR contacts.vcf"
+    after_help = "Examples:\n  acquaint import --actor did:plc:alice --phone +12125550101 contacts.vcf\n  \
+                  acquaint import --actor did:plc:alice --token TOKEN --region US contacts.vcf"
 )]
 pub(crate) struct Import {
     #[command(flatten)]
@@ -115,7 +115,7 @@ pub(crate) struct Import {
     /// A token that `acquaint verify` printed
     #[arg(long)]
     pub(crate) token: Option<String>,
-    /// Where numbers without a country code are from (as FR); by default, where --phone is from
+    /// Where numbers without a country code are from (as US); by default, where --phone is from
     #[arg(long)]
     pub(crate) region: Option<String>,
     /// The address book, as vCard

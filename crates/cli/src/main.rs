@@ -14,6 +14,11 @@ use failure::Failure;
 
 fn main() -> std::process::ExitCode {
     let args = Args::parse();
+    // A panic's text can quote what a library was given, a number for instance: only its place is told.
+    std::panic::set_hook(Box::new(|info| match info.location() {
+        Some(place) => eprintln!("internal error at {}:{}", place.file(), place.line()),
+        None => eprintln!("internal error"),
+    }));
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failure::report(&error.into()),

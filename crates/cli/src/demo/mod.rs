@@ -102,7 +102,7 @@ impl Demo {
 
         println!("\nA stranger");
         self.sweep().await?;
-        say("A stranger imports 1000 numbers in a row, everybody's here among them, and finds nobody.");
+        say("A stranger imports 1000 numbers, everybody's here among them, and finds nobody.");
 
         println!("\nThe database's thief");
         let numbers = people::every_number();

@@ -144,9 +144,6 @@ impl RolodexService for Rolodex {
 }
 
 fn timestamp(millis: acquaint_service::Millis) -> buffa_types::google::protobuf::Timestamp {
-    buffa_types::google::protobuf::Timestamp {
-        seconds: millis.div_euclid(1000),
-        nanos: i32::try_from(millis.rem_euclid(1000)).unwrap_or(0) * 1_000_000,
-        ..Default::default()
-    }
+    let nanos = i32::try_from(millis.rem_euclid(1000)).unwrap_or(0) * 1_000_000;
+    buffa_types::google::protobuf::Timestamp::from_unix(millis.div_euclid(1000), nanos)
 }
