@@ -5,16 +5,14 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
-use acquaint_custody::software::SoftwareCustody;
-use acquaint_protocol::pair::Suite;
 use acquaint_server::config::Config;
+use acquaint_server::create_key_file;
 
 use crate::args;
 use crate::failure::Failure;
 
 pub(crate) fn run(args: &args::Init) -> Result<(), Failure> {
     let args::Init { folder, suite } = args;
-    let known = Suite::by_name(suite).ok_or("the suite is not known")?;
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -28,7 +26,7 @@ pub(crate) fn run(args: &args::Init) -> Result<(), Failure> {
         return Err(already(&path));
     }
     let keys = folder.join(&config.keys.file);
-    SoftwareCustody::create(&keys, known)?;
+    create_key_file(&keys, suite)?;
     write_private(&path, &annotated(&config)?)?;
     println!("Wrote {} and {}.", path.display(), keys.display());
     println!("Back the key file up, apart from the data: without it, stored data can never be matched again.");

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use acquaint_client::address_book::{AddressBook, read_vcards};
 use acquaint_client::{Client, ClientError};
-use acquaint_protocol::identifier::{Phone, Region};
+use acquaint_client::identifier::{Phone, Region};
 use acquaint_server::config::Config;
 use indicatif::ProgressBar;
 use tokio::io::{AsyncBufReadExt, BufReader};

@@ -22,6 +22,8 @@ mod rpc;
 
 use std::time::Duration;
 
+pub use acquaint_protocol::identifier;
+
 use acquaint_protocol::message::rolodex::{
     DismissMatchRequest, GetMatchesRequest, GetSyncStatusRequest, ImportContactsRequest, PingRequest,
     RemoveDataRequest, StartPhoneVerificationRequest, VerifyPhoneRequest,

@@ -17,11 +17,13 @@ use acquaint_custody::software::{KeyFileError, SoftwareCustody};
 use acquaint_protocol::identifier::Region;
 use acquaint_protocol::pair::Suite;
 use acquaint_service::{
-    Bucket, Clock, Discovery, Entropy, Parts, Policy, PoolSize, Running, StartError, SystemClock, SystemEntropy,
+    Bucket, Parts, Policy, PoolSize, Running, StartError, SystemClock, SystemEntropy,
 };
 use acquaint_store::sqlite::{OpenError, SqliteStore};
 use acquaint_store::{Store, StoreError};
 use tokio::net::TcpListener;
+
+pub use acquaint_service::{Clock, Discovery, Entropy, EntropyError, Millis, PoolStats};
 
 use config::Config;
 
@@ -148,6 +150,15 @@ async fn open_keys(config: &Config, store: &SqliteStore) -> Result<Arc<dyn KeyCu
         }
         _ => Ok(Arc::new(custody)),
     }
+}
+
+/// Makes a key of every purpose and writes the key file, mode 0600; a file that is there is never overwritten.
+///
+/// # Errors
+/// [`KeyFileError`]; an unknown suite is told as a malformed file.
+pub fn create_key_file(path: &std::path::Path, suite: &str) -> Result<(), KeyFileError> {
+    let malformed = || KeyFileError::Malformed { path: path.into(), reason: "its suite is not known".into() };
+    SoftwareCustody::create(path, Suite::by_name(suite).ok_or_else(malformed)?).map(drop)
 }
 
 fn pool_size(config: &Config) -> PoolSize {

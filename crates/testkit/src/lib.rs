@@ -1,1 +1,174 @@
-//! placeholder
+//! The whole application in one struct, for tests: the real server on a real port over the real store and keys, with a
+//! clock that is set by hand and randomness from a seed.
+
+#![expect(clippy::expect_used, clippy::panic, reason = "a test's tools: a failure is a panic")]
+
+mod ambient;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use acquaint_client::{Client, Found};
+use acquaint_server::config::Config;
+use acquaint_server::{Ambient, Discovery, Server};
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+pub use ambient::{HandClock, SeededEntropy};
+
+/// The operator's key of every test server.
+pub const API_KEY: &str = "a-test-key-of-32-characters-here";
+
+/// A running application.
+pub struct App {
+    /// Talks to it over HTTP.
+    pub client: Client,
+    /// Where it listens, as `http://127.0.0.1:port`.
+    pub url: String,
+    /// Its clock; begins at 2026-01-01T00:00:00Z.
+    pub clock: Arc<HandClock>,
+    config: Config,
+    folder: TempDir,
+    discovery: Arc<Discovery>,
+    stop: oneshot::Sender<()>,
+    server: JoinHandle<()>,
+}
+
+impl App {
+    /// Starts with the cheapest suite, and limits on codes out of the way.
+    pub async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// Starts with a changed configuration.
+    pub async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut config = Config::default();
+        config.listen.set_port(0);
+        config.auth.api_key = API_KEY.into();
+        config.data_dir = folder.path().join("data");
+        config.keys.file = folder.path().join("keys.json");
+        config.keys.suite = "development".into();
+        config.verification.outbox_file = folder.path().join("outbox.txt");
+        config.verification.resend_s = 0;
+        config.verification.account_codes_per_day = 1000;
+        config.verification.number_codes_per_day = 1000;
+        change(&mut config);
+        Self::run(folder, config, Arc::new(HandClock::default())).await
+    }
+
+    async fn run(folder: TempDir, config: Config, clock: Arc<HandClock>) -> Self {
+        let ambient = Ambient {
+            clock: Arc::clone(&clock) as _,
+            // Another seed after each start: a restarted server must not draw the same ids again.
+            entropy: Arc::new(SeededEntropy::new(clock.starts())),
+        };
+        let server = Server::start(config.clone(), ambient).await.unwrap_or_else(|error| panic!("no start: {error}"));
+        let url = format!("http://{}", server.address().expect("an address"));
+        let discovery = server.discovery();
+        let (stop, stopped) = oneshot::channel();
+        let server = tokio::spawn(server.run(async {
+            // A dropped App stops its server too.
+            let _ = stopped.await;
+        }));
+        let client = Client::new(&url, API_KEY).expect("a client");
+        Self { client, url, clock, config, folder, discovery, stop, server }
+    }
+
+    /// Stops it in good order and starts it again on the same data, with a changed configuration.
+    pub async fn restart_with(self, change: impl FnOnce(&mut Config)) -> Self {
+        let Self { clock, mut config, folder, discovery, stop, server, .. } = self;
+        drop(discovery);
+        // It may have stopped already.
+        let _ = stop.send(());
+        server.await.expect("the server ends in good order");
+        change(&mut config);
+        Self::run(folder, config, clock).await
+    }
+
+    /// The use cases, past HTTP.
+    #[must_use]
+    pub fn discovery(&self) -> &Discovery {
+        &self.discovery
+    }
+
+    /// Where the database is.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// The code that was sent last to a number.
+    #[must_use]
+    pub fn code(&self, phone: &str) -> String {
+        let outbox = std::fs::read_to_string(&self.config.verification.outbox_file).expect("the outbox");
+        let line = outbox.lines().rev().find_map(|line| line.strip_prefix(phone));
+        line.expect("a code for the number").trim().to_owned()
+    }
+
+    /// Verifies a number and returns the token.
+    pub async fn verify(&self, did: &str, phone: &str) -> String {
+        self.client.start_verification(did, phone).await.expect("a code is sent");
+        self.client.verify(did, phone, &self.code(phone)).await.expect("the code is right")
+    }
+
+    /// Verifies a number, imports contacts, and waits until the import is finished.
+    pub async fn import(&self, did: &str, phone: &str, contacts: &[&str]) -> Vec<Found> {
+        let token = self.verify(did, phone).await;
+        let contacts = contacts.iter().map(|contact| (*contact).to_owned()).collect();
+        let found = self.client.import(did, &token, contacts).await.expect("the import is accepted");
+        self.settle().await;
+        found
+    }
+
+    /// Waits until no accepted import is left to work on.
+    pub async fn settle(&self) {
+        for _ in 0..6000 {
+            if self.discovery.waiting_pairs().await.expect("the store answers") == 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("imports are not finished after a minute");
+    }
+
+    /// Every match of an account, newest first.
+    pub async fn matches(&self, did: &str) -> Vec<String> {
+        self.client.all_matches(did).await.expect("matches are listed")
+    }
+
+    /// All bytes of the database's files.
+    #[must_use]
+    pub fn database_bytes(&self) -> Vec<u8> {
+        read_all(&self.data_dir())
+    }
+}
+
+/// All bytes of all files in a folder.
+#[must_use]
+pub fn read_all(folder: &Path) -> Vec<u8> {
+    let files = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    files.filter_map(|path| std::fs::read(path).ok()).flatten().collect()
+}
+
+/// Whether `bytes` holds `part` anywhere.
+#[must_use]
+pub fn holds(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
+}
+
+/// The `n`th of a thousand valid numbers that North America keeps for fiction (ATIS-0300115).
+#[must_use]
+pub fn number(n: usize) -> String {
+    const AREAS: [u16; 10] = [212, 312, 415, 646, 718, 206, 305, 512, 617, 702];
+    let area = AREAS.get(n / 100).expect("there are a thousand");
+    format!("+1{area}55501{:02}", n % 100)
+}
+
+/// The `n`th account's name.
+#[must_use]
+pub fn did(n: usize) -> String {
+    format!("did:plc:account{n}")
+}

@@ -5,14 +5,13 @@ mod search;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use acquaint_client::{Client, Found};
 use acquaint_server::config::Config;
-use acquaint_server::{Ambient, Server};
-use acquaint_service::Discovery;
+use acquaint_server::{Ambient, Discovery, Server};
 use indicatif::{ProgressBar, ProgressStyle};
-use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::args;

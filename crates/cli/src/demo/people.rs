@@ -2,7 +2,7 @@
 //! each area code (ATIS-0300115).
 
 use acquaint_client::address_book::read_vcards;
-use acquaint_protocol::identifier::{Phone, Region};
+use acquaint_client::identifier::{Phone, Region};
 
 use crate::failure::Failure;
 

@@ -1,0 +1,18 @@
+//! The whole application over HTTP, with a clock set by hand.
+
+mod bad_input;
+mod import;
+mod matching;
+mod privacy;
+mod raw;
+mod verification;
+
+use acquaint_client::ClientError;
+
+/// The contract's reason of a refused call.
+fn reason<T: std::fmt::Debug>(outcome: Result<T, ClientError>) -> String {
+    match outcome {
+        Err(ClientError::Refused { reason, .. }) => reason,
+        other => panic!("not refused with a reason: {other:?}"),
+    }
+}
