@@ -261,3 +261,82 @@ fn thread_cpu_nanos() -> u64 {
     let (seconds, nanos) = (u64::try_from(time.tv_sec).unwrap_or(0), u64::try_from(time.tv_nsec).unwrap_or(0));
     seconds.saturating_mul(1_000_000_000).saturating_add(nanos)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::mpsc;
+
+    use super::*;
+
+    fn pool(threads: usize) -> Arc<StretchPool> {
+        Arc::new(StretchPool::start(NonZeroUsize::new(threads).unwrap()).unwrap())
+    }
+
+    #[test]
+    fn as_many_threads_as_fit_into_the_memory() {
+        let size = |threads, mib: u64| PoolSize {
+            threads: NonZeroUsize::new(threads).unwrap(),
+            memory_bytes: mib * 1024 * 1024,
+        };
+        let fit = |size: PoolSize, suite| size.threads_for(suite).map(NonZeroUsize::get);
+        assert_eq!(fit(size(8, 64), Suite::STANDARD), Some(3));
+        assert_eq!(fit(size(2, 1024), Suite::STANDARD), Some(2));
+        assert_eq!(fit(size(8, 64), Suite::HARD), Some(1));
+        assert_eq!(fit(size(8, 63), Suite::HARD), None);
+    }
+
+    #[tokio::test]
+    async fn never_more_at_once_than_threads() {
+        let pool = pool(3);
+        let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let calls = (0..60).map(|n| {
+            let (running, most) = (Arc::clone(&running), Arc::clone(&most));
+            let lane = if n % 2 == 0 { Lane::Urgent } else { Lane::Bulk };
+            pool.run(lane, Suite::DEVELOPMENT, move |_| {
+                most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                std::thread::sleep(Duration::from_millis(2));
+                running.fetch_sub(1, Ordering::SeqCst);
+            })
+        });
+        assert!(futures::future::join_all(calls).await.iter().all(Result::is_ok));
+        assert!((2..=3).contains(&most.load(Ordering::SeqCst)));
+        assert_eq!(pool.stats().hashes, 60);
+    }
+
+    #[tokio::test]
+    async fn urgent_work_goes_first_and_abandoned_work_is_dropped() {
+        let pool = pool(1);
+        let (release, gate) = mpsc::channel::<()>();
+        let blocker = {
+            let pool = Arc::clone(&pool);
+            tokio::spawn(async move { pool.run(Lane::Bulk, Suite::DEVELOPMENT, move |_| gate.recv().is_ok()).await })
+        };
+        // One yield hands the blocker to the pool's only thread or queue, ahead of everything below.
+        tokio::task::yield_now().await;
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let spawn = |lane, name: &'static str| {
+            let (pool, order) = (Arc::clone(&pool), Arc::clone(&order));
+            tokio::spawn(async move { pool.run(lane, Suite::DEVELOPMENT, move |_| lock(&order).push(name)).await })
+        };
+        let bulk = spawn(Lane::Bulk, "bulk");
+        let abandoned = spawn(Lane::Bulk, "abandoned");
+        let urgent = spawn(Lane::Urgent, "urgent");
+        tokio::task::yield_now().await;
+        abandoned.abort();
+        assert!(abandoned.await.unwrap_err().is_cancelled());
+        release.send(()).unwrap();
+        assert!(blocker.await.unwrap().unwrap());
+        urgent.await.unwrap().unwrap();
+        bulk.await.unwrap().unwrap();
+        assert_eq!(*lock(&order), ["urgent", "bulk"]);
+    }
+
+    #[tokio::test]
+    async fn a_panic_ends_its_job_alone() {
+        let pool = pool(1);
+        let failed = pool.run(Lane::Bulk, Suite::DEVELOPMENT, |_| panic!("on purpose")).await;
+        assert!(matches!(failed, Err(PoolError::Closed)));
+        assert_eq!(pool.run(Lane::Bulk, Suite::DEVELOPMENT, |_| 1).await.unwrap(), 1);
+    }
+}

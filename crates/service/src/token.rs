@@ -75,3 +75,37 @@ impl Token {
         Some(token)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use acquaint_custody::software::SoftwareCustody;
+    use acquaint_protocol::pair::Suite;
+
+    use super::*;
+
+    fn token() -> Token {
+        Token {
+            id: TokenId::from_bytes([1; 16]),
+            account: Pseudonym::from_bytes([2; 16]),
+            generation: Generation(-3),
+            expires_at: 4,
+            verified_at: 5,
+            number: NumberKey::from_bytes([6; 32]),
+            sii: Sii::parse("tel:+12125550101").unwrap(),
+        }
+    }
+
+    #[test]
+    fn says_what_it_said_and_shows_nothing() {
+        let custody = SoftwareCustody::generate(Suite::STANDARD).unwrap();
+        let text = token().seal(&custody).unwrap();
+        assert_eq!(Token::open(&custody, &text).unwrap(), Some(token()));
+        let sealed = URL_SAFE_NO_PAD.decode(&text).unwrap();
+        assert!(!sealed.windows(4).any(|window| window == b"2125" || window == [2; 4]));
+        let other = SoftwareCustody::generate(Suite::STANDARD).unwrap();
+        assert_eq!(Token::open(&other, &text).unwrap(), None);
+        // What is sealed for another use is no token.
+        let cursor = custody.seal(Purpose::Token, b"cursor", b"\x01").unwrap();
+        assert_eq!(Token::open(&custody, &URL_SAFE_NO_PAD.encode(cursor)).unwrap(), None);
+    }
+}

@@ -68,7 +68,11 @@ pub trait Store: Send + Sync {
     async fn take_code(&self, guess: CodeGuess, now: Millis) -> Result<CodeTaken, StoreError>;
 
     /// Takes permits, all or none.
-    async fn take_permits(&self, permits: Vec<Permit>, now: Millis) -> Result<Result<(), Exhausted>, StoreError>;
+    async fn take_permits(
+        &self,
+        permits: Vec<Permit>,
+        now: Millis,
+    ) -> Result<Result<(), Exhausted>, StoreError>;
 
     /// Accepts an import: token consumed, permits reserved, list stored, the account's `synced_at` set to `now`. A
     /// refusal changes nothing, so the token can be used again.
@@ -76,7 +80,8 @@ pub trait Store: Send + Sync {
 
     /// Leases the longest-waiting import that nobody holds a lease on at `now`, with a fencing token higher than every
     /// earlier one of that import. `None` when there is none.
-    async fn next_import(&self, now: Millis, lease_until: Millis) -> Result<Option<LeasedImport>, StoreError>;
+    async fn next_import(&self, now: Millis, lease_until: Millis)
+    -> Result<Option<LeasedImport>, StoreError>;
 
     /// Applies the rules of matching to each half in order and commits all their effects, the refunds, the progress and
     /// the prolonged lease together, on condition that the import still has this fence and this progress (`done`) and

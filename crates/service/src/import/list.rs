@@ -86,3 +86,45 @@ impl ContactList {
 fn row(id: ImportId) -> Vec<u8> {
     [b"imports/".as_slice(), id.as_bytes()].concat()
 }
+
+#[cfg(test)]
+mod tests {
+    use acquaint_custody::software::SoftwareCustody;
+    use acquaint_protocol::pair::Suite;
+
+    use super::*;
+
+    fn sii(phone: &str) -> Sii {
+        Sii::from(&Phone::parse(phone, None).unwrap())
+    }
+
+    fn list() -> ContactList {
+        let texts = ["x", "+1 212-555-0102", "+12125550101", "+12125550102", "+12125550103"].map(String::from);
+        let own = sii("+12125550101");
+        let contacts = normalise(&own, &texts);
+        ContactList { own, number: NumberKey::from_bytes([7; 32]), verified_at: -5, contacts }
+    }
+
+    #[test]
+    fn normalising_keeps_positions() {
+        assert_eq!(list().contacts, [(1, sii("+12125550102")), (4, sii("+12125550103"))]);
+    }
+
+    #[test]
+    fn a_sealed_list_opens_in_its_own_row_alone() {
+        let custody = SoftwareCustody::generate(Suite::STANDARD).unwrap();
+        let (id, other) = (ImportId::from_bytes([1; 16]), ImportId::from_bytes([2; 16]));
+        let sealed = list().seal(&custody, id).unwrap();
+        assert_eq!(ContactList::open(&custody, id, &sealed).unwrap(), list());
+        assert!(ContactList::open(&custody, other, &sealed).is_err());
+        assert!(!sealed.windows(4).any(|window| window == b"5550"));
+    }
+
+    #[test]
+    fn a_list_that_is_cut_or_longer_is_refused() {
+        let bytes = list().encode().unwrap();
+        assert_eq!(ContactList::decode(&bytes).unwrap(), list());
+        assert!((0..bytes.len()).all(|length| ContactList::decode(&bytes[..length]).is_none()));
+        assert!(ContactList::decode(&[bytes.as_slice(), &[0]].concat()).is_none());
+    }
+}

@@ -142,6 +142,3 @@ fn wipe(texts: Vec<String>) {
         zeroize::Zeroize::zeroize(&mut text);
     }
 }
-
-#[cfg(test)]
-mod tests;

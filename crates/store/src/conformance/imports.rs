@@ -59,9 +59,7 @@ pub(super) async fn a_stale_step_writes_nothing(scene: Scene) {
     assert_eq!(store.match_or_insert(stale, LEASE).await.unwrap(), StepOutcome::Fenced);
     assert_eq!(scene.listed(2, LEASE).await, []);
     assert_eq!(store.waiting_pairs().await.unwrap(), 1);
-    assert!(
-        store.take_permits(vec![permit(Limit::AccountPairs, 1, 5, 0)], LEASE).await.unwrap().is_err()
-    );
+    assert!(store.take_permits(vec![permit(Limit::AccountPairs, 1, 5, 0)], LEASE).await.unwrap().is_err());
 }
 
 pub(super) async fn the_last_step_releases_the_number(scene: Scene) {

@@ -111,11 +111,8 @@ impl Model {
             }
             let opposite: Vec<(Place, Side)> =
                 standing.iter().filter(|(_, s)| s.who != who && s.bit != bit).copied().collect();
-            let rivals: Vec<(Place, Side)> = standing
-                .iter()
-                .filter(|(_, s)| (s.who == who) != (s.bit == bit))
-                .copied()
-                .collect();
+            let rivals: Vec<(Place, Side)> =
+                standing.iter().filter(|(_, s)| (s.who == who) != (s.bit == bit)).copied().collect();
             for (place, theirs) in &opposite {
                 self.halves.remove(place);
                 self.join(new, *theirs, places, now);

@@ -1,9 +1,7 @@
 //! Removal and sweeping.
 
 use super::scene::{DAY, FAR, Scene, account, code_hash, half, new_code, number, permit, step};
-use crate::{
-    CodeTaken, ImportAccepted, ImportId, Limit, NewImport, Removal, Removed, StepOutcome,
-};
+use crate::{CodeTaken, ImportAccepted, ImportId, Limit, NewImport, Removal, Removed, StepOutcome};
 
 pub(super) async fn takes_everything(scene: Scene) {
     let store = &scene.store;

@@ -74,9 +74,7 @@ pub(super) fn take(connection: &Connection, guess: &CodeGuess, now: Millis) -> R
         reserved.take(connection)?;
         return Ok(CodeTaken::Wrong);
     }
-    connection
-        .prepare_cached("DELETE FROM codes WHERE account = ?1")?
-        .execute([guess.account.as_bytes()])?;
+    connection.prepare_cached("DELETE FROM codes WHERE account = ?1")?.execute([guess.account.as_bytes()])?;
     // An account that has a row keeps its generation.
     let generation = connection
         .prepare_cached(
@@ -97,9 +95,7 @@ pub(super) fn take(connection: &Connection, guess: &CodeGuess, now: Millis) -> R
 /// The account's unexpired code, or what a withdrawn one left behind.
 fn current(connection: &Connection, account: Pseudonym, now: Millis) -> Result<Option<Code>> {
     connection
-        .prepare_cached(
-            "SELECT code_hash, sent_at, wrong FROM codes WHERE account = ?1 AND expires_at > ?2",
-        )?
+        .prepare_cached("SELECT code_hash, sent_at, wrong FROM codes WHERE account = ?1 AND expires_at > ?2")?
         .query_row(params![account.as_bytes(), now], |row| {
             Ok(Code { hash: row.get(0)?, sent_at: row.get(1)?, wrong: row.get(2)? })
         })

@@ -26,9 +26,7 @@ pub(super) fn accept(connection: &Connection, import: &NewImport, now: Millis) -
         Ok(()) => {}
         Err(exhausted) => return Ok(ImportAccepted::Exhausted(exhausted)),
     }
-    connection
-        .prepare_cached("DELETE FROM tokens WHERE token = ?1")?
-        .execute([import.token.as_bytes()])?;
+    connection.prepare_cached("DELETE FROM tokens WHERE token = ?1")?.execute([import.token.as_bytes()])?;
     connection
         .prepare_cached("UPDATE accounts SET synced_at = ?2 WHERE account = ?1")?
         .execute(params![import.account.as_bytes(), now])?;
@@ -44,12 +42,7 @@ fn token_is_valid(connection: &Connection, import: &NewImport, now: Millis) -> R
             "SELECT 1 FROM tokens JOIN accounts USING (account)
              WHERE token = ?1 AND account = ?2 AND expires_at > ?3 AND generation = ?4",
         )?
-        .exists(params![
-            import.token.as_bytes(),
-            import.account.as_bytes(),
-            now,
-            import.generation.0
-        ])
+        .exists(params![import.token.as_bytes(), import.account.as_bytes(), now, import.generation.0])
 }
 
 fn is_pending(connection: &Connection, account: Pseudonym, number: NumberKey, now: Millis) -> Result<bool> {

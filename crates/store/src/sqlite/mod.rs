@@ -1,10 +1,12 @@
 //! The embedded store: one SQLite database in a directory of its own.
 //!
-//! One thread writes and merges what waits into one transaction ([`writer`]); a few read-only connections read. A
+//! One thread writes and merges what waits into one transaction; a few read-only connections read. A
 //! second process is refused by the directory's lock.
 
 mod checkpoint;
 mod codes;
+#[cfg(test)]
+mod erasure_tests;
 mod imports;
 mod open;
 mod pairs;

@@ -42,7 +42,9 @@ pub enum OpenError {
         application_id: i32,
     },
     /// A newer version of this program wrote it.
-    #[error("the database has schema version {found}, and this program knows only up to {known}: use a newer program")]
+    #[error(
+        "the database has schema version {found}, and this program knows only up to {known}: use a newer program"
+    )]
     Newer {
         /// The database's schema version.
         found: i64,
@@ -135,7 +137,8 @@ fn common_pragmas(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 fn private_file(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    let file =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
     fs::set_permissions(path, Permissions::from_mode(0o600))?;
     Ok(file)
 }

@@ -121,12 +121,7 @@ fn join(
         side.other_expires_at = their_side.half.expires_at;
         return Ok(());
     }
-    let side = Side {
-        half: mine,
-        other: theirs.account,
-        other_expires_at: theirs.expires_at,
-        found_at: now,
-    };
+    let side = Side { half: mine, other: theirs.account, other_expires_at: theirs.expires_at, found_at: now };
     insert_side(connection, &side)?;
     insert_side(
         connection,
@@ -250,12 +245,7 @@ fn opposite_side(connection: &Connection, side: &Side) -> Result<Side> {
              WHERE account = ?1 AND epoch = ?2 AND hash = ?3 AND other = ?4",
         )?
         .query_row(
-            params![
-                side.other.as_bytes(),
-                epoch.get(),
-                hash.as_bytes(),
-                side.half.account.as_bytes()
-            ],
+            params![side.other.as_bytes(), epoch.get(), hash.as_bytes(), side.half.account.as_bytes()],
             |row| side_at(side.half.place, row),
         )
 }
@@ -285,9 +275,7 @@ fn insert_side(connection: &Connection, side: &Side) -> Result<()> {
 fn delete_side(connection: &Connection, side: &Side) -> Result<()> {
     let (epoch, hash) = side.half.place;
     connection
-        .prepare_cached(
-            "DELETE FROM matches WHERE account = ?1 AND epoch = ?2 AND hash = ?3 AND other = ?4",
-        )?
+        .prepare_cached("DELETE FROM matches WHERE account = ?1 AND epoch = ?2 AND hash = ?3 AND other = ?4")?
         .execute(params![
             side.half.account.as_bytes(),
             epoch.get(),

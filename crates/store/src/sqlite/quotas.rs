@@ -22,7 +22,11 @@ struct Bucket {
     at: Millis,
 }
 
-pub(super) fn take(connection: &Connection, permits: &[Permit], now: Millis) -> Result<Result<(), Exhausted>> {
+pub(super) fn take(
+    connection: &Connection,
+    permits: &[Permit],
+    now: Millis,
+) -> Result<Result<(), Exhausted>> {
     match reserve(connection, permits, now)? {
         Ok(reserved) => reserved.take(connection).map(Ok),
         Err(exhausted) => Ok(Err(exhausted)),

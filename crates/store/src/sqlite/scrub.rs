@@ -91,7 +91,7 @@ impl Scrubber {
 }
 
 /// What lies between a b-tree page's cell pointers and its cells, with where it begins. `None` for other pages.
-fn gap(page: &mut [u8], header: usize) -> Option<(usize, &mut [u8])> {
+pub(super) fn gap(page: &mut [u8], header: usize) -> Option<(usize, &mut [u8])> {
     let header_size = match page.get(header)? {
         2 | 5 => 12,
         10 | 13 => 8,

@@ -1,0 +1,12 @@
+//! Black box: the built program, from outside.
+
+#[cfg(test)]
+mod kill;
+#[cfg(test)]
+mod leaks;
+#[cfg(test)]
+mod operation;
+#[cfg(test)]
+mod removal;
+#[cfg(test)]
+mod support;
