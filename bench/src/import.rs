@@ -137,7 +137,8 @@ async fn reads_under_load() -> Result<Loaded> {
     let app = app(0).await;
     let reader = did(90);
     let book: Vec<String> = (91..96).map(acquaint_testkit::number).collect();
-    app.import(&reader, &acquaint_testkit::number(90), &book.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    app.import(&reader, &acquaint_testkit::number(90), &book.iter().map(String::as_str).collect::<Vec<_>>())
+        .await;
     for friend in 91..96 {
         app.import(&did(friend), &acquaint_testkit::number(friend), &[&acquaint_testkit::number(90)]).await;
     }

@@ -6,8 +6,8 @@ use clap::{Parser, Subcommand};
 
 /// Private contact discovery that anyone can run.
 ///
-/// People find those in their address books who have *them* in theirs, and nobody learns anything else. Begin with
-/// `acquaint demo`; to serve a Bluesky AppView, `acquaint init` and `acquaint serve`.
+/// People find those in their address books who have *them* in theirs. A stranger with a list of numbers finds nobody,
+/// and the database holds no number. Begin with `acquaint demo`; to serve a Bluesky AppView, `acquaint init` and `acquaint serve`.
 #[derive(Debug, Parser)]
 #[command(name = "acquaint", version, max_term_width = 100)]
 pub(crate) struct Args {
@@ -17,7 +17,7 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// See it work: a private server in a temporary folder, some people, and a stranger who learns nothing
+    /// See it work: a private server in a temporary folder, some people, and a stranger who finds nobody
     Demo(Demo),
     /// Write a configuration, keys and an API key, and print the lines for an AppView
     Init(Init),
@@ -36,7 +36,9 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  acquaint demo --keep    and then, in another terminal, the commands that it prints")]
+#[command(
+    after_help = "Example:\n  acquaint demo --keep    and then, in another terminal, the commands that it prints"
+)]
 pub(crate) struct Demo {
     /// Leave the server running until Ctrl-C, and print how to talk to it
     #[arg(long)]
@@ -54,7 +56,8 @@ pub(crate) struct Init {
     /// Folder to write into; made if it is not there
     #[arg(default_value = ".")]
     pub(crate) folder: PathBuf,
-    /// Argon2id's cost: `standard` (19 MiB, two passes) or `hard` (64 MiB, three passes)
+    /// Argon2id's cost: `standard` (19 MiB, two passes), `hard` (64 MiB, three passes), or `development`
+    /// (cheap, on loopback only)
     #[arg(long, default_value = "standard", value_parser = ["standard", "hard", "development"])]
     pub(crate) suite: String,
 }
@@ -73,7 +76,9 @@ pub(crate) struct Serve {
 
 /// Which server, and for whom.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Without --url, the server's address and API key are read from its configuration file.")]
+#[command(
+    after_help = "Without --url, the server's address and API key are read from its configuration file."
+)]
 pub(crate) struct Remote {
     /// The account that acts, as a DID
     #[arg(long, env = "ACQUAINT_ACTOR")]
@@ -90,10 +95,8 @@ pub(crate) struct Remote {
 }
 
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Example:\n  acquaint verify --actor did:plc:alice +12125550101\n\
-                  sends a code, asks for it, and prints the token on standard output."
-)]
+#[command(after_help = "Example:\n  acquaint verify --actor did:plc:alice +12125550101\n\
+                  sends a code, asks for it, and prints the token on standard output.")]
 pub(crate) struct Verify {
     #[command(flatten)]
     pub(crate) remote: Remote,

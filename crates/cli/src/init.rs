@@ -29,7 +29,9 @@ pub(crate) fn run(args: &args::Init) -> Result<(), Failure> {
     create_key_file(&keys, suite)?;
     write_private(&path, &annotated(&config)?)?;
     println!("Wrote {} and {}.", path.display(), keys.display());
-    println!("Back the key file up, apart from the data: without it, stored data can never be matched again.");
+    println!(
+        "Back the key file up, apart from the data: without it, stored data can never be matched again."
+    );
     println!();
     println!("Run the server:");
     println!("  acquaint serve --config {}", path.display());
@@ -51,7 +53,10 @@ pub(crate) fn appview_lines(url: &str, api_key: &str) -> [String; 3] {
 }
 
 /// 32 random bytes in hexadecimal.
-#[expect(clippy::disallowed_methods, reason = "the command has no service, and so no Entropy, to take it from")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the command has no service, and so no Entropy, to take it from"
+)]
 pub(crate) fn api_key() -> Result<String, Failure> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes)?;

@@ -4,8 +4,8 @@ use std::io::Write;
 use std::path::Path;
 
 use acquaint_client::address_book::{AddressBook, read_vcards};
-use acquaint_client::{Client, ClientError};
 use acquaint_client::identifier::{Phone, Region};
+use acquaint_client::{Client, ClientError};
 use acquaint_server::config::Config;
 use indicatif::ProgressBar;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -38,7 +38,8 @@ pub(crate) async fn import(args: args::Import) -> Result<(), Failure> {
         (None, Some(phone)) => verify_number(&client, actor, phone).await?,
         (None, None) => return Err("--phone or --token is needed".into()),
     };
-    let waiting = ProgressBar::new_spinner().with_message(format!("importing {} numbers", entries.numbers.len()));
+    let waiting =
+        ProgressBar::new_spinner().with_message(format!("importing {} numbers", entries.numbers.len()));
     waiting.enable_steady_tick(std::time::Duration::from_millis(100));
     let found = client.import(actor, &token, entries.numbers).await;
     waiting.finish_and_clear();
@@ -47,7 +48,10 @@ pub(crate) async fn import(args: args::Import) -> Result<(), Failure> {
         let name = entries.names.get(found.input_index).map_or("(no name)", String::as_str);
         println!("{name}\t{}", found.subject);
     }
-    eprintln!("{} of your contacts have you in theirs. A long import goes on: `acquaint matches` tells more later.", found.len());
+    eprintln!(
+        "{} of your contacts have you in theirs. A long import goes on: `acquaint matches` tells more later.",
+        found.len()
+    );
     Ok(())
 }
 
@@ -57,7 +61,7 @@ pub(crate) async fn matches(remote: Remote) -> Result<(), Failure> {
         println!("{subject}");
     }
     match client.sync_status(&remote.actor).await? {
-        Some(status) => eprintln!("{} matches.", status.matches),
+        Some(status) => eprintln!("{}.", counted(status.matches, "match", "matches")),
         None => eprintln!("Nothing is stored of this account: it has not imported contacts."),
     }
     Ok(())
@@ -66,15 +70,23 @@ pub(crate) async fn matches(remote: Remote) -> Result<(), Failure> {
 pub(crate) async fn dismiss(args: args::Dismiss) -> Result<(), Failure> {
     let client = connect(&args.remote)?;
     let left = client.dismiss(&args.remote.actor, &args.subject).await?;
-    eprintln!("Hidden for good. {left} matches are left.");
+    eprintln!("Hidden for good. Left: {}.", counted(left, "match", "matches"));
     Ok(())
 }
 
 pub(crate) async fn remove(remote: Remote) -> Result<(), Failure> {
     let client = connect(&remote)?;
     let removed = client.remove_data(&remote.actor).await?;
-    eprintln!("Removed {} contacts and {} matches; nothing is stored any more.", removed.contacts, removed.matches);
+    eprintln!(
+        "Removed {} and {}; nothing is stored any more.",
+        counted(removed.contacts, "contact", "contacts"),
+        counted(removed.matches, "match", "matches")
+    );
     Ok(())
+}
+
+fn counted(count: u32, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 /// Numbers to send, each with the name of its card.
@@ -85,7 +97,8 @@ struct Entries {
 
 impl Entries {
     fn read(path: &Path, region: Option<Region>) -> Result<Self, Failure> {
-        let bytes = std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        let bytes =
+            std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
         let AddressBook { contacts, unreadable } = read_vcards(&String::from_utf8_lossy(&bytes))?;
         let (mut numbers, mut names, mut skipped) = (Vec::new(), Vec::new(), 0_usize);
         for contact in contacts {
@@ -109,7 +122,10 @@ impl Entries {
         match numbers.len() {
             0 => Err("there is no phone number to import in the file".into()),
             1..=MAX_CONTACTS => Ok(Self { numbers, names }),
-            many => Err(format!("the file has {many} numbers, and one import takes {MAX_CONTACTS}: split it").into()),
+            many => {
+                Err(format!("the file has {many} numbers, and one import takes {MAX_CONTACTS}: split it")
+                    .into())
+            }
         }
     }
 }
@@ -123,7 +139,9 @@ async fn verify_number(client: &Client, actor: &str, phone: &str) -> Result<Stri
         std::io::stderr().flush()?;
         let code = lines.next_line().await?.ok_or("no code was entered")?;
         match client.verify(actor, phone, code.trim()).await {
-            Err(ClientError::Refused { reason, message }) if reason == "INVALID_CODE" => eprintln!("{message}"),
+            Err(ClientError::Refused { reason, message }) if reason == "INVALID_CODE" => {
+                eprintln!("{message}")
+            }
             outcome => return Ok(outcome?),
         }
     }
@@ -135,7 +153,9 @@ fn connect(remote: &Remote) -> Result<Client, Failure> {
         (Some(url), key) => (url.clone(), key.clone().unwrap_or_default()),
         (None, key) => {
             let config = from_file().map_err(|error| {
-                format!("{error}\n  (--url and ACQUAINT_API_KEY name a server without its configuration file)")
+                format!(
+                    "{error}\n  (--url and ACQUAINT_API_KEY name a server without its configuration file)"
+                )
             })?;
             (format!("http://{}", config.listen), key.clone().unwrap_or(config.auth.api_key))
         }

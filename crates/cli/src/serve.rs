@@ -10,7 +10,7 @@ use crate::failure::Failure;
 pub(crate) async fn run(args: &args::Serve) -> Result<(), Failure> {
     let config = Config::load(&args.config, std::env::vars())?;
     telemetry::init(&config.log.level)
-        .map_err(|_| "the configuration key `log.level` must be error, warn, info, debug or trace")?;
+        .map_err(|_| "the configuration key `log.level` must be `error`, `warn`, `info`, `debug`, `trace` or filter directives")?;
     if config.auth.api_key.is_empty() {
         eprintln!("!!! NO API KEY: every program on this machine may call this server !!!");
     }

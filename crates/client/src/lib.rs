@@ -156,9 +156,18 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn import(&self, actor: &str, token: &str, contacts: Vec<String>) -> Result<Vec<Found>, ClientError> {
-        let request =
-            ImportContactsRequest { actor: actor.into(), token: token.into(), contacts, ..Default::default() };
+    pub async fn import(
+        &self,
+        actor: &str,
+        token: &str,
+        contacts: Vec<String>,
+    ) -> Result<Vec<Found>, ClientError> {
+        let request = ImportContactsRequest {
+            actor: actor.into(),
+            token: token.into(),
+            contacts,
+            ..Default::default()
+        };
         let matches = self.0.import_contacts(request).await?.into_owned().matches;
         let found = matches.into_iter().map(|found| Found {
             input_index: usize::try_from(found.input_index).unwrap_or_default(),
@@ -240,7 +249,9 @@ impl From<ConnectError> for ClientError {
         let debug = error.details.first().and_then(|detail| detail.debug.as_ref());
         let reason = debug.and_then(|debug| debug.get("reason")).and_then(|reason| reason.as_str());
         match (reason, &error.message) {
-            (Some(reason), Some(message)) => Self::Refused { reason: reason.into(), message: message.clone() },
+            (Some(reason), Some(message)) => {
+                Self::Refused { reason: reason.into(), message: message.clone() }
+            }
             _ => Self::Unreachable(Box::new(error)),
         }
     }

@@ -21,8 +21,15 @@ pub fn run(custody: &dyn KeyCustody, other: &dyn KeyCustody) {
             let batch = source.hmac(key, &[b"a", b"", b"a", &[7; 10_000]]).unwrap();
             assert_eq!(batch.len(), 4, "one output for each input");
             assert_eq!(batch[0], batch[2], "the same input gives the same output");
-            assert_eq!(source.hmac(key, &[b"a"]).unwrap()[0], batch[0], "a batch is no different from single calls");
-            assert!(batch.iter().take(2).all(|made| outputs.insert(*made)), "outputs differ by key and input");
+            assert_eq!(
+                source.hmac(key, &[b"a"]).unwrap()[0],
+                batch[0],
+                "a batch is no different from single calls"
+            );
+            assert!(
+                batch.iter().take(2).all(|made| outputs.insert(*made)),
+                "outputs differ by key and input"
+            );
         }
     }
     for purpose in hashing() {
@@ -39,7 +46,11 @@ pub fn run(custody: &dyn KeyCustody, other: &dyn KeyCustody) {
         assert!(matches!(custody.hmac(key, &[b"a"]), Err(CustodyError::WrongPurpose(_))));
         for plaintext in [&b""[..], b"x", &[9; 100_000]] {
             let sealed = custody.seal(purpose, b"table/row", plaintext).unwrap();
-            assert_ne!(sealed, custody.seal(purpose, b"table/row", plaintext).unwrap(), "sealing is randomised");
+            assert_ne!(
+                sealed,
+                custody.seal(purpose, b"table/row", plaintext).unwrap(),
+                "sealing is randomised"
+            );
             assert_eq!(custody.open(purpose, b"table/row", &sealed).unwrap().as_slice(), plaintext);
             assert!(matches!(custody.open(purpose, b"table/other", &sealed), Err(CustodyError::NotOurs)));
             assert!(matches!(other.open(purpose, b"table/row", &sealed), Err(CustodyError::NotOurs)));

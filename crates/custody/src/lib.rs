@@ -31,8 +31,7 @@ pub enum Purpose {
 
 impl Purpose {
     /// Every purpose, in the order in which keys are created.
-    pub const ALL: [Self; 6] =
-        [Self::Pair, Self::Number, Self::Code, Self::Account, Self::Token, Self::Seal];
+    pub const ALL: [Self; 6] = [Self::Pair, Self::Number, Self::Code, Self::Account, Self::Token, Self::Seal];
 
     /// The purpose's lasting name, as it stands in key files and in the store's key records.
     #[must_use]

@@ -221,7 +221,13 @@ impl Default for Import {
 
 impl Default for Http {
     fn default() -> Self {
-        Self { max_body_kib: 1024, header_timeout_s: 10, request_timeout_s: 30, max_connections: 2048, drain_s: 15 }
+        Self {
+            max_body_kib: 1024,
+            header_timeout_s: 10,
+            request_timeout_s: 30,
+            max_connections: 2048,
+            drain_s: 15,
+        }
     }
 }
 

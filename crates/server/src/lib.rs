@@ -16,9 +16,7 @@ use acquaint_custody::KeyCustody;
 use acquaint_custody::software::{KeyFileError, SoftwareCustody};
 use acquaint_protocol::identifier::Region;
 use acquaint_protocol::pair::Suite;
-use acquaint_service::{
-    Bucket, Parts, Policy, PoolSize, Running, StartError, SystemClock, SystemEntropy,
-};
+use acquaint_service::{Bucket, Parts, Policy, PoolSize, Running, StartError, SystemClock, SystemEntropy};
 use acquaint_store::sqlite::{OpenError, SqliteStore};
 use acquaint_store::{Store, StoreError};
 use tokio::net::TcpListener;
@@ -43,7 +41,9 @@ pub enum ServerError {
     #[error(transparent)]
     Start(#[from] StartError),
     /// The configured suite is not the one of the keys.
-    #[error("`keys.suite` is `{configured}`, but the key file was made for `{found}`: set it back; another suite takes new keys")]
+    #[error(
+        "`keys.suite` is `{configured}`, but the key file was made for `{found}`: set it back; another suite takes new keys"
+    )]
     OtherSuite {
         /// In the configuration.
         configured: String,
@@ -139,7 +139,9 @@ async fn open_keys(config: &Config, store: &SqliteStore) -> Result<Arc<dyn KeyCu
     let suite = Suite::by_name(&config.keys.suite).unwrap_or(Suite::STANDARD);
     let path = &config.keys.file;
     let custody = match SoftwareCustody::open(path) {
-        Err(KeyFileError::Absent(_)) if store.key_records().await?.is_empty() => SoftwareCustody::create(path, suite)?,
+        Err(KeyFileError::Absent(_)) if store.key_records().await?.is_empty() => {
+            SoftwareCustody::create(path, suite)?
+        }
         Err(KeyFileError::Absent(path)) => return Err(ServerError::KeysGone(path)),
         outcome => outcome?,
     };

@@ -7,7 +7,14 @@ use tracing_subscriber::EnvFilter;
 /// # Errors
 /// When `level` is neither, or logging was started before.
 pub fn init(level: &str) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    // Libraries below the threshold of interest stay quiet; their debug lines could hold request data.
-    let filter = EnvFilter::try_new(level)?;
+    // At `trace`, libraries tell of every frame that they read, with its content.
+    let filter = ["h2", "hyper", "hyper_util", "tower"].into_iter().try_fold(
+        EnvFilter::try_new(level)?,
+        |filter, library| {
+            Ok::<_, tracing_subscriber::filter::ParseError>(
+                filter.add_directive(format!("{library}=warn").parse()?),
+            )
+        },
+    )?;
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).try_init()
 }

@@ -19,7 +19,11 @@ pub(crate) fn pseudonym(custody: &dyn KeyCustody, account: &AccountId) -> Result
     }
 }
 
-pub(crate) fn seal(custody: &dyn KeyCustody, whose: Pseudonym, account: &AccountId) -> Result<Vec<u8>, Internal> {
+pub(crate) fn seal(
+    custody: &dyn KeyCustody,
+    whose: Pseudonym,
+    account: &AccountId,
+) -> Result<Vec<u8>, Internal> {
     Ok(custody.seal(Purpose::Seal, &row(whose), account.as_str().as_bytes())?)
 }
 

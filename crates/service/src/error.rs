@@ -52,7 +52,9 @@ impl RateLimited {
                 "the limit of different contacts is reached: try again later, or with fewer contacts"
             }
         };
-        Self { what, retry_at: exhausted.retry_at }
+        // How long a number's or everybody's limit lasts would tell what others did.
+        let own = matches!(exhausted.limit, Limit::AccountCodes | Limit::AccountPairs);
+        Self { what, retry_at: exhausted.retry_at.filter(|_| own) }
     }
 }
 

@@ -31,7 +31,12 @@ impl Discovery {
     ///
     /// # Errors
     /// [`MatchesError`].
-    pub async fn matches(&self, account: &AccountId, limit: i32, cursor: &str) -> Result<MatchPage, MatchesError> {
+    pub async fn matches(
+        &self,
+        account: &AccountId,
+        limit: i32,
+        cursor: &str,
+    ) -> Result<MatchPage, MatchesError> {
         let limit = u32::try_from(limit)
             .ok()
             .filter(|limit| (1..=MAX_PAGE).contains(limit))
@@ -50,7 +55,9 @@ impl Discovery {
             Some(last) if more => Some(self.seal_cursor(whose, last.position)?),
             _ => None,
         };
-        let name = |found: &acquaint_store::Match| account::open(&*self.custody, found.position.other, &found.sealed_account);
+        let name = |found: &acquaint_store::Match| {
+            account::open(&*self.custody, found.position.other, &found.sealed_account)
+        };
         let subjects = found.iter().map(name).collect::<Result<_, _>>()?;
         Ok(MatchPage { subjects, cursor })
     }

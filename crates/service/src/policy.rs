@@ -61,7 +61,7 @@ impl Default for Policy {
             account_codes: Bucket { capacity: 10, per_day: 10 },
             number_codes: Bucket { capacity: 10, per_day: 10 },
             number_guesses: Bucket { capacity: 15, per_day: 15 },
-            all_guesses: Bucket { capacity: 1_000, per_day: 10_000 },
+            all_guesses: Bucket { capacity: 10_000, per_day: 10_000 },
             delivery_timeout: Duration::from_secs(7),
             token_ttl: Duration::from_secs(10 * 60),
             account_pairs: Bucket { capacity: 5_000, per_day: 100 },

@@ -258,7 +258,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 fn thread_cpu_nanos() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    let (seconds, nanos) = (u64::try_from(time.tv_sec).unwrap_or(0), u64::try_from(time.tv_nsec).unwrap_or(0));
+    let (seconds, nanos) =
+        (u64::try_from(time.tv_sec).unwrap_or(0), u64::try_from(time.tv_nsec).unwrap_or(0));
     seconds.saturating_mul(1_000_000_000).saturating_add(nanos)
 }
 
@@ -310,14 +311,18 @@ mod tests {
         let (release, gate) = mpsc::channel::<()>();
         let blocker = {
             let pool = Arc::clone(&pool);
-            tokio::spawn(async move { pool.run(Lane::Bulk, Suite::DEVELOPMENT, move |_| gate.recv().is_ok()).await })
+            tokio::spawn(async move {
+                pool.run(Lane::Bulk, Suite::DEVELOPMENT, move |_| gate.recv().is_ok()).await
+            })
         };
         // One yield hands the blocker to the pool's only thread or queue, ahead of everything below.
         tokio::task::yield_now().await;
         let order = Arc::new(Mutex::new(Vec::new()));
         let spawn = |lane, name: &'static str| {
             let (pool, order) = (Arc::clone(&pool), Arc::clone(&order));
-            tokio::spawn(async move { pool.run(lane, Suite::DEVELOPMENT, move |_| lock(&order).push(name)).await })
+            tokio::spawn(
+                async move { pool.run(lane, Suite::DEVELOPMENT, move |_| lock(&order).push(name)).await },
+            )
         };
         let bulk = spawn(Lane::Bulk, "bulk");
         let abandoned = spawn(Lane::Bulk, "abandoned");

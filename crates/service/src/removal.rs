@@ -33,7 +33,9 @@ impl Discovery {
                     Err(error) => return Err(error),
                 },
             };
-            if let Removal::Removed(removed) = self.store.remove_data(whose, pending, self.clock.now()).await? {
+            if let Removal::Removed(removed) =
+                self.store.remove_data(whose, pending, self.clock.now()).await?
+            {
                 if let Some(id) = id {
                     self.waiters.finish(id);
                 }

@@ -9,12 +9,12 @@ use acquaint_store::{KeyRecord, Store, StoreError};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
+use crate::Discovery;
 use crate::ambient::{Clock, Entropy};
 use crate::delivery::CodeSender;
 use crate::import::{Waiters, run_imports};
 use crate::policy::Policy;
 use crate::pool::{PoolSize, StretchPool};
-use crate::Discovery;
 
 /// How often expired rows are deleted, and how many in one go.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -42,7 +42,9 @@ pub struct Parts {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// Stored data was made with a key that custody does not have.
-    #[error("the stored data needs the {0}, which is missing: put the right key file back; new keys cannot read it")]
+    #[error(
+        "the stored data needs the {0}, which is missing: put the right key file back; new keys cannot read it"
+    )]
     KeyMissing(KeyId),
     /// Custody has another key under this name.
     #[error("the {0} is not the one that the stored data was made with: put the right key file back")]
@@ -51,7 +53,9 @@ pub enum StartError {
     #[error("the stored data needs a kind of key that this program does not know: use a newer program")]
     UnknownPurpose,
     /// The newest epoch was made for another way of canonicalising.
-    #[error("the newest pair key was made for another form of identifiers than this program's: it needs a new epoch")]
+    #[error(
+        "the newest pair key was made for another form of identifiers than this program's: it needs a new epoch"
+    )]
     OtherCanonicalisation,
     /// One Argon2id buffer is more than the memory allowed.
     #[error("the pool's memory is too small: suite `{}` needs {} MiB for each thread", .0.name, .0.memory_kib.div_ceil(1024))]
@@ -142,7 +146,8 @@ async fn check_keys(store: &dyn Store, custody: &dyn KeyCustody) -> Result<(), S
 /// As many threads as fit for the dearest suite in use.
 fn pool_threads(custody: &dyn KeyCustody, size: PoolSize) -> Result<std::num::NonZeroUsize, StartError> {
     let stretching = custody.keys().into_iter().filter(|key| key.purpose.stretches());
-    let suites = stretching.map(|key| Ok(custody.stretching(key)?.suite)).collect::<Result<Vec<_>, CustodyError>>()?;
+    let suites =
+        stretching.map(|key| Ok(custody.stretching(key)?.suite)).collect::<Result<Vec<_>, CustodyError>>()?;
     let dearest = suites.into_iter().max_by_key(|suite| suite.memory_kib).unwrap_or(Suite::STANDARD);
     size.threads_for(dearest).ok_or(StartError::PoolTooSmall(dearest))
 }

@@ -3,7 +3,8 @@
 use acquaint_custody::{Purpose, newest};
 use acquaint_protocol::identifier::{AccountId, Phone, Sii};
 use acquaint_store::{
-    CodeGuess, CodeHash, CodePut, CodeTaken, Generation, Limit, NewCode, NumberKey, Permit, Pseudonym, TokenId,
+    CodeGuess, CodeHash, CodePut, CodeTaken, Generation, Limit, NewCode, NumberKey, Permit, Pseudonym,
+    TokenId,
 };
 
 use crate::ambient::{bytes, six_digits};
@@ -14,11 +15,13 @@ use crate::pool::{Lane, PoolError};
 use crate::token::Token;
 use crate::{Discovery, account};
 
-/// First byte of what the code key hashes.
+/// First byte of what the code key hashes: a code, or the number that one is sent to.
 const CODE_V1: u8 = 1;
+const NUMBER_V1: u8 = 2;
 
 const BUSY: RateLimited = RateLimited::new("the service is busy: try again in a minute");
-const TOO_RECENT: RateLimited = RateLimited::new("a code was sent a moment ago: wait before asking for another");
+const TOO_RECENT: RateLimited =
+    RateLimited::new("a code was sent a moment ago: wait before asking for another");
 const GUESSES_USED_UP: RateLimited =
     RateLimited::new("too many wrong codes: wait until the code has expired, then ask for a new one");
 
@@ -27,7 +30,11 @@ impl Discovery {
     ///
     /// # Errors
     /// [`StartVerificationError`]; unless a code was sent, the person's allowance is as before.
-    pub async fn start_verification(&self, account: &AccountId, phone: &str) -> Result<(), StartVerificationError> {
+    pub async fn start_verification(
+        &self,
+        account: &AccountId,
+        phone: &str,
+    ) -> Result<(), StartVerificationError> {
         let phone = self.verifiable(phone)?;
         let now = self.clock.now();
         let account = account::pseudonym(&*self.custody, account)?;
@@ -36,7 +43,7 @@ impl Discovery {
             outcome => outcome?,
         };
         let code = Code::new(six_digits(&*self.entropy)?);
-        let code_hash = self.code_hash(account, number, code.digits())?;
+        let (code_hash, number_hash) = self.code_hashes(account, number, code.digits())?;
         let permits = vec![
             permit(Limit::AccountCodes, account.as_bytes(), self.policy.account_codes),
             permit(Limit::NumberCodes, number.as_bytes(), self.policy.number_codes),
@@ -44,6 +51,7 @@ impl Discovery {
         let new = NewCode {
             account,
             code_hash,
+            number_hash,
             expires_at: now.saturating_add(millis(self.policy.code_ttl)),
             too_recent_after: now.saturating_sub(millis(self.policy.code_resend)),
             max_wrong: self.policy.code_guesses,
@@ -84,9 +92,11 @@ impl Discovery {
         let now = self.clock.now();
         let expires_at = now.saturating_add(millis(self.policy.token_ttl));
         let id = TokenId::from_bytes(bytes(&*self.entropy)?);
+        let (code_hash, number_hash) = self.code_hashes(whose, number, code)?;
         let guess = CodeGuess {
             account: whose,
-            code_hash: self.code_hash(whose, number, code)?,
+            code_hash,
+            number_hash,
             max_wrong: self.policy.code_guesses,
             wrong_permits: vec![
                 permit(Limit::NumberGuesses, number.as_bytes(), self.policy.number_guesses),
@@ -99,7 +109,8 @@ impl Discovery {
         };
         match self.store.take_code(guess, now).await? {
             CodeTaken::Taken { generation } => {
-                let token = Token { id, account: whose, generation, expires_at, verified_at: now, number, sii };
+                let token =
+                    Token { id, account: whose, generation, expires_at, verified_at: now, number, sii };
                 Ok(token.seal(&*self.custody)?)
             }
             CodeTaken::Wrong | CodeTaken::NoCode => Err(VerifyError::InvalidCode),
@@ -132,14 +143,27 @@ impl Discovery {
         let stretched = self.pool.run(Lane::Urgent, stretching.suite, stretch).await?;
         let stretched = stretched.map_err(PoolError::from)?;
         let made = self.custody.hmac(key, &[stretched.as_bytes()])?;
-        made.first().map(|hash| NumberKey::from_bytes(*hash)).ok_or(Internal::Unreadable("custody gave no hash"))
+        made.first()
+            .map(|hash| NumberKey::from_bytes(*hash))
+            .ok_or(Internal::Unreadable("custody gave no hash"))
     }
 
-    /// HMAC under the code key of 0x01 ‖ pseudonym ‖ number key ‖ six digits: useless for another account or number.
-    fn code_hash(&self, account: Pseudonym, number: NumberKey, digits: &str) -> Result<CodeHash, Internal> {
-        let message = [&[CODE_V1], account.as_bytes().as_slice(), number.as_bytes(), digits.as_bytes()].concat();
-        let made = self.custody.hmac(newest(&*self.custody, Purpose::Code)?, &[&message])?;
-        made.first().map(|hash| CodeHash::from_bytes(*hash)).ok_or(Internal::Unreadable("custody gave no hash"))
+    /// HMACs under the code key of 0x01 ‖ pseudonym ‖ number key ‖ six digits, which is useless for another account or
+    /// number, and of 0x02 ‖ pseudonym ‖ number key.
+    fn code_hashes(
+        &self,
+        account: Pseudonym,
+        number: NumberKey,
+        digits: &str,
+    ) -> Result<(CodeHash, CodeHash), Internal> {
+        let whom = [account.as_bytes().as_slice(), number.as_bytes()].concat();
+        let code = [&[CODE_V1], whom.as_slice(), digits.as_bytes()].concat();
+        let number = [&[NUMBER_V1], whom.as_slice()].concat();
+        let made = self.custody.hmac(newest(&*self.custody, Purpose::Code)?, &[&code, &number])?;
+        match made.as_slice() {
+            [code, number] => Ok((CodeHash::from_bytes(*code), CodeHash::from_bytes(*number))),
+            _ => Err(Internal::Unreadable("custody gave no hash")),
+        }
     }
 }
 

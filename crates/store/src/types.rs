@@ -45,7 +45,7 @@ bytes_newtype!(
     NumberKey, 32
 );
 bytes_newtype!(
-    /// Keyed hash of a verification code, bound to the account and the number that it was sent for.
+    /// Keyed hash of a verification code or of the number that it was sent to, bound to the account.
     CodeHash, 32
 );
 bytes_newtype!(
@@ -84,7 +84,7 @@ pub enum Limit {
     NumberPairs = 6,
 }
 
-/// A request for room in one leaky bucket: the bucket leaks `capacity`-bounded level at `per_day` a day.
+/// A request for room in one leaky bucket: the level leaks out at `per_day` a day, on every full hour.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Permit {
     /// What is counted.
@@ -95,7 +95,7 @@ pub struct Permit {
     pub amount: u32,
     /// The level that may not be exceeded.
     pub capacity: u32,
-    /// How much leaks out in 24 hours; the leak is continuous.
+    /// How much leaks out in 24 hours.
     pub per_day: u32,
 }
 
@@ -115,6 +115,8 @@ pub struct NewCode {
     pub account: Pseudonym,
     /// The code, hashed and bound to account and number.
     pub code_hash: CodeHash,
+    /// The number that it is sent to, hashed and bound to the account.
+    pub number_hash: CodeHash,
     /// When it ceases to be valid.
     pub expires_at: Millis,
     /// A code sent to this account after this moment is too recent for another one: `now` less the resend pause.
@@ -145,6 +147,8 @@ pub struct CodeGuess {
     pub account: Pseudonym,
     /// The guess, hashed and bound as in [`NewCode::code_hash`].
     pub code_hash: CodeHash,
+    /// The number that the guess names, hashed and bound as in [`NewCode::number_hash`].
+    pub number_hash: CodeHash,
     /// How many wrong guesses end a code.
     pub max_wrong: u32,
     /// Must have room before the guess is looked at; charged only if the guess is wrong.
@@ -169,7 +173,7 @@ pub enum CodeTaken {
     },
     /// Wrong; counted.
     Wrong,
-    /// There is no code, or it has expired; nothing changed.
+    /// There is no code, or it has expired, or it was sent to another number; nothing changed.
     NoCode,
     /// The wrong guesses at this code are used up; nothing changed.
     GuessesUsedUp,

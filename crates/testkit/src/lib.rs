@@ -65,7 +65,8 @@ impl App {
             // Another seed after each start: a restarted server must not draw the same ids again.
             entropy: Arc::new(SeededEntropy::new(clock.starts())),
         };
-        let server = Server::start(config.clone(), ambient).await.unwrap_or_else(|error| panic!("no start: {error}"));
+        let server =
+            Server::start(config.clone(), ambient).await.unwrap_or_else(|error| panic!("no start: {error}"));
         let url = format!("http://{}", server.address().expect("an address"));
         let discovery = server.discovery();
         let (stop, stopped) = oneshot::channel();

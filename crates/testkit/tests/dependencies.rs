@@ -25,7 +25,9 @@ fn dependencies_point_down_only() {
         let name = path.file_name().unwrap().to_str().unwrap();
         let text = std::fs::read_to_string(path.join("Cargo.toml")).unwrap();
         let manifest: toml::Table = text.parse().unwrap();
-        let rule = allowed.get(name).unwrap_or_else(|| panic!("{name} has no rule: add it here and in ARCHITECTURE.md"));
+        let rule = allowed
+            .get(name)
+            .unwrap_or_else(|| panic!("{name} has no rule: add it here and in ARCHITECTURE.md"));
         for dependency in manifest["dependencies"].as_table().unwrap().keys() {
             if let Some(ours) = dependency.strip_prefix("acquaint-") {
                 assert!(rule.contains(&ours), "{name} may not depend on {ours}");

@@ -76,7 +76,9 @@ impl Demo {
         println!("\nA mutual pair");
         let found = self.import(&ADA).await?;
         expect(found.is_empty(), "nobody is found before the other side has imported")?;
-        say("Ada verifies her number and imports her address book: Bob, Carol and Marco are in it. Nobody is found yet.");
+        say(
+            "Ada verifies her number and imports her address book: Bob, Carol and Marco are in it. Nobody is found yet.",
+        );
         let found = self.import(&BOB).await?;
         expect(subjects(&found) == [ADA.did], "Bob finds Ada")?;
         say("Bob does the same, and has Ada in his: each is shown the other.");
@@ -86,14 +88,18 @@ impl Demo {
         let found = self.import(&CAROL).await?;
         expect(found.is_empty(), "Carol finds nobody")?;
         self.expect_matches(&ADA, &[&BOB]).await?;
-        say("Carol imports too. Ada has Carol's number, but Carol does not have Ada's: neither learns of the other.");
+        say(
+            "Carol imports too. Ada has Carol's number, but Carol does not have Ada's: neither learns of the other.",
+        );
 
         println!("\nA recycled number");
         self.import(&DORA).await?;
         say("Dora has a number, and Marco's pizzeria in her address book. She gives the number up.");
         let found = self.import(&ERIN).await?;
         expect(found.is_empty(), "the number's former owner is not shown")?;
-        say("Erin gets that number, and has Marco too: she is not taken for Dora's acquaintance, though the pair is the same.");
+        say(
+            "Erin gets that number, and has Marco too: she is not taken for Dora's acquaintance, though the pair is the same.",
+        );
         let found = self.import(&MARCO).await?;
         expect(subjects(&found) == [ERIN.did], "Marco finds who has the number now")?;
         self.expect_matches(&DORA, &[]).await?;

@@ -62,7 +62,10 @@ impl Person {
     pub(super) fn numbers(&self) -> Result<Vec<String>, Failure> {
         let region = Region::parse("US")?;
         let phones = read_vcards(self.vcards)?.contacts.into_iter().flat_map(|contact| contact.phones);
-        Ok(phones.filter_map(|phone| Phone::parse(&phone, Some(region)).ok()).map(|phone| phone.as_str().to_owned()).collect())
+        Ok(phones
+            .filter_map(|phone| Phone::parse(&phone, Some(region)).ok())
+            .map(|phone| phone.as_str().to_owned())
+            .collect())
     }
 }
 

@@ -11,9 +11,13 @@ const TAIL: usize = 9;
 /// Searches every file under `folder` for the numbers' last nine digits as text, and for the number as a 64-bit
 /// integer in either byte order. Returns how many bytes were searched.
 pub(super) fn find_any(folder: &Path, numbers: &[String]) -> Result<u64, Failure> {
-    let tails: HashSet<&[u8]> =
-        numbers.iter().filter_map(|number| number.as_bytes().last_chunk::<TAIL>()).map(<[u8; TAIL]>::as_slice).collect();
-    let integers: Vec<u64> = numbers.iter().filter_map(|number| number.trim_start_matches('+').parse().ok()).collect();
+    let tails: HashSet<&[u8]> = numbers
+        .iter()
+        .filter_map(|number| number.as_bytes().last_chunk::<TAIL>())
+        .map(<[u8; TAIL]>::as_slice)
+        .collect();
+    let integers: Vec<u64> =
+        numbers.iter().filter_map(|number| number.trim_start_matches('+').parse().ok()).collect();
     let binary: HashSet<[u8; 8]> =
         integers.iter().flat_map(|number| [number.to_be_bytes(), number.to_le_bytes()]).collect();
     let mut searched = 0;

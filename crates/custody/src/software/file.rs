@@ -109,8 +109,9 @@ pub(super) fn read(path: &Path) -> Result<SoftwareCustody, KeyFileError> {
 
 fn parse(text: &str) -> Result<SoftwareCustody, String> {
     // serde's own message can quote the input, so only the place is passed on.
-    let file: FileV1 = serde_json::from_str(text)
-        .map_err(|error| format!("line {}, column {} is not as version 1 has it", error.line(), error.column()))?;
+    let file: FileV1 = serde_json::from_str(text).map_err(|error| {
+        format!("line {}, column {} is not as version 1 has it", error.line(), error.column())
+    })?;
     if file.version != 1 {
         return Err(format!("its version is {}, and this program reads version 1", file.version));
     }
@@ -118,7 +119,8 @@ fn parse(text: &str) -> Result<SoftwareCustody, String> {
     for entry in &file.keys {
         let purpose = Purpose::by_name(&entry.purpose).ok_or("a key has an unknown purpose")?;
         let id = KeyId { purpose, version: entry.version };
-        let secret = bytes(&entry.secret).ok_or_else(|| format!("the {id} is not 32 bytes in hexadecimal"))?;
+        let secret =
+            bytes(&entry.secret).ok_or_else(|| format!("the {id} is not 32 bytes in hexadecimal"))?;
         let stretch = entry.stretch.as_ref().map(|stretch| parse_stretch(id, stretch)).transpose()?;
         if stretch.is_some() != purpose.stretches() || entry.version == 0 {
             return Err(format!("the {id} is not as its purpose wants it"));
@@ -161,15 +163,18 @@ pub(super) fn write_new(path: &Path, custody: &SoftwareCustody) -> Result<(), Ke
     };
     let draft = path.with_extension("draft");
     let _ = std::fs::remove_file(&draft);
-    let written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft).and_then(|mut file| {
-        file.write_all(&text)?;
-        file.sync_all()
-    });
+    let written =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft).and_then(|mut file| {
+            file.write_all(&text)?;
+            file.sync_all()
+        });
     let linked = written.and_then(|()| std::fs::hard_link(&draft, path));
     let _ = std::fs::remove_file(&draft);
     match linked {
         Ok(()) => File::open(directory).and_then(|directory| directory.sync_all()).map_err(io),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Err(KeyFileError::Exists(path.into())),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            Err(KeyFileError::Exists(path.into()))
+        }
         Err(error) => Err(io(error)),
     }
 }

@@ -23,7 +23,10 @@ fn a_key_file_gives_the_same_keys_again() {
         assert!(crate::matches_check(&opened, key, &check).unwrap(), "{key}");
     }
     let pair = KeyId { purpose: Purpose::Pair, version: 1 };
-    assert_eq!(created.stretching(pair).unwrap().pepper.as_bytes(), opened.stretching(pair).unwrap().pepper.as_bytes());
+    assert_eq!(
+        created.stretching(pair).unwrap().pepper.as_bytes(),
+        opened.stretching(pair).unwrap().pepper.as_bytes()
+    );
     assert_eq!(crate::epochs(&opened).unwrap()[0].suite, Suite::HARD);
     crate::conformance::run(&opened, &generate());
     assert!(matches!(SoftwareCustody::create(&path, Suite::HARD), Err(KeyFileError::Exists(_))));

@@ -12,7 +12,8 @@ use super::Config;
 const PREFIX: &str = "ACQUAINT_";
 
 /// Variables with that prefix that are options of the command line, not keys.
-pub const OWN_VARIABLES: [&str; 4] = ["ACQUAINT_CONFIG", "ACQUAINT_URL", "ACQUAINT_API_KEY", "ACQUAINT_ACTOR"];
+pub const OWN_VARIABLES: [&str; 4] =
+    ["ACQUAINT_CONFIG", "ACQUAINT_URL", "ACQUAINT_API_KEY", "ACQUAINT_ACTOR"];
 
 /// What is wrong with the configuration, and what would be right. Never quotes a value.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +70,8 @@ pub(super) fn load(
         reason: error.message().to_owned(),
     })?;
     let folder = path.parent().unwrap_or_else(|| Path::new(""));
-    let folder = std::path::absolute(folder.join(".")).map_err(|source| ConfigError::Io { path: path.into(), source })?;
+    let folder = std::path::absolute(folder.join("."))
+        .map_err(|source| ConfigError::Io { path: path.into(), source })?;
     for relative in [&mut config.data_dir, &mut config.keys.file, &mut config.verification.outbox_file] {
         *relative = folder.join(&*relative).components().collect();
     }
@@ -152,9 +154,15 @@ fn check_keys(prefix: &str, table: &Table, schema: &Table, root: &Table) -> Resu
         };
         let bad = || ConfigError::BadValue { key: key.clone(), wanted: kind(wanted).into() };
         match (value, wanted) {
-            (Value::Table(inner), Value::Table(schema)) => check_keys(&format!("{key}."), inner, schema, root)?,
-            (Value::Integer(number), Value::Integer(_)) if u32::try_from(*number).is_err() => return Err(bad()),
-            (Value::Array(entries), Value::Array(_)) if !entries.iter().all(Value::is_str) => return Err(bad()),
+            (Value::Table(inner), Value::Table(schema)) => {
+                check_keys(&format!("{key}."), inner, schema, root)?
+            }
+            (Value::Integer(number), Value::Integer(_)) if u32::try_from(*number).is_err() => {
+                return Err(bad());
+            }
+            (Value::Array(entries), Value::Array(_)) if !entries.iter().all(Value::is_str) => {
+                return Err(bad());
+            }
             (value, wanted) if value.type_str() != wanted.type_str() => return Err(bad()),
             _ => {}
         }
@@ -164,7 +172,8 @@ fn check_keys(prefix: &str, table: &Table, schema: &Table, root: &Table) -> Resu
 
 /// The two texts that have a form of their own.
 fn check_texts(table: &Table) -> Result<(), ConfigError> {
-    let good = |key: &str, is_good: fn(&str) -> bool| table.get(key).and_then(Value::as_str).is_none_or(is_good);
+    let good =
+        |key: &str, is_good: fn(&str) -> bool| table.get(key).and_then(Value::as_str).is_none_or(is_good);
     let bad = |key: &str, wanted: &str| Err(ConfigError::BadValue { key: key.into(), wanted: wanted.into() });
     if !good("listen", |text| text.parse::<std::net::SocketAddr>().is_ok()) {
         return bad("listen", "an address with a port, as `127.0.0.1:3200` or `[::1]:3200`");
@@ -191,7 +200,9 @@ fn kind(wanted: &Value) -> &'static str {
 fn nearest(key: &str, schema: &Table) -> Option<String> {
     let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
     let keys = schema.iter().flat_map(|(name, value)| match value {
-        Value::Table(inner) => inner.keys().map(|key| format!("{name}.{key}")).chain([name.clone()]).collect(),
+        Value::Table(inner) => {
+            inner.keys().map(|key| format!("{name}.{key}")).chain([name.clone()]).collect()
+        }
         _ => vec![name.clone()],
     });
     let likeness = |candidate: &String| {
@@ -228,7 +239,10 @@ fn check_values(config: &Config) -> Result<(), ConfigError> {
         return bad("verification.delivery", "`outbox`");
     }
     if !loopback {
-        return bad("listen", "a loopback address while `verification.delivery` is `outbox`, which is for development");
+        return bad(
+            "listen",
+            "a loopback address while `verification.delivery` is `outbox`, which is for development",
+        );
     }
     if config.verification.outbox_file.starts_with(&config.data_dir) {
         return bad("verification.outbox_file", "outside `data_dir`: codes are never kept beside the data");

@@ -43,7 +43,11 @@ fn an_unknown_key_is_refused_with_the_nearest_right_name() {
         ("[import]\ndeadline = 8", &[], "`import.deadline`: did you mean `import.deadline_ms`?"),
         ("[imports]\ndeadline_ms = 8", &[], "`imports`: did you mean `import`?"),
         ("deadline_ms = 8", &[], "`deadline_ms`: did you mean `import.deadline_ms`?"),
-        ("", &[("ACQUAINT_AUTH__APIKEY", "x")], "`ACQUAINT_AUTH__APIKEY`: did you mean `ACQUAINT_AUTH__API_KEY`?"),
+        (
+            "",
+            &[("ACQUAINT_AUTH__APIKEY", "x")],
+            "`ACQUAINT_AUTH__APIKEY`: did you mean `ACQUAINT_AUTH__API_KEY`?",
+        ),
     ];
     for (text, environment, wanted) in cases {
         let error = load(text, environment).unwrap_err().to_string();
@@ -78,7 +82,7 @@ fn a_wrong_value_is_refused_by_its_key_and_never_quoted() {
         assert!(error.to_string().contains(key), "{text}: {error}");
         assert!(!format!("{error} {error:?}").contains(secret), "{error}");
     }
-    let error = load(&format!("[auth]\napi_key = \"{secret}\nx"), &[]).unwrap_err();
+    let error = load(&format!("[auth]\napi_key = \"{secret}\n"), &[]).unwrap_err();
     assert!(matches!(error, ConfigError::Syntax { line: 2, .. }), "{error:?}");
     assert!(!format!("{error} {error:?}").contains(secret), "{error}");
 }

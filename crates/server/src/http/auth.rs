@@ -24,7 +24,8 @@ impl BearerKey {
 
     fn admits(&self, request: &Request) -> bool {
         let Some(digest) = &self.0 else { return true };
-        let given = request.headers().get(header::AUTHORIZATION).map(http::HeaderValue::as_bytes).unwrap_or_default();
+        let given =
+            request.headers().get(header::AUTHORIZATION).map(http::HeaderValue::as_bytes).unwrap_or_default();
         // RFC 9110, section 11.1: the scheme's name is not case-sensitive.
         let key = match given.split_at_checked(7) {
             Some((scheme, key)) if scheme.eq_ignore_ascii_case(b"bearer ") => key,

@@ -29,7 +29,12 @@ const KEEP_ALIVE: Duration = Duration::from_secs(60);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves `router` on `listener` until `stop`, then lets running requests finish within the drain time.
-pub(crate) async fn serve(listener: TcpListener, router: Router, http: &Http, stop: impl Future<Output = ()>) {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    http: &Http,
+    stop: impl Future<Output = ()>,
+) {
     let places = Arc::new(Semaphore::new(usize::try_from(http.max_connections).unwrap_or(usize::MAX)));
     let server = builder(http);
     let shutdown = GracefulShutdown::new();
@@ -44,7 +49,11 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, http: &Http, st
         let router = router.clone();
         let service = service_fn(move |request: hyper::Request<Incoming>| {
             let router = router.clone();
-            async move { Ok::<_, Infallible>(router.oneshot(request.map(Body::new)).await.unwrap_or_else(|never| match never {})) }
+            async move {
+                Ok::<_, Infallible>(
+                    router.oneshot(request.map(Body::new)).await.unwrap_or_else(|never| match never {}),
+                )
+            }
         });
         let connection = server.serve_connection(TokioIo::new(stream), service).into_owned();
         let connection = shutdown.watch(connection);

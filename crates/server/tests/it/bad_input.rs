@@ -61,11 +61,15 @@ async fn each_field_that_is_wrong_has_its_reason() {
         cases.extend(dids.iter().map(|value| (method, "actor", value.clone(), "INVALID_DID")));
     }
     cases.extend(dids.iter().map(|value| ("DismissMatch", "subject", value.clone(), "INVALID_DID")));
-    for value in [json!(""), json!("+"), json!(long), json!("+1212555010\u{0}"), json!(5), json!(true), json!([])] {
+    for value in
+        [json!(""), json!("+"), json!(long), json!("+1212555010\u{0}"), json!(5), json!(true), json!([])]
+    {
         cases.push(("StartPhoneVerification", "phone", value.clone(), "INVALID_PHONE"));
         cases.push(("VerifyPhone", "phone", value, "INVALID_PHONE"));
     }
-    for value in [json!(""), json!("12345"), json!("1234567"), json!("12345a"), json!("１２３４５６"), json!(123456)] {
+    for value in
+        [json!(""), json!("12345"), json!("1234567"), json!("12345a"), json!("１２３４５６"), json!(123456)]
+    {
         cases.push(("VerifyPhone", "verificationCode", value, "INVALID_CODE"));
     }
     for value in [json!(""), json!(long), json!("\u{0}"), json!(5), json!({})] {
@@ -117,7 +121,9 @@ async fn a_body_over_the_limit_is_refused_by_its_method() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_key_nothing_is_answered() {
     let app = App::start().await;
-    for authorization in ["", "authorization: Bearer \r\n", "authorization: Bearer wrong\r\n", "authorization: Basic x\r\n"] {
+    for authorization in
+        ["", "authorization: Bearer \r\n", "authorization: Bearer wrong\r\n", "authorization: Basic x\r\n"]
+    {
         let request = format!(
             "POST /rolodex.RolodexService/Ping HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{authorization}\
              content-type: application/json\r\ncontent-length: 2\r\n\r\n{{}}"
@@ -179,7 +185,8 @@ fn property<T: std::fmt::Debug>(
 fn is_in_order(answer: &crate::raw::Answer) -> Result<(), TestCaseError> {
     let reason = answer.reason();
     prop_assert!(
-        answer.status == 200 || (400..500).contains(&answer.status) && reason.as_deref() != Some("INTERNAL_ERROR"),
+        answer.status == 200
+            || (400..500).contains(&answer.status) && reason.as_deref() != Some("INTERNAL_ERROR"),
         "{answer:?}"
     );
     prop_assert!(answer.status == 200 || reason.is_some(), "{answer:?}");

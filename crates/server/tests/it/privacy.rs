@@ -51,7 +51,8 @@ async fn many_accounts_on_one_number_share_one_budget() {
 async fn a_stolen_database_names_no_number_and_no_account() {
     let app = App::start().await;
     for n in 0..10 {
-        app.import(&did(n), &number(n), &[&number((n + 1) % 10), &number((n + 9) % 10), "bob@example.com"]).await;
+        app.import(&did(n), &number(n), &[&number((n + 1) % 10), &number((n + 9) % 10), "bob@example.com"])
+            .await;
     }
     app.client.start_verification(&did(20), &number(20)).await.unwrap();
     let bytes = app.database_bytes();
@@ -95,7 +96,11 @@ async fn removal_wipes_the_bytes_of_the_files() {
     app.client.remove_data(&did(7)).await.unwrap();
     let after = app.database_bytes();
     assert_ne!(before, after);
-    assert_eq!(std::fs::metadata(app.data_dir().join("acquaint.db-wal")).map_or(0, |log| log.len()), 0, "the log is cut");
+    assert_eq!(
+        std::fs::metadata(app.data_dir().join("acquaint.db-wal")).map_or(0, |log| log.len()),
+        0,
+        "the log is cut"
+    );
     let gone = app.client.remove_data(&did(7)).await.unwrap();
     assert_eq!((gone.contacts, gone.matches), (0, 0));
 }

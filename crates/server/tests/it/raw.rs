@@ -30,7 +30,11 @@ pub(crate) async fn exchange(url: &str, request: &[u8]) -> Answer {
     let text = String::from_utf8_lossy(&bytes);
     let status = text.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").map_or(bytes.len(), |at| at + 4);
-    Answer { status, head: String::from_utf8_lossy(&bytes[..end]).to_lowercase(), body: bytes[end..].to_vec() }
+    Answer {
+        status,
+        head: String::from_utf8_lossy(&bytes[..end]).to_lowercase(),
+        body: bytes[end..].to_vec(),
+    }
 }
 
 /// Calls a method with a body of the given content type and the operator's key.

@@ -25,7 +25,11 @@ async fn a_code_is_valid_for_ten_minutes_and_once() {
 
     app.client.start_verification(me, phone).await.unwrap();
     app.clock.advance(Duration::from_secs(600));
-    assert_eq!(reason(app.client.verify(me, phone, &app.code(phone)).await), "INVALID_CODE", "ten minutes are over");
+    assert_eq!(
+        reason(app.client.verify(me, phone, &app.code(phone)).await),
+        "INVALID_CODE",
+        "ten minutes are over"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -35,7 +39,11 @@ async fn five_wrong_guesses_end_a_code_and_a_new_one_does_not_help() {
     app.client.start_verification(me, phone).await.unwrap();
     let code = app.code(phone);
     assert_eq!(reason(app.client.verify(me, phone, "12345").await), "INVALID_CODE");
-    assert_eq!(reason(app.client.verify(me, phone, "abcdef").await), "INVALID_CODE", "what is no code is no guess");
+    assert_eq!(
+        reason(app.client.verify(me, phone, "abcdef").await),
+        "INVALID_CODE",
+        "what is no code is no guess"
+    );
     for _ in 0..3 {
         assert_eq!(reason(app.client.verify(me, phone, &other_than(&code)).await), "INVALID_CODE");
     }
@@ -43,7 +51,11 @@ async fn five_wrong_guesses_end_a_code_and_a_new_one_does_not_help() {
     app.client.start_verification(me, phone).await.unwrap();
     let newer = app.code(phone);
     if code != newer {
-        assert_eq!(reason(app.client.verify(me, phone, &code).await), "INVALID_CODE", "the older code is invalid");
+        assert_eq!(
+            reason(app.client.verify(me, phone, &code).await),
+            "INVALID_CODE",
+            "the older code is invalid"
+        );
     } else {
         assert_eq!(reason(app.client.verify(me, phone, &other_than(&code)).await), "INVALID_CODE");
     }
@@ -94,6 +106,19 @@ async fn wrong_guesses_about_a_number_count_across_accounts() {
     app.verify(&did(3), &number(1)).await;
 }
 
+/// Somebody who names a number in guesses at codes to another one must not lock its owner out.
+#[tokio::test(flavor = "multi_thread")]
+async fn guesses_that_name_a_number_without_a_code_to_it_cost_its_owner_nothing() {
+    let app = App::start_with(|config| config.verification.number_guesses_per_day = 2).await;
+    for attacker in 10..13 {
+        app.client.start_verification(&did(attacker), &number(attacker)).await.unwrap();
+        for _ in 0..3 {
+            assert_eq!(reason(app.client.verify(&did(attacker), &number(1), "000000").await), "INVALID_CODE");
+        }
+    }
+    app.verify(&did(1), &number(1)).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn codes_are_limited_by_account_and_by_number() {
     let app = App::start_with(|config| {
@@ -114,7 +139,8 @@ async fn codes_are_limited_by_account_and_by_number() {
 async fn only_mobile_numbers_of_served_regions_are_verified() {
     let app = App::start_with(|config| config.verification.regions = vec!["US".into(), "DE".into()]).await;
     let me = &did(1);
-    let refused = ["", "x", "+1", "+4930123456", "+18005550199", "+61491570006", "2125550101", &"1".repeat(10_000)];
+    let refused =
+        ["", "x", "+1", "+4930123456", "+18005550199", "+61491570006", "2125550101", &"1".repeat(10_000)];
     for phone in refused {
         assert_eq!(reason(app.client.start_verification(me, phone).await), "INVALID_PHONE", "{phone:.20}");
         assert_eq!(reason(app.client.verify(me, phone, "123456").await), "INVALID_PHONE", "{phone:.20}");
@@ -168,7 +194,11 @@ async fn a_token_is_for_one_import_of_its_account_within_ten_minutes() {
 
     let token = app.verify(&did(1), &number(1)).await;
     app.client.remove_data(&did(1)).await.unwrap();
-    assert_eq!(reason(app.client.import(&did(1), &token, contacts()).await), "INVALID_TOKEN", "of a former life");
+    assert_eq!(
+        reason(app.client.import(&did(1), &token, contacts()).await),
+        "INVALID_TOKEN",
+        "of a former life"
+    );
     // Also when the account has begun a new life since.
     app.verify(&did(1), &number(1)).await;
     assert_eq!(reason(app.client.import(&did(1), &token, contacts()).await), "INVALID_TOKEN");

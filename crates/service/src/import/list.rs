@@ -99,7 +99,8 @@ mod tests {
     }
 
     fn list() -> ContactList {
-        let texts = ["x", "+1 212-555-0102", "+12125550101", "+12125550102", "+12125550103"].map(String::from);
+        let texts =
+            ["x", "+1 212-555-0102", "+12125550101", "+12125550102", "+12125550103"].map(String::from);
         let own = sii("+12125550101");
         let contacts = normalise(&own, &texts);
         ContactList { own, number: NumberKey::from_bytes([7; 32]), verified_at: -5, contacts }

@@ -6,7 +6,9 @@ mod runner;
 
 use acquaint_custody::KeyCustody;
 use acquaint_protocol::identifier::AccountId;
-use acquaint_store::{ImportAccepted, ImportId, Limit, NewImport, NumberKey, PendingImport, Permit, Pseudonym};
+use acquaint_store::{
+    ImportAccepted, ImportId, Limit, NewImport, NumberKey, PendingImport, Permit, Pseudonym,
+};
 
 use crate::ambient::bytes;
 use crate::error::{ImportError, Internal, RateLimited};
@@ -22,7 +24,8 @@ pub(crate) use runner::run_imports;
 /// Entries that one import may have (contract, `app.bsky.contact.importContacts`).
 pub const MAX_CONTACTS: usize = 1000;
 
-const PENDING: RateLimited = RateLimited::new("an import of this account or number is still running: wait for its end");
+const PENDING: RateLimited =
+    RateLimited::new("an import of this account or number is still running: wait for its end");
 const QUEUE_FULL: RateLimited = RateLimited::new("too many imports are waiting: try again in some minutes");
 
 /// A contact that turned out to be a mutual one.
@@ -60,14 +63,13 @@ impl Discovery {
         if token.account != whose || token.expires_at <= self.clock.now() {
             return Err(ImportError::InvalidToken);
         }
-        let (id, waiting) = self.accept(token, contacts).await?;
+        let waiting = self.accept(token, contacts).await?;
         self.new_import.notify_one();
-        waiting.finished_by(deadline).await;
-        let found = self.waiters.leave(id);
+        let found = waiting.found_by(deadline).await;
         self.with_names(found).await.map_err(ImportError::from)
     }
 
-    async fn accept(&self, token: Token, texts: Vec<String>) -> Result<(ImportId, Waiting), ImportError> {
+    async fn accept(&self, token: Token, texts: Vec<String>) -> Result<Waiting, ImportError> {
         let Token { id: token_id, account, generation, expires_at: _, verified_at, number, sii: own } = token;
         let id = ImportId::from_bytes(bytes(&*self.entropy)?);
         let custody = std::sync::Arc::clone(&self.custody);
@@ -75,11 +77,13 @@ impl Discovery {
         let prepared = tokio::task::spawn_blocking(move || {
             let contacts = list::normalise(&own, &texts);
             wipe(texts);
-            let total = u32::try_from(contacts.len()).map_err(|_| Internal::Unreadable("a list is too long"))?;
+            let total =
+                u32::try_from(contacts.len()).map_err(|_| Internal::Unreadable("a list is too long"))?;
             let list = ContactList { own, number, verified_at, contacts };
             Ok::<_, Internal>((total, list.seal(&*custody, id)?))
         });
-        let (total, sealed) = prepared.await.map_err(|_| Internal::Unreadable("an import was interrupted"))??;
+        let (total, sealed) =
+            prepared.await.map_err(|_| Internal::Unreadable("an import was interrupted"))??;
         let reserve = |limit, key: &[u8], bucket: Bucket| Permit {
             limit,
             key: key.to_vec(),
@@ -103,16 +107,14 @@ impl Discovery {
         };
         // Before acceptance, so that no result can come before somebody listens.
         let waiting = self.waiters.join(id, total == 0);
-        let refused = match self.store.accept_import(import, self.clock.now()).await {
-            Ok(ImportAccepted::Accepted) => return Ok((id, waiting)),
-            Ok(ImportAccepted::InvalidToken) => ImportError::InvalidToken,
-            Ok(ImportAccepted::AlreadyPending) => PENDING.into(),
-            Ok(ImportAccepted::Exhausted(exhausted)) => RateLimited::exhausted(exhausted).into(),
-            Ok(ImportAccepted::QueueFull { waiting: _ }) => QUEUE_FULL.into(),
-            Err(error) => error.into(),
-        };
-        self.waiters.leave(id);
-        Err(refused)
+        match self.store.accept_import(import, self.clock.now()).await {
+            Ok(ImportAccepted::Accepted) => Ok(waiting),
+            Ok(ImportAccepted::InvalidToken) => Err(ImportError::InvalidToken),
+            Ok(ImportAccepted::AlreadyPending) => Err(PENDING.into()),
+            Ok(ImportAccepted::Exhausted(exhausted)) => Err(RateLimited::exhausted(exhausted).into()),
+            Ok(ImportAccepted::QueueFull { waiting: _ }) => Err(QUEUE_FULL.into()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Names for pseudonyms; an account that was removed meanwhile is left out.

@@ -100,7 +100,8 @@ async fn work(
     let rest = contacts.into_iter().skip(done);
     // Enough in flight to keep every thread busy while a step is committed.
     let in_flight = discovery.pool.threads() * 4;
-    let stretched = rest.map(|(position, contact)| stretch(discovery, Arc::clone(&keys), own.clone(), position, contact));
+    let stretched =
+        rest.map(|(position, contact)| stretch(discovery, Arc::clone(&keys), own.clone(), position, contact));
     let mut stretched = std::pin::pin!(futures::stream::iter(stretched).buffered(in_flight));
     let refund = |limit, key: &[u8], bucket: Bucket| Permit {
         limit,
@@ -150,7 +151,9 @@ async fn work(
             StepOutcome::Committed(outcomes) => {
                 done = done.saturating_add(u32::try_from(outcomes.len()).unwrap_or(u32::MAX));
                 let found = positions.into_iter().zip(outcomes);
-                let found = found.flat_map(|(position, half)| half.matched.into_iter().map(move |other| (position, other)));
+                let found = found.flat_map(|(position, half)| {
+                    half.matched.into_iter().map(move |other| (position, other))
+                });
                 discovery.waiters.report(leased.id, found);
             }
         }
@@ -185,12 +188,14 @@ async fn stretch(
     contact: Sii,
 ) -> Result<StretchedPair, Internal> {
     let bit = order_bit(&own, &contact);
-    let pair = Pair::new(&own, &contact).map_err(|_| Internal::Unreadable("an own number in an accepted list"))?;
+    let pair =
+        Pair::new(&own, &contact).map_err(|_| Internal::Unreadable("an own number in an accepted list"))?;
     let pair = Arc::new(pair);
     let mut stretched = Vec::with_capacity(keys.len());
     for (_, _, Stretching { pepper, suite, canonicalisation: _ }) in keys.iter() {
         let (pepper, pair) = (pepper.clone(), Arc::clone(&pair));
-        let hash = discovery.pool.run(Lane::Bulk, *suite, move |stretcher| stretcher.stretch_pair(&pepper, &pair));
+        let hash =
+            discovery.pool.run(Lane::Bulk, *suite, move |stretcher| stretcher.stretch_pair(&pepper, &pair));
         stretched.push(hash.await?.map_err(PoolError::from)?);
     }
     Ok(StretchedPair { position, bit, stretched })
@@ -207,8 +212,11 @@ async fn seal_pairs(
         let mut halves: Vec<Half> =
             pairs.iter().map(|pair| Half { hashes: Vec::with_capacity(keys.len()), bit: pair.bit }).collect();
         for (index, (key, epoch, _)) in keys.iter().enumerate() {
-            let batch: Vec<&[u8]> =
-                pairs.iter().filter_map(|pair| pair.stretched.get(index)).map(|hash| hash.as_bytes().as_slice()).collect();
+            let batch: Vec<&[u8]> = pairs
+                .iter()
+                .filter_map(|pair| pair.stretched.get(index))
+                .map(|hash| hash.as_bytes().as_slice())
+                .collect();
             for (half, hash) in halves.iter_mut().zip(custody.hmac(*key, &batch)?) {
                 half.hashes.push((*epoch, PairHash::from_bytes(hash)));
             }

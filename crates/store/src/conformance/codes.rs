@@ -16,6 +16,22 @@ pub(super) async fn wrong_guesses_count(scene: Scene) {
     scene.verify(2, 1).await;
 }
 
+pub(super) async fn a_guess_for_another_number_is_no_guess(scene: Scene) {
+    let store = &scene.store;
+    let permits = vec![permit(Limit::NumberGuesses, 1, 1, 0)];
+    store.put_code(new_code(1, 1, 0), 0).await.unwrap();
+    for hash in [1, 2] {
+        let elsewhere = CodeGuess {
+            number_hash: code_hash(0xBB),
+            wrong_permits: permits.clone(),
+            ..scene.guess(1, hash)
+        };
+        assert_eq!(store.take_code(elsewhere, 1).await.unwrap(), CodeTaken::NoCode);
+    }
+    assert_eq!(store.take_permits(permits, 1).await.unwrap(), Ok(()));
+    assert!(matches!(store.take_code(scene.guess(1, 1), 1).await.unwrap(), CodeTaken::Taken { .. }));
+}
+
 pub(super) async fn a_resend_carries_wrong_guesses(scene: Scene) {
     let store = &scene.store;
     store.put_code(new_code(1, 1, 0), 0).await.unwrap();

@@ -36,7 +36,7 @@ where
         )+)+};
     }
     cases! {
-        codes: wrong_guesses_count, a_resend_carries_wrong_guesses, a_resend_pauses, an_expired_code_is_none,
+        codes: wrong_guesses_count, a_guess_for_another_number_is_no_guess, a_resend_carries_wrong_guesses, a_resend_pauses, an_expired_code_is_none,
             a_withdrawn_code_is_none, one_caller_takes_a_code, a_code_takes_permits, guesses_take_permits,
             a_second_verification_keeps_the_generation;
         tokens: works_once, survives_every_refusal, foreign_expired_or_older;

@@ -7,8 +7,8 @@ pub(super) async fn fit_and_leak(scene: Scene) {
     let store = &scene.store;
     let ask = |amount| vec![permit(Limit::AccountPairs, amount, 10, 7)];
     assert_eq!(store.take_permits(ask(10), 0).await.unwrap(), Ok(()));
-    // 3 / 7 of a day, to the millisecond.
-    let retry_at = (3 * DAY + 6) / 7;
+    // 3 / 7 of a day are 10.3 hours, and buckets leak on the full hour.
+    let retry_at = 11 * DAY / 24;
     let refused = Err(Exhausted { limit: Limit::AccountPairs, retry_at: Some(retry_at) });
     assert_eq!(store.take_permits(ask(3), 0).await.unwrap(), refused);
     assert_eq!(store.take_permits(ask(3), retry_at - 1).await.unwrap(), refused);
@@ -61,7 +61,7 @@ pub(super) async fn clock_going_back(scene: Scene) {
     store.take_permits(ask(5), DAY).await.unwrap().unwrap();
     // Going back raises no level,
     assert_eq!(store.take_permits(ask(5), 0).await.unwrap(), Ok(()));
-    let refused = Err(Exhausted { limit: Limit::AccountPairs, retry_at: Some(DAY + DAY / 10) });
+    let refused = Err(Exhausted { limit: Limit::AccountPairs, retry_at: Some(DAY + 3 * DAY / 24) });
     assert_eq!(store.take_permits(ask(1), 0).await.unwrap(), refused);
     // and coming forward again leaks nothing twice.
     assert_eq!(store.take_permits(ask(1), DAY).await.unwrap(), refused);

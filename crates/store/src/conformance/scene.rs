@@ -57,6 +57,7 @@ pub(super) fn new_code(who: u8, hash: u8, now: Millis) -> NewCode {
     NewCode {
         account: account(who),
         code_hash: code_hash(hash),
+        number_hash: code_hash(0xAA),
         expires_at: now + 100,
         too_recent_after: now - 10,
         max_wrong: 3,
@@ -80,6 +81,7 @@ impl Scene {
         CodeGuess {
             account: account(who),
             code_hash: code_hash(hash),
+            number_hash: code_hash(0xAA),
             max_wrong: 3,
             wrong_permits: vec![],
             sealed_account: sealed(who),

@@ -7,6 +7,7 @@
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, Result};
 
@@ -16,6 +17,9 @@ use super::scrub::Scrubber;
 const WORTHWHILE: u32 = 1024;
 /// From here on it does not wait for one.
 const OVERDUE: u32 = 16 * WORTHWHILE;
+
+/// How long what was deleted may stay in the log of a store that has quiet moments.
+const CUT_EVERY: Duration = Duration::from_secs(10);
 
 thread_local! {
     /// How many frames the log had after the last commit of this thread's writer.
@@ -28,6 +32,7 @@ pub(super) struct Log {
     scrubber: Scrubber,
     /// The frames of the log that were copied back and scrubbed by the last checkpoint.
     copied: u32,
+    last_cut: Instant,
 }
 
 struct Checkpoint {
@@ -38,7 +43,7 @@ struct Checkpoint {
 
 impl Log {
     pub(super) fn new(path: PathBuf, scrubber: Scrubber) -> Self {
-        Self { path, scrubber, copied: 0 }
+        Self { path, scrubber, copied: 0, last_cut: Instant::now() }
     }
 
     /// Lets `connection` count the log's frames, in place of SQLite's own checkpoints within a commit. On the writer's
@@ -53,6 +58,19 @@ impl Log {
     /// Between two batches.
     pub(super) fn tend(&mut self, connection: &Connection, idle: bool) {
         let frames = FRAMES.get();
+        if idle && frames > 0 && self.last_cut.elapsed() >= CUT_EVERY {
+            // Finished lists and taken tokens are still in the log. Readers are not waited for: the next quiet moment
+            // tries again.
+            self.last_cut = Instant::now();
+            let cut = connection
+                .busy_timeout(Duration::ZERO)
+                .and_then(|()| self.try_cut(connection))
+                .and_then(|_| connection.busy_timeout(super::open::BUSY));
+            if let Err(error) = cut {
+                tracing::warn!(%error, "the store's log could not be cut in a quiet moment");
+            }
+            return;
+        }
         // A log that SQLite has begun anew is shorter than what was copied.
         let grown = if frames < self.copied { frames } else { frames - self.copied };
         if grown < WORTHWHILE || !(idle || grown >= OVERDUE) {

@@ -9,6 +9,7 @@ use crate::{CodeGuess, CodeHash, CodePut, CodeTaken, Generation, Millis, NewCode
 struct Code {
     /// `None` once withdrawn.
     hash: Option<[u8; 32]>,
+    number_hash: [u8; 32],
     sent_at: Option<Millis>,
     wrong: u32,
 }
@@ -30,12 +31,20 @@ pub(super) fn put(connection: &Connection, code: &NewCode, now: Millis) -> Resul
     }
     connection
         .prepare_cached(
-            "INSERT INTO codes (account, code_hash, sent_at, expires_at, wrong) VALUES (?1, ?2, ?3, ?4, ?5)
+            "INSERT INTO codes (account, code_hash, number_hash, sent_at, expires_at, wrong)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)
              ON CONFLICT (account) DO UPDATE
-             SET code_hash = excluded.code_hash, sent_at = excluded.sent_at,
+             SET code_hash = excluded.code_hash, number_hash = excluded.number_hash, sent_at = excluded.sent_at,
                  expires_at = excluded.expires_at, wrong = excluded.wrong",
         )?
-        .execute(params![code.account.as_bytes(), code.code_hash.as_bytes(), now, code.expires_at, wrong])?;
+        .execute(params![
+            code.account.as_bytes(),
+            code.code_hash.as_bytes(),
+            code.number_hash.as_bytes(),
+            now,
+            code.expires_at,
+            wrong
+        ])?;
     Ok(CodePut::Stored)
 }
 
@@ -57,9 +66,14 @@ pub(super) fn withdraw(
 }
 
 pub(super) fn take(connection: &Connection, guess: &CodeGuess, now: Millis) -> Result<CodeTaken> {
-    let Some(Code { hash: Some(hash), wrong, .. }) = current(connection, guess.account, now)? else {
+    let Some(Code { hash: Some(hash), number_hash, wrong, .. }) = current(connection, guess.account, now)?
+    else {
         return Ok(CodeTaken::NoCode);
     };
+    // Else anybody could use up the guesses of a number that no code was sent to.
+    if !bool::from(number_hash.ct_eq(guess.number_hash.as_bytes())) {
+        return Ok(CodeTaken::NoCode);
+    }
     if wrong >= guess.max_wrong {
         return Ok(CodeTaken::GuessesUsedUp);
     }
@@ -95,9 +109,11 @@ pub(super) fn take(connection: &Connection, guess: &CodeGuess, now: Millis) -> R
 /// The account's unexpired code, or what a withdrawn one left behind.
 fn current(connection: &Connection, account: Pseudonym, now: Millis) -> Result<Option<Code>> {
     connection
-        .prepare_cached("SELECT code_hash, sent_at, wrong FROM codes WHERE account = ?1 AND expires_at > ?2")?
+        .prepare_cached(
+            "SELECT code_hash, number_hash, sent_at, wrong FROM codes WHERE account = ?1 AND expires_at > ?2",
+        )?
         .query_row(params![account.as_bytes(), now], |row| {
-            Ok(Code { hash: row.get(0)?, sent_at: row.get(1)?, wrong: row.get(2)? })
+            Ok(Code { hash: row.get(0)?, number_hash: row.get(1)?, sent_at: row.get(2)?, wrong: row.get(3)? })
         })
         .optional()
 }

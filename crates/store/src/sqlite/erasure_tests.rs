@@ -52,6 +52,7 @@ impl Person {
         let code = NewCode {
             account,
             code_hash,
+            number_hash: CodeHash::from_bytes([0xAA; 32]),
             expires_at: FAR,
             too_recent_after: FAR,
             max_wrong: 3,
@@ -62,6 +63,7 @@ impl Person {
         let guess = CodeGuess {
             account,
             code_hash,
+            number_hash: CodeHash::from_bytes([0xAA; 32]),
             max_wrong: 3,
             wrong_permits: vec![],
             sealed_account: self.bytes::<70>(5).to_vec(),

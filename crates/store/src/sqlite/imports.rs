@@ -76,7 +76,7 @@ fn enqueue(connection: &Connection, import: &NewImport, now: Millis) -> Result<(
             "INSERT INTO pending_numbers (number, until) VALUES (?1, ?2)
              ON CONFLICT (number) DO UPDATE SET until = excluded.until",
         )?
-        .execute(params![import.number.as_bytes(), now.saturating_add(NUMBER_HELD)])?;
+        .execute(params![import.number.as_bytes(), quotas::full_hour(now.saturating_add(NUMBER_HELD))])?;
     Ok(())
 }
 

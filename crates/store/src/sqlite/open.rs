@@ -14,7 +14,7 @@ const DATABASE: &str = "acquaint.db";
 const LOCK: &str = "acquaint.lock";
 
 /// How long a statement waits for a lock that another connection of this process holds.
-const BUSY: Duration = Duration::from_secs(5);
+pub(super) const BUSY: Duration = Duration::from_secs(5);
 
 /// Why a store could not be opened.
 #[derive(Debug, thiserror::Error)]

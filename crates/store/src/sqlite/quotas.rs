@@ -1,5 +1,6 @@
 //! Leaky buckets, counted in whole numbers: a permit weighs [`PERMIT`], and a bucket leaks its `per_day` every
-//! millisecond, which is exact.
+//! millisecond, which is exact. It leaks on the full hour, so that a row's time does not tell which other row was
+//! written at the same moment: a number's row would else name its account (house plan, decision 4).
 
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
@@ -7,6 +8,9 @@ use crate::{Exhausted, Limit, Millis, Permit};
 
 /// A day's milliseconds: what one permit weighs.
 const PERMIT: i64 = 86_400_000;
+
+/// The grid of all times that are kept beside a key.
+const HOUR: i64 = 3_600_000;
 
 /// Permits that fit and are not taken yet.
 pub(super) struct Reserved(Vec<Bucket>);
@@ -86,6 +90,7 @@ impl Bucket {
             .prepare_cached("SELECT level, at FROM limits WHERE limit_kind = ?1 AND key = ?2")?
             .query_row(params![permit.limit as u8, permit.key], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
+        let now = now.saturating_sub(now.rem_euclid(HOUR));
         let (level, stored_at) = stored.unwrap_or((0, now));
         let per_day = i64::from(permit.per_day);
         // A clock that went back leaks nothing, and what has leaked does not leak again.
@@ -108,7 +113,8 @@ impl Bucket {
             return None;
         }
         let never = self.asked > self.capacity || self.per_day == 0;
-        let retry_at = (!never).then(|| self.at.saturating_add(millis_to_leak(over, self.per_day)));
+        let retry_at =
+            (!never).then(|| full_hour(self.at.saturating_add(millis_to_leak(over, self.per_day))));
         Some(Exhausted { limit: self.limit, retry_at })
     }
 
@@ -120,8 +126,8 @@ impl Bucket {
                 .execute(params![self.limit as u8, self.key])?;
             return Ok(());
         }
-        let empty_at =
-            (self.per_day > 0).then(|| self.at.saturating_add(millis_to_leak(level, self.per_day)));
+        let empty_at = (self.per_day > 0)
+            .then(|| full_hour(self.at.saturating_add(millis_to_leak(level, self.per_day))));
         connection
             .prepare_cached(
                 "INSERT INTO limits (limit_kind, key, level, at, empty_at) VALUES (?1, ?2, ?3, ?4, ?5)
@@ -136,6 +142,14 @@ impl Bucket {
 /// Cannot overflow: 2^32 permits weigh less than 2^59.
 fn weight(permits: u32) -> i64 {
     i64::from(permits) * PERMIT
+}
+
+/// The full hour at or after `time`.
+pub(super) fn full_hour(time: Millis) -> Millis {
+    match time.rem_euclid(HOUR) {
+        0 => time,
+        past => time.saturating_add(HOUR - past),
+    }
 }
 
 /// Rounded up; `per_day` is above zero.

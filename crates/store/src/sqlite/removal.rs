@@ -66,8 +66,9 @@ pub(super) fn remove(
 fn contacts(connection: &Connection, account: Pseudonym, now: Millis) -> Result<u32> {
     connection
         .prepare_cached(
-            "SELECT (SELECT count(*) FROM pairs WHERE account = ?1 AND expires_at > ?2)
-                  + (SELECT count(*) FROM matches WHERE account = ?1)",
+            "SELECT count(*) FROM
+             (SELECT epoch, hash FROM pairs WHERE account = ?1 AND expires_at > ?2
+              UNION SELECT epoch, hash FROM matches WHERE account = ?1)",
         )?
         .query_row(params![account.as_bytes(), now], |row| row.get(0))
 }

@@ -12,6 +12,7 @@ CREATE TABLE accounts (
 CREATE TABLE codes (
     account BLOB NOT NULL PRIMARY KEY,
     code_hash BLOB,
+    number_hash BLOB NOT NULL,
     sent_at INTEGER,
     expires_at INTEGER NOT NULL,
     wrong INTEGER NOT NULL

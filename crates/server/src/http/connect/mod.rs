@@ -45,7 +45,11 @@ fn int32(count: u32) -> i32 {
 
 #[expect(refining_impl_trait, reason = "the concrete types say what each method answers")]
 impl RolodexService for Rolodex {
-    async fn ping(&self, _: RequestContext, _: ServiceRequest<'_, PingRequest>) -> ServiceResult<PingResponse> {
+    async fn ping(
+        &self,
+        _: RequestContext,
+        _: ServiceRequest<'_, PingRequest>,
+    ) -> ServiceResult<PingResponse> {
         Response::ok(PingResponse::default())
     }
 
@@ -94,11 +98,12 @@ impl RolodexService for Rolodex {
         let actor = self.account("actor", request.actor)?;
         let contacts = request.contacts.iter().map(|contact| (*contact).to_owned()).collect();
         let imported = self.discovery.import(&actor, request.token, contacts).await;
-        let matches = imported.map_err(|error| self.failed(error))?.into_iter().map(|found| ImportContactsMatch {
-            input_index: i32::from(found.input_index),
-            subject: found.subject.as_str().to_owned(),
-            ..Default::default()
-        });
+        let matches =
+            imported.map_err(|error| self.failed(error))?.into_iter().map(|found| ImportContactsMatch {
+                input_index: i32::from(found.input_index),
+                subject: found.subject.as_str().to_owned(),
+                ..Default::default()
+            });
         Response::ok(ImportContactsResponse { matches: matches.collect(), ..Default::default() })
     }
 

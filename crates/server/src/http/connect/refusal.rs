@@ -126,7 +126,8 @@ async fn with_reason(response: Response, reason: impl FnOnce(ErrorCode) -> Optio
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
     let given = serde_json::from_slice::<ConnectError>(&body).ok().filter(|error| error.details.is_empty());
-    let Some((mut error, reason)) = given.and_then(|error| reason(error.code).map(|reason| (error, reason))) else {
+    let Some((mut error, reason)) = given.and_then(|error| reason(error.code).map(|reason| (error, reason)))
+    else {
         return Response::from_parts(parts, Body::from(body));
     };
     error.details = vec![reason.detail()];
@@ -149,7 +150,9 @@ pub(in crate::http) fn answer(error: &ConnectError, status: StatusCode) -> Respo
 }
 
 fn is_json(content_type: Option<&HeaderValue>) -> bool {
-    content_type.and_then(|value| value.to_str().ok()).is_some_and(|value| value.starts_with("application/json"))
+    content_type
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.starts_with("application/json"))
 }
 
 /// The first field of a JSON message that is not of its kind. Whatever is no JSON object names nobody: that is the
@@ -157,9 +160,12 @@ fn is_json(content_type: Option<&HeaderValue>) -> bool {
 fn blame_json(method: &str, body: &[u8]) -> Reason {
     // Bytes that are no UTF-8 become U+FFFD, which then shows in which field they are.
     let text = String::from_utf8_lossy(body);
-    let Ok(serde_json::Value::Object(message)) = serde_json::from_str(&text) else { return Reason::InvalidDid };
-    let is_text =
-        |value: &serde_json::Value| value.as_str().is_some_and(|text| !text.contains(char::REPLACEMENT_CHARACTER));
+    let Ok(serde_json::Value::Object(message)) = serde_json::from_str(&text) else {
+        return Reason::InvalidDid;
+    };
+    let is_text = |value: &serde_json::Value| {
+        value.as_str().is_some_and(|text| !text.contains(char::REPLACEMENT_CHARACTER))
+    };
     let good = |field: &Field, value: &serde_json::Value| match field.kind {
         _ if value.is_null() => true,
         Kind::Text => is_text(value),
@@ -169,7 +175,8 @@ fn blame_json(method: &str, body: &[u8]) -> Reason {
             number.is_some_and(|number| i32::try_from(number).is_ok())
         }
     };
-    let bad = fields(method).iter().find(|field| message.get(field.name).is_some_and(|value| !good(field, value)));
+    let bad =
+        fields(method).iter().find(|field| message.get(field.name).is_some_and(|value| !good(field, value)));
     // `verification_code` is as good a JSON name as `verificationCode`.
     let snake = message.get("verification_code").is_some_and(|value| !is_text(value));
     match bad {
