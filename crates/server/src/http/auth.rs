@@ -10,6 +10,7 @@ use http::{StatusCode, header};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use super::body::discard;
 use super::connect::refusal::answer;
 
 /// The key's digest; comparing digests hides the length as well.
@@ -36,11 +37,12 @@ impl BearerKey {
     }
 }
 
-/// Refuses a request without the key before a byte of its body is read.
+/// Refuses a request without the key before anything looks at its body.
 pub(super) async fn require_key(State(key): State<BearerKey>, request: Request, next: Next) -> Response {
     if key.admits(&request) {
         return next.run(request).await;
     }
+    discard(request.into_body()).await;
     let error = ConnectError::new(ErrorCode::Unauthenticated, "the bearer key is missing or wrong");
     answer(&error, StatusCode::UNAUTHORIZED)
 }

@@ -1,6 +1,7 @@
 //! HTTP: one port for HTTP/1.1 and h2c with prior knowledge, the RPC, and the health checks.
 
 mod auth;
+mod body;
 mod connect;
 mod listen;
 mod request_log;
@@ -19,8 +20,9 @@ use http::StatusCode;
 use crate::config::Config;
 use crate::rpc::RolodexServiceExt;
 use auth::{BearerKey, require_key};
+use body::BodyLimits;
 use connect::Rolodex;
-use connect::refusal::{BodyLimits, give_reasons};
+use connect::refusal::give_reasons;
 
 pub(crate) use listen::serve;
 

@@ -3,8 +3,6 @@
 //! The library answers those without a detail, which the AppView would show as an opaque 500. Here the field at fault is
 //! found, and the contract's reason put in.
 
-use std::time::Duration;
-
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -14,19 +12,13 @@ use http::{HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 
 use super::reason::Reason;
+use crate::http::body::{self, BodyLimits, Unread};
 
 /// Where the RPC's methods stand.
 pub(in crate::http) const PREFIX: &str = "/rolodex.RolodexService/";
 
 /// Largest answer of the library that is looked into; its errors are far smaller.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
-
-/// What a request's body may cost.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::http) struct BodyLimits {
-    pub(in crate::http) bytes: usize,
-    pub(in crate::http) time: Duration,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -90,15 +82,14 @@ pub(in crate::http) async fn give_reasons(
         return next.run(request).await;
     };
     let (parts, body) = request.into_parts();
-    let reading = tokio::time::timeout(limits.time, Limited::new(body, limits.bytes).collect());
-    let body: Bytes = match reading.await {
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+    let body = match body::read(body, limits).await {
+        Ok(body) => body,
+        Err(Unread::TooLarge) => {
             let message = format!("the request is larger than {} KiB", limits.bytes / 1024);
             return answer(&too_large(&method).error(message), StatusCode::PAYLOAD_TOO_LARGE);
         }
-        Ok(Err(_)) => return StatusCode::BAD_REQUEST.into_response(),
-        Err(_) => return StatusCode::REQUEST_TIMEOUT.into_response(),
+        Err(Unread::TooSlow) => return StatusCode::REQUEST_TIMEOUT.into_response(),
+        Err(Unread::Broken) => return StatusCode::BAD_REQUEST.into_response(),
     };
     let plain = !parts.headers.contains_key(header::CONTENT_ENCODING);
     let json = is_json(parts.headers.get(header::CONTENT_TYPE));
