@@ -131,8 +131,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn start_verification(&self, actor: &str, phone: &str) -> Result<(), ClientError> {
-        let request =
-            StartPhoneVerificationRequest { actor: actor.into(), phone: phone.into(), ..Default::default() };
+        let request = StartPhoneVerificationRequest { actor: actor.into(), phone: phone.into() };
         self.0.start_phone_verification(request).await?;
         Ok(())
     }
@@ -142,12 +141,8 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn verify(&self, actor: &str, phone: &str, code: &str) -> Result<String, ClientError> {
-        let request = VerifyPhoneRequest {
-            actor: actor.into(),
-            phone: phone.into(),
-            verification_code: code.into(),
-            ..Default::default()
-        };
+        let request =
+            VerifyPhoneRequest { actor: actor.into(), phone: phone.into(), verification_code: code.into() };
         Ok(self.0.verify_phone(request).await?.into_owned().token)
     }
 
@@ -162,12 +157,7 @@ impl Client {
         token: &str,
         contacts: Vec<String>,
     ) -> Result<Vec<Found>, ClientError> {
-        let request = ImportContactsRequest {
-            actor: actor.into(),
-            token: token.into(),
-            contacts,
-            ..Default::default()
-        };
+        let request = ImportContactsRequest { actor: actor.into(), token: token.into(), contacts };
         let matches = self.0.import_contacts(request).await?.into_owned().matches;
         let found = matches.into_iter().map(|found| Found {
             input_index: usize::try_from(found.input_index).unwrap_or_default(),
@@ -181,8 +171,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn matches(&self, actor: &str, limit: i32, cursor: &str) -> Result<Page, ClientError> {
-        let request =
-            GetMatchesRequest { actor: actor.into(), limit, cursor: cursor.into(), ..Default::default() };
+        let request = GetMatchesRequest { actor: actor.into(), limit, cursor: cursor.into() };
         let page = self.0.get_matches(request).await?.into_owned();
         Ok(Page { subjects: page.subjects, cursor: page.cursor })
     }
@@ -208,8 +197,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn dismiss(&self, actor: &str, subject: &str) -> Result<u32, ClientError> {
-        let request =
-            DismissMatchRequest { actor: actor.into(), subject: subject.into(), ..Default::default() };
+        let request = DismissMatchRequest { actor: actor.into(), subject: subject.into() };
         Ok(count(self.0.dismiss_match(request).await?.into_owned().matches_count))
     }
 
@@ -218,7 +206,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn sync_status(&self, actor: &str) -> Result<Option<SyncStatus>, ClientError> {
-        let request = GetSyncStatusRequest { actor: actor.into(), ..Default::default() };
+        let request = GetSyncStatusRequest { actor: actor.into() };
         let status = self.0.get_sync_status(request).await?.into_owned().status.into_option();
         Ok(status.map(|status| SyncStatus {
             synced_at: status.synced_at.into_option().map_or(0, |time| time.seconds),
@@ -231,7 +219,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn remove_data(&self, actor: &str) -> Result<Removed, ClientError> {
-        let request = RemoveDataRequest { actor: actor.into(), ..Default::default() };
+        let request = RemoveDataRequest { actor: actor.into() };
         let removed = self.0.remove_data(request).await?.into_owned();
         Ok(Removed { contacts: count(removed.contacts_count), matches: count(removed.matches_count) })
     }

@@ -41,7 +41,7 @@ pub struct Config {
 }
 
 /// Who may call.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Auth {
     /// The bearer key that the AppView sends (`BSKY_ROLODEX_API_KEY`), at least 16 characters.
@@ -165,12 +165,6 @@ impl Default for Config {
             http: Http::default(),
             log: Log::default(),
         }
-    }
-}
-
-impl Default for Auth {
-    fn default() -> Self {
-        Self { api_key: String::new(), allow_no_api_key: false }
     }
 }
 

@@ -97,7 +97,7 @@ impl Server {
             .await
             .map_err(|source| ServerError::Listen { address: config.listen, source })?;
         let store = Arc::new(SqliteStore::open(&config.data_dir)?);
-        let custody = open_keys(&config, &*store).await?;
+        let custody = open_keys(&config, &store).await?;
         let parts = Parts {
             store,
             custody,

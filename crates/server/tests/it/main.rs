@@ -1,5 +1,7 @@
 //! The whole application over HTTP, with a clock set by hand.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests: a failure is a panic")]
+
 mod bad_input;
 mod import;
 mod matching;

@@ -63,9 +63,8 @@ impl RolodexService for Rolodex {
         let status = status.map(|status| SyncStatus {
             synced_at: Some(timestamp(status.synced_at)).into(),
             matches_count: int32(status.matches),
-            ..Default::default()
         });
-        Response::ok(GetSyncStatusResponse { status: status.into(), ..Default::default() })
+        Response::ok(GetSyncStatusResponse { status: status.into() })
     }
 
     async fn start_phone_verification(
@@ -87,7 +86,7 @@ impl RolodexService for Rolodex {
         let actor = self.account("actor", request.actor)?;
         let verified = self.discovery.verify(&actor, request.phone, request.verification_code).await;
         let token = verified.map_err(|error| self.failed(error))?;
-        Response::ok(VerifyPhoneResponse { token, ..Default::default() })
+        Response::ok(VerifyPhoneResponse { token })
     }
 
     async fn import_contacts(
@@ -102,9 +101,8 @@ impl RolodexService for Rolodex {
             imported.map_err(|error| self.failed(error))?.into_iter().map(|found| ImportContactsMatch {
                 input_index: i32::from(found.input_index),
                 subject: found.subject.as_str().to_owned(),
-                ..Default::default()
             });
-        Response::ok(ImportContactsResponse { matches: matches.collect(), ..Default::default() })
+        Response::ok(ImportContactsResponse { matches: matches.collect() })
     }
 
     async fn get_matches(
@@ -118,7 +116,6 @@ impl RolodexService for Rolodex {
         Response::ok(GetMatchesResponse {
             subjects: page.subjects.iter().map(|subject| subject.as_str().to_owned()).collect(),
             cursor: page.cursor.unwrap_or_default(),
-            ..Default::default()
         })
     }
 
@@ -130,7 +127,7 @@ impl RolodexService for Rolodex {
         let actor = self.account("actor", request.actor)?;
         let subject = self.account("subject", request.subject)?;
         let left = self.discovery.dismiss(&actor, &subject).await.map_err(|error| self.failed(error))?;
-        Response::ok(DismissMatchResponse { matches_count: int32(left), ..Default::default() })
+        Response::ok(DismissMatchResponse { matches_count: int32(left) })
     }
 
     async fn remove_data(
@@ -143,7 +140,6 @@ impl RolodexService for Rolodex {
         Response::ok(RemoveDataResponse {
             contacts_count: int32(removed.contacts),
             matches_count: int32(removed.matches),
-            ..Default::default()
         })
     }
 }
