@@ -113,7 +113,9 @@ async fn import_alone() -> Result<Alone> {
     }
     let seconds = began.elapsed().as_secs_f64();
     let hashing = app.discovery().pool_stats().cpu_nanos - hashed_before.cpu_nanos;
-    Ok(Alone { seconds, share: hashing as f64 / 1e9 / (machine::cpu_seconds() - cpu_before), peak_mib })
+    let share = hashing as f64 / 1e9 / (machine::cpu_seconds() - cpu_before);
+    app.stop().await;
+    Ok(Alone { seconds, share, peak_mib })
 }
 
 async fn seconds_with_threads(threads: u32) -> Result<f64> {
@@ -124,7 +126,9 @@ async fn seconds_with_threads(threads: u32) -> Result<f64> {
     while app.discovery().waiting_pairs().await? > 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    Ok(began.elapsed().as_secs_f64())
+    let seconds = began.elapsed().as_secs_f64();
+    app.stop().await;
+    Ok(seconds)
 }
 
 struct Loaded {
@@ -165,6 +169,7 @@ async fn reads_under_load() -> Result<Loaded> {
     if app.discovery().waiting_pairs().await? == 0 {
         return Err("the load ended before the reads did: the figure would mean nothing".into());
     }
+    app.stop().await;
     millis.sort_by(f64::total_cmp);
     Ok(Loaded { p95_ms: millis.get(millis.len() * 95 / 100).copied().unwrap_or(f64::NAN), peak_mib })
 }

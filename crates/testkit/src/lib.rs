@@ -80,13 +80,25 @@ impl App {
 
     /// Stops it in good order and starts it again on the same data, with a changed configuration.
     pub async fn restart_with(self, change: impl FnOnce(&mut Config)) -> Self {
-        let Self { clock, mut config, folder, discovery, stop, server, .. } = self;
+        let (folder, mut config, clock) = self.end().await;
+        change(&mut config);
+        Self::run(folder, config, clock).await
+    }
+
+    /// Stops it in good order: when this returns, nothing of it runs.
+    pub async fn stop(self) {
+        self.end().await;
+    }
+
+    async fn end(self) -> (TempDir, Config, Arc<HandClock>) {
+        let Self { client, url: _, clock, config, folder, discovery, stop, server } = self;
+        // The server waits for its connections, and the pool for its last owner.
+        drop(client);
         drop(discovery);
         // It may have stopped already.
         let _ = stop.send(());
         server.await.expect("the server ends in good order");
-        change(&mut config);
-        Self::run(folder, config, clock).await
+        (folder, config, clock)
     }
 
     /// The use cases, past HTTP.

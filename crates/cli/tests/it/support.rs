@@ -201,7 +201,12 @@ impl Server {
 
     /// A caller that outlives this start.
     pub(crate) fn person(&self, did: &str, phone: &str) -> Person {
-        Person { client: self.client(), outbox: self.home().join("outbox.txt"), did: did.into(), phone: phone.into() }
+        Person {
+            client: self.client(),
+            outbox: self.home().join("outbox.txt"),
+            did: did.into(),
+            phone: phone.into(),
+        }
     }
 
     /// Lines of the outbox: a number and a code.
@@ -270,7 +275,10 @@ impl Person {
         outbox(&self.outbox).into_iter().rev().find(|(phone, _)| *phone == self.phone).unwrap().1
     }
 
-    pub(crate) async fn import(&self, contacts: Vec<String>) -> Result<Vec<acquaint_client::Found>, ClientError> {
+    pub(crate) async fn import(
+        &self,
+        contacts: Vec<String>,
+    ) -> Result<Vec<acquaint_client::Found>, ClientError> {
         let token = self.verify().await?;
         self.client.import(&self.did, &token, contacts).await
     }
@@ -358,7 +366,7 @@ impl Search {
         let mut at = 0;
         while at + 4 <= haystack.len() {
             let first = usize::from(haystack[at]) << 8 | usize::from(haystack[at + 1]);
-            if self.begin[first] {
+            if self.begin.get(first).is_some_and(|is_begin| *is_begin) {
                 let rest = &haystack[at..];
                 for (bytes, name) in self.wanted.get(&rest[..4]).into_iter().flatten() {
                     if rest.starts_with(bytes) {
@@ -388,7 +396,8 @@ impl Random {
 
     /// Knuth's 64-bit generator; the low bits are weak.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        self.state = self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.state =
+            self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.state >> 33) % bound
     }
 
