@@ -29,7 +29,7 @@ struct Results {
     two_core_speedup: f64,
     /// 95th percentile of GetMatches and GetSyncStatus, in ms over HTTP, while imports use every thread.
     reads_p95_ms_under_load: f64,
-    /// Most resident memory during all of it, less the pool's Argon2id buffers, in MiB; this program's own included.
+    /// Most resident memory ever, less the Argon2id buffers of a pool of every core, in MiB; this program's own included.
     rss_over_pool_mb: f64,
 }
 
@@ -41,7 +41,7 @@ pub(crate) async fn run(json: bool) -> Result<()> {
     let alone = import_alone().await?;
     bar.inc(1);
     bar.set_message("reads while imports run");
-    let loaded = reads_under_load().await?;
+    let reads_p95 = reads_under_load().await?;
     bar.inc(1);
     let mut speedups = Vec::new();
     for round in 1..=SPEEDUP_ROUNDS {
@@ -57,8 +57,8 @@ pub(crate) async fn run(json: bool) -> Result<()> {
         argon2_hmac_cpu_share: alone.share,
         import_1000_s: alone.seconds,
         two_core_speedup: median(&mut speedups),
-        reads_p95_ms_under_load: loaded.p95_ms,
-        rss_over_pool_mb: alone.peak_mib.max(loaded.peak_mib) - BUFFER_MIB * cores.min(2) as f64,
+        reads_p95_ms_under_load: reads_p95,
+        rss_over_pool_mb: machine::peak_resident_mib()? - BUFFER_MIB * cores as f64,
     };
     println!("{}", machine::describe());
     println!("{:<58} {:>9} {:>9}", "suite `standard` (19 MiB, t = 2)", "measured", "wanted");
@@ -99,23 +99,21 @@ async fn start_import(app: &App, account: usize, contacts: std::ops::Range<usize
 struct Alone {
     seconds: f64,
     share: f64,
-    peak_mib: f64,
 }
 
 async fn import_alone() -> Result<Alone> {
     let app = app(0).await;
     let (hashed_before, cpu_before) = (app.discovery().pool_stats(), machine::cpu_seconds());
-    let (began, mut peak_mib) = (Instant::now(), 0.0_f64);
+    let began = Instant::now();
     start_import(&app, 0, 0..CONTACTS).await?;
     while app.discovery().waiting_pairs().await? > 0 {
-        peak_mib = peak_mib.max(machine::resident_mib()?);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let seconds = began.elapsed().as_secs_f64();
     let hashing = app.discovery().pool_stats().cpu_nanos - hashed_before.cpu_nanos;
     let share = hashing as f64 / 1e9 / (machine::cpu_seconds() - cpu_before);
     app.stop().await;
-    Ok(Alone { seconds, share, peak_mib })
+    Ok(Alone { seconds, share })
 }
 
 async fn seconds_with_threads(threads: u32) -> Result<f64> {
@@ -131,13 +129,8 @@ async fn seconds_with_threads(threads: u32) -> Result<f64> {
     Ok(seconds)
 }
 
-struct Loaded {
-    p95_ms: f64,
-    peak_mib: f64,
-}
-
 /// Reads of an account with matches, one after another, while four imports keep every thread busy.
-async fn reads_under_load() -> Result<Loaded> {
+async fn reads_under_load() -> Result<f64> {
     let app = app(0).await;
     let reader = did(90);
     let book: Vec<String> = (91..96).map(acquaint_testkit::number).collect();
@@ -154,7 +147,7 @@ async fn reads_under_load() -> Result<Loaded> {
         }
     };
     load.await;
-    let (mut millis, mut peak_mib) = (Vec::new(), 0.0_f64);
+    let mut millis = Vec::new();
     let until = Instant::now() + Duration::from_secs(10);
     while Instant::now() < until {
         let began = Instant::now();
@@ -163,7 +156,6 @@ async fn reads_under_load() -> Result<Loaded> {
         let began = Instant::now();
         app.client.sync_status(&reader).await?;
         millis.push(began.elapsed().as_secs_f64() * 1e3);
-        peak_mib = peak_mib.max(machine::resident_mib()?);
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     if app.discovery().waiting_pairs().await? == 0 {
@@ -171,7 +163,7 @@ async fn reads_under_load() -> Result<Loaded> {
     }
     app.stop().await;
     millis.sort_by(f64::total_cmp);
-    Ok(Loaded { p95_ms: millis.get(millis.len() * 95 / 100).copied().unwrap_or(f64::NAN), peak_mib })
+    Ok(millis.get(millis.len() * 95 / 100).copied().unwrap_or(f64::NAN))
 }
 
 fn median(values: &mut [f64]) -> f64 {

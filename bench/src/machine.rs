@@ -6,12 +6,12 @@ pub(crate) fn cpu_seconds() -> f64 {
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
-/// Resident memory of this process, in MiB (`/proc/self/status`, proc(5)).
-pub(crate) fn resident_mib() -> std::io::Result<f64> {
+/// The most resident memory that this process ever had, in MiB (`/proc/self/status`, proc(5)).
+pub(crate) fn peak_resident_mib() -> std::io::Result<f64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib = line.and_then(|line| line.split_whitespace().next()).and_then(|kib| kib.parse::<f64>().ok());
-    Ok(kib.ok_or_else(|| std::io::Error::other("no VmRSS in /proc/self/status"))? / 1024.0)
+    Ok(kib.ok_or_else(|| std::io::Error::other("no VmHWM in /proc/self/status"))? / 1024.0)
 }
 
 /// The processor's name and how many cores this process may use.

@@ -26,7 +26,10 @@ pub(crate) fn run(args: &args::Init) -> Result<(), Failure> {
         return Err(already(&path));
     }
     let keys = folder.join(&config.keys.file);
-    create_key_file(&keys, suite)?;
+    // Keys without a configuration are what an interrupted `init` leaves: they are kept.
+    if !keys.exists() {
+        create_key_file(&keys, suite)?;
+    }
     write_private(&path, &annotated(&config)?)?;
     println!("Wrote {} and {}.", path.display(), keys.display());
     println!(

@@ -100,10 +100,11 @@ impl Entries {
         let bytes =
             std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
         let AddressBook { contacts, unreadable } = read_vcards(&String::from_utf8_lossy(&bytes))?;
-        let (mut numbers, mut names, mut skipped) = (Vec::new(), Vec::new(), 0_usize);
+        let (mut numbers, mut names, mut skipped) = (Vec::<String>::new(), Vec::new(), 0_usize);
         for contact in contacts {
             for phone in contact.phones {
                 match Phone::parse(&phone, region) {
+                    Ok(phone) if numbers.iter().any(|number| number == phone.as_str()) => {}
                     Ok(phone) => {
                         numbers.push(phone.as_str().to_owned());
                         names.push(contact.name.clone().unwrap_or_else(|| "(no name)".into()));
@@ -148,7 +149,7 @@ async fn verify_number(client: &Client, actor: &str, phone: &str) -> Result<Stri
 }
 
 fn connect(remote: &Remote) -> Result<Client, Failure> {
-    let from_file = || Config::load(&remote.config, std::env::vars());
+    let from_file = || Config::load_here(&remote.config);
     let (url, key) = match (&remote.url, &remote.api_key) {
         (Some(url), key) => (url.clone(), key.clone().unwrap_or_default()),
         (None, key) => {

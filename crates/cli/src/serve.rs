@@ -8,7 +8,7 @@ use crate::args;
 use crate::failure::Failure;
 
 pub(crate) async fn run(args: &args::Serve) -> Result<(), Failure> {
-    let config = Config::load(&args.config, std::env::vars())?;
+    let config = Config::load_here(&args.config)?;
     telemetry::init(&config.log.level)
         .map_err(|_| "the configuration key `log.level` must be `error`, `warn`, `info`, `debug`, `trace` or filter directives")?;
     if config.auth.api_key.is_empty() {

@@ -147,7 +147,7 @@ pub struct Http {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Log {
-    /// `error`, `warn`, `info`, `debug` or `trace`, or filter directives as `warn,acquaint=debug`.
+    /// `error`, `warn`, `info`, `debug` or `trace`, or filter directives as `warn,acquaint_server=debug`.
     pub level: String,
 }
 
@@ -232,6 +232,16 @@ impl Default for Log {
 }
 
 impl Config {
+    /// As [`Config::load`], with this process's environment. A variable that is no UTF-8 text is passed over.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn load_here(path: &Path) -> Result<Self, ConfigError> {
+        let texts = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        Self::load(path, texts)
+    }
+
     /// Reads the file at `path` and the environment variables in `environment`, checks every value, and makes its
     /// paths absolute by the file's folder.
     ///

@@ -19,10 +19,11 @@ pub(crate) struct Outbox {
 impl CodeSender for Outbox {
     async fn send(&self, phone: &Phone, code: &Code) -> Result<(), DeliveryError> {
         let line = format!("{} {}\n", phone.as_str(), code.digits());
-        eprint!("!!! DEVELOPMENT OUTBOX, NOT SENT !!! code for {line}");
+        let told = write!(std::io::stderr(), "!!! DEVELOPMENT OUTBOX, NOT SENT !!! code for {line}");
         let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.file);
         // One small write, so that lines of concurrent requests do not mix.
-        file.and_then(|mut file| file.write_all(line.as_bytes())).map_err(|error| DeliveryError {
+        let written = told.and(file).and_then(|mut file| file.write_all(line.as_bytes()));
+        written.map_err(|error| DeliveryError {
             reason: "the development outbox cannot be written",
             source: Some(Box::new(error)),
         })

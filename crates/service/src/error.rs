@@ -23,6 +23,9 @@ pub enum Internal {
     /// The hashing pool failed or is shutting down.
     #[error(transparent)]
     Pool(#[from] PoolError),
+    /// A part of the work ended unexpectedly; nothing of it was kept.
+    #[error("a part of the work ended unexpectedly")]
+    Interrupted,
     /// Stored bytes that this program wrote cannot be read back.
     #[error("stored bytes are not as they were written: {0}")]
     Unreadable(&'static str),

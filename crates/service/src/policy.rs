@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use acquaint_protocol::identifier::Region;
+use acquaint_store::{Limit, Permit};
 
 /// A leaky bucket: how much it holds and how much leaks out in a day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bucket {
     /// The level that may not be exceeded.
     pub capacity: u32,
-    /// How much leaks out in 24 hours, continuously.
+    /// How much leaks out in 24 hours, on every full hour.
     pub per_day: u32,
 }
 
@@ -47,6 +48,13 @@ pub struct Policy {
     pub max_queue_wait: Duration,
     /// How long a half, and so a match, lives without a new import.
     pub pair_ttl: Duration,
+}
+
+impl Bucket {
+    /// A request for `amount` in this bucket of `key`.
+    pub(crate) fn permit(self, limit: Limit, key: &[u8], amount: u32) -> Permit {
+        Permit { limit, key: key.to_vec(), amount, capacity: self.capacity, per_day: self.per_day }
+    }
 }
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);

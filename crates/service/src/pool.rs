@@ -209,44 +209,40 @@ impl Shared {
         outcome
     }
 
-    fn next(&self) -> Option<Job> {
+    /// The next job, if one waits; `None` at the end of the pool.
+    fn next(&self) -> Option<Option<Job>> {
         let mut queue = lock(&self.queue);
-        loop {
-            if queue.closed {
-                return None;
-            }
-            if let Some(job) = queue.urgent.pop_front() {
-                return Some(job);
-            }
-            if let Some(job) = queue.bulk.pop_front() {
-                return Some(job);
-            }
-            queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        if queue.closed {
+            return None;
         }
+        Some(queue.urgent.pop_front().or_else(|| queue.bulk.pop_front()))
     }
 
-    fn idle(&self) -> bool {
+    fn wait(&self) {
         let queue = lock(&self.queue);
-        queue.urgent.is_empty() && queue.bulk.is_empty()
+        let idle = |queue: &mut Queue| !queue.closed && queue.urgent.is_empty() && queue.bulk.is_empty();
+        drop(self.wake.wait_while(queue, idle));
     }
 }
 
 fn work(shared: &Shared) {
     // On Linux this lowers the calling thread alone. A refusal costs latency, not correctness.
     let _ = rustix::process::nice(NICENESS);
-    let mut buffer = None;
-    while let Some(job) = shared.next() {
+    let mut buffer: Option<Stretcher> = None;
+    while let Some(next) = shared.next() {
+        let Some(job) = next else {
+            // What is left in the buffer derives from an address book: wipe it when nothing overwrites it soon.
+            if let Some(stretcher) = &mut buffer {
+                stretcher.wipe();
+            }
+            shared.wait();
+            continue;
+        };
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job(&mut buffer)));
         if outcome.is_err() {
             // The job's caller sees its channel closed; the buffer may be half-used.
             buffer = None;
             tracing::error!("a hashing job failed unexpectedly");
-        }
-        if shared.idle() {
-            // What is left in the buffer derives from an address book: wipe it when nothing overwrites it soon.
-            if let Some(stretcher) = &mut buffer {
-                stretcher.wipe();
-            }
         }
     }
 }

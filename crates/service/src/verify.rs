@@ -3,14 +3,13 @@
 use acquaint_custody::{Purpose, newest};
 use acquaint_protocol::identifier::{AccountId, Phone, Sii};
 use acquaint_store::{
-    CodeGuess, CodeHash, CodePut, CodeTaken, Generation, Limit, NewCode, NumberKey, Permit, Pseudonym,
-    TokenId,
+    CodeGuess, CodeHash, CodePut, CodeTaken, Generation, Limit, NewCode, NumberKey, Pseudonym, TokenId,
 };
 
 use crate::ambient::{bytes, six_digits};
 use crate::delivery::{Code, DeliveryError};
 use crate::error::{Internal, InvalidPhone, RateLimited, StartVerificationError, VerifyError};
-use crate::policy::{Bucket, millis};
+use crate::policy::millis;
 use crate::pool::{Lane, PoolError};
 use crate::token::Token;
 use crate::{Discovery, account};
@@ -45,8 +44,8 @@ impl Discovery {
         let code = Code::new(six_digits(&*self.entropy)?);
         let (code_hash, number_hash) = self.code_hashes(account, number, code.digits())?;
         let permits = vec![
-            permit(Limit::AccountCodes, account.as_bytes(), self.policy.account_codes),
-            permit(Limit::NumberCodes, number.as_bytes(), self.policy.number_codes),
+            self.policy.account_codes.permit(Limit::AccountCodes, account.as_bytes(), 1),
+            self.policy.number_codes.permit(Limit::NumberCodes, number.as_bytes(), 1),
         ];
         let new = NewCode {
             account,
@@ -99,8 +98,8 @@ impl Discovery {
             number_hash,
             max_wrong: self.policy.code_guesses,
             wrong_permits: vec![
-                permit(Limit::NumberGuesses, number.as_bytes(), self.policy.number_guesses),
-                permit(Limit::AllGuesses, &[], self.policy.all_guesses),
+                self.policy.number_guesses.permit(Limit::NumberGuesses, number.as_bytes(), 1),
+                self.policy.all_guesses.permit(Limit::AllGuesses, &[], 1),
             ],
             sealed_account: account::seal(&*self.custody, whose, account)?,
             fresh_generation: Generation(i64::from_be_bytes(bytes(&*self.entropy)?)),
@@ -165,9 +164,4 @@ impl Discovery {
             _ => Err(Internal::Unreadable("custody gave no hash")),
         }
     }
-}
-
-/// One unit of a bucket.
-fn permit(limit: Limit, key: &[u8], bucket: Bucket) -> Permit {
-    Permit { limit, key: key.to_vec(), amount: 1, capacity: bucket.capacity, per_day: bucket.per_day }
 }

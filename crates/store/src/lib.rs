@@ -48,8 +48,8 @@ pub trait Store: Send + Sync {
     async fn record_keys(&self, records: Vec<KeyRecord>) -> Result<(), StoreError>;
 
     /// Stores a code if the account may have another one now: not too soon after the last, not while its wrong
-    /// guesses are used up, and with room in every bucket. Replaces the account's earlier code but keeps the count of
-    /// wrong guesses until that earlier code would have expired. Codes are deleted by a right guess, by removal, or by
+    /// guesses are used up, and with room in every bucket. Replaces the account's earlier code; the count of wrong
+    /// guesses goes on with the new code, and ends when a code expires before another is put. Codes are deleted by a right guess, by removal, or by
     /// `sweep` once expired.
     async fn put_code(&self, code: NewCode, now: Millis) -> Result<CodePut, StoreError>;
 

@@ -5,13 +5,18 @@
 
 mod ambient;
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use acquaint_client::{Client, Found};
 use acquaint_server::config::Config;
 use acquaint_server::{Ambient, Discovery, Server};
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OpenFlags};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -34,6 +39,9 @@ pub struct App {
     discovery: Arc<Discovery>,
     stop: oneshot::Sender<()>,
     server: JoinHandle<()>,
+    /// Database files that were looked into. Closing one would end the locks that the store, in this same process,
+    /// holds on it (fcntl(2)).
+    opened: Mutex<Vec<File>>,
 }
 
 impl App {
@@ -75,7 +83,7 @@ impl App {
             let _ = stopped.await;
         }));
         let client = Client::new(&url, API_KEY).expect("a client");
-        Self { client, url, clock, config, folder, discovery, stop, server }
+        Self { client, url, clock, config, folder, discovery, stop, server, opened: Mutex::default() }
     }
 
     /// Stops it in good order and starts it again on the same data, with a changed configuration.
@@ -91,13 +99,14 @@ impl App {
     }
 
     async fn end(self) -> (TempDir, Config, Arc<HandClock>) {
-        let Self { client, url: _, clock, config, folder, discovery, stop, server } = self;
+        let Self { client, url: _, clock, config, folder, discovery, stop, server, opened } = self;
         // The server waits for its connections, and the pool for its last owner.
         drop(client);
         drop(discovery);
         // It may have stopped already.
         let _ = stop.send(());
         server.await.expect("the server ends in good order");
+        drop(opened);
         (folder, config, clock)
     }
 
@@ -152,18 +161,47 @@ impl App {
         self.client.all_matches(did).await.expect("matches are listed")
     }
 
+    /// Every value of every table, as bytes, by table.
+    #[must_use]
+    pub fn rows(&self) -> BTreeMap<String, Vec<Vec<u8>>> {
+        let path = self.data_dir().join("acquaint.db");
+        let database =
+            Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("the database");
+        let mut tables =
+            database.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'").expect("a schema");
+        let tables = tables.query_map([], |row| row.get::<_, String>(0)).expect("tables");
+        tables
+            .map(|table| table.expect("a name"))
+            .map(|table| (table.clone(), values(&database, &table)))
+            .collect()
+    }
+
     /// All bytes of the database's files.
     #[must_use]
     pub fn database_bytes(&self) -> Vec<u8> {
-        read_all(&self.data_dir())
+        let folder = std::fs::read_dir(self.data_dir()).expect("the data");
+        let mut bytes = Vec::new();
+        for entry in folder {
+            let mut file = File::open(entry.expect("an entry").path()).expect("a file of the data");
+            file.read_to_end(&mut bytes).expect("its bytes");
+            self.opened.lock().expect("no test panicked with it").push(file);
+        }
+        bytes
     }
 }
 
-/// All bytes of all files in a folder.
-#[must_use]
-pub fn read_all(folder: &Path) -> Vec<u8> {
-    let files = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
-    files.filter_map(|path| std::fs::read(path).ok()).flatten().collect()
+fn values(database: &Connection, table: &str) -> Vec<Vec<u8>> {
+    let mut statement = database.prepare(&format!("SELECT * FROM {table}")).expect("a table");
+    let columns = statement.column_count();
+    let mut rows = statement.query([]).expect("rows");
+    let mut values = Vec::new();
+    while let Some(row) = rows.next().expect("a row") {
+        values.extend((0..columns).map(|column| match row.get_ref(column).expect("a value") {
+            ValueRef::Blob(bytes) | ValueRef::Text(bytes) => bytes.to_vec(),
+            other => format!("{other:?}").into_bytes(),
+        }));
+    }
+    values
 }
 
 /// Whether `bytes` holds `part` anywhere.

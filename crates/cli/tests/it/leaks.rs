@@ -232,7 +232,6 @@ fn speak_http(server: &Server, secrets: &mut Secrets, answers: &mut Answers) {
 
 /// What stands in a path is neither logged nor told back.
 #[tokio::test]
-#[ignore = "fails: the RPC library logs and repeats a path that it does not know"]
 async fn nothing_of_an_unknown_path_can_be_read() {
     let mut server = Server::new();
     server.set("ACQUAINT_LOG__LEVEL", "trace");

@@ -62,9 +62,10 @@ fn init_makes_private_files_once_and_prints_what_an_appview_reads() {
 
     let before: Vec<_> = support::files(&home).into_iter().map(|file| file.bytes).collect();
     told_refusal(&init(&home), &["is there already", "acquaint.toml"]);
-    // Keys are not overwritten either when the configuration is gone.
+    // Keys are kept when the configuration is gone: an interrupted `init` can be repeated.
     std::fs::remove_file(home.join("acquaint.toml")).unwrap();
-    told_refusal(&init(&home), &["keys.json", "never overwritten"]);
+    let told = init(&home);
+    assert_eq!(told.code, Some(0), "{told:?}");
     assert!(before.contains(&std::fs::read(home.join("keys.json")).unwrap()));
 }
 
@@ -173,7 +174,12 @@ fn unsafe_or_mistaken_configurations_are_refused() {
 }
 
 #[test]
-#[ignore = "fails: `outbox_file` with `..` passes the check that it is outside `data_dir`"]
+fn a_mistyped_log_level_is_refused() {
+    let server = Server::new();
+    refused(server.serve_command().env("ACQUAINT_LOG__LEVEL", "inof"), &["log.level", "`info`"]);
+}
+
+#[test]
 fn a_roundabout_path_into_the_data_is_refused() {
     let server = Server::new();
     for path in ["x/../data/outbox.txt", "../home/data/outbox.txt"] {
@@ -185,7 +191,6 @@ fn a_roundabout_path_into_the_data_is_refused() {
 }
 
 #[test]
-#[ignore = "fails: `std::env::vars` panics"]
 fn a_variable_that_is_no_text_disturbs_nobody() {
     let mut server = Server::new();
     server.start();
@@ -218,7 +223,6 @@ fn every_command_has_help() {
 }
 
 #[test]
-#[ignore = "fails: `calcard` takes a card that is cut off for a whole one unless it is told to be strict"]
 fn a_cut_off_address_book_is_told() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("cut.vcf");

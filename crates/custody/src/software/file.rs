@@ -161,8 +161,7 @@ pub(super) fn write_new(path: &Path, custody: &SoftwareCustody) -> Result<(), Ke
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let draft = path.with_extension("draft");
-    let _ = std::fs::remove_file(&draft);
+    let draft = path.with_extension(format!("draft-{}", std::process::id()));
     let written =
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft).and_then(|mut file| {
             file.write_all(&text)?;

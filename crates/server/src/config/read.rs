@@ -1,6 +1,6 @@
 //! Reading and checking the configuration.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use acquaint_protocol::identifier::{AccountFormat, Region};
 use acquaint_protocol::pair::Suite;
@@ -214,6 +214,32 @@ fn nearest(key: &str, schema: &Table) -> Option<String> {
         .map(|(_, candidate)| candidate)
 }
 
+/// Where a path leads, links and `..` followed as far as it exists.
+fn resolved(path: &Path) -> PathBuf {
+    let mut missing = Vec::new();
+    let mut existing = path;
+    loop {
+        if let Ok(mut found) = existing.canonicalize() {
+            for part in missing.into_iter().rev() {
+                match part {
+                    Component::ParentDir => {
+                        found.pop();
+                    }
+                    part => found.push(part),
+                }
+            }
+            return found;
+        }
+        match (existing.parent(), existing.components().next_back()) {
+            (Some(parent), Some(last)) => {
+                missing.push(last);
+                existing = parent;
+            }
+            _ => return path.to_owned(),
+        }
+    }
+}
+
 fn check_values(config: &Config) -> Result<(), ConfigError> {
     let bad = |key: &str, wanted: &str| Err(ConfigError::BadValue { key: key.into(), wanted: wanted.into() });
     let loopback = config.is_loopback();
@@ -244,16 +270,28 @@ fn check_values(config: &Config) -> Result<(), ConfigError> {
             "a loopback address while `verification.delivery` is `outbox`, which is for development",
         );
     }
-    if config.verification.outbox_file.starts_with(&config.data_dir) {
+    let data = resolved(&config.data_dir);
+    if resolved(&config.verification.outbox_file).starts_with(&data) {
         return bad("verification.outbox_file", "outside `data_dir`: codes are never kept beside the data");
     }
-    if config.keys.file.starts_with(&config.data_dir) {
+    if resolved(&config.keys.file).starts_with(&data) {
         return bad("keys.file", "outside `data_dir`: a copy of the data must be useless on its own");
     }
     for region in &config.verification.regions {
         if Region::parse(region).is_err() {
             return bad("verification.regions", "a list of ISO 3166-1 codes of two letters, as `US`");
         }
+    }
+    // A level with a typing error would be taken for the name of a library.
+    let level = |directive: &str| {
+        let level = directive.rsplit('=').next().unwrap_or_default().trim();
+        ["off", "error", "warn", "info", "debug", "trace"].contains(&level)
+    };
+    if !config.log.level.split(',').all(level) {
+        return bad(
+            "log.level",
+            "`error`, `warn`, `info`, `debug`, `trace`, or directives as `warn,acquaint_server=debug`",
+        );
     }
     let at_least_one = [
         ("pool.memory_mib", config.pool.memory_mib),

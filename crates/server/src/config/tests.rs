@@ -76,6 +76,8 @@ fn a_wrong_value_is_refused_by_its_key_and_never_quoted() {
         (format!("account_format = \"{secret}\"\n{KEY}"), "account_format"),
         (KEY.replace("127.0.0.1:0", secret), "listen"),
         (format!("{KEY}[log]\nlevel = 3"), "log.level"),
+        (format!("{KEY}[log]\nlevel = \"inof\""), "log.level"),
+        (format!("{KEY}[log]\nlevel = \"warn,acquaint=dbug\""), "log.level"),
     ];
     for (text, key) in cases {
         let error = load(&text, &[]).unwrap_err();

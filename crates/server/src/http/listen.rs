@@ -13,8 +13,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::timeout;
 use tower::ServiceExt;
 
 use crate::config::Http;
@@ -28,6 +29,11 @@ const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// Pause after the system refused a connection, most often for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// What an HTTP/2 client with prior knowledge sends first (RFC 9113, section 3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// How often a connection that has sent a part of that is looked at again.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// Serves `router` on `listener` until `stop`, then lets running requests finish within the drain time.
 pub(crate) async fn serve(
     listener: TcpListener,
@@ -36,8 +42,10 @@ pub(crate) async fn serve(
     stop: impl Future<Output = ()>,
 ) {
     let places = Arc::new(Semaphore::new(usize::try_from(http.max_connections).unwrap_or(usize::MAX)));
+    let header_time = Duration::from_secs(u64::from(http.header_timeout_s));
     let server = builder(http);
     let shutdown = GracefulShutdown::new();
+    let (closing, closed) = watch::channel(());
     let mut stop = std::pin::pin!(stop);
     loop {
         // Beyond the bound, connections wait in the system's queue.
@@ -55,26 +63,44 @@ pub(crate) async fn serve(
                 )
             }
         });
-        let connection = server.serve_connection(TokioIo::new(stream), service).into_owned();
-        let connection = shutdown.watch(connection);
+        let (server, watcher, mut closed) = (server.clone(), shutdown.watcher(), closed.clone());
         tokio::spawn(async move {
-            if connection.await.is_err() {
-                tracing::debug!("a connection ended early");
+            let speaks = tokio::select! {
+                speaks = timeout(header_time, speaks_http(&stream)) => speaks.unwrap_or(false),
+                _ = closed.changed() => false,
+            };
+            if speaks {
+                let connection = server.serve_connection(TokioIo::new(stream), service).into_owned();
+                if watcher.watch(connection).await.is_err() {
+                    tracing::debug!("a connection ended early");
+                }
             }
             drop(place);
         });
     }
-    drop(listener);
+    drop((listener, closing));
     let drain = Duration::from_secs(u64::from(http.drain_s));
-    if tokio::time::timeout(drain, shutdown.shutdown()).await.is_err() {
+    if timeout(drain, shutdown.shutdown()).await.is_err() {
         tracing::warn!("requests still ran when the drain time was over");
+    }
+}
+
+/// Whether the peer has sent enough to choose a protocol. The server that chooses does not bound that time itself.
+async fn speaks_http(stream: &TcpStream) -> bool {
+    let mut first = [0; PREFACE.len()];
+    loop {
+        match stream.peek(&mut first).await {
+            Ok(0) | Err(_) => return false,
+            Ok(length) if length == PREFACE.len() || first[..length] != PREFACE[..length] => return true,
+            Ok(_) => tokio::time::sleep(LOOK).await,
+        }
     }
 }
 
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
-) -> Option<(tokio::net::TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, OwnedSemaphorePermit)> {
     let place = Arc::clone(places).acquire_owned().await.ok()?;
     match listener.accept().await {
         Ok((stream, _)) => {

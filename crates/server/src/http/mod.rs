@@ -43,8 +43,8 @@ pub(crate) fn router(discovery: Arc<Discovery>, config: &Config) -> Router {
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready).with_state(discovery))
         .fallback_service(rpc)
-        .layer(from_fn_with_state(time, request_log::bound_and_log))
         .layer(from_fn(request_log::survive_panics))
+        .layer(from_fn_with_state(time, request_log::bound_and_log))
 }
 
 /// Ready when the store and the key holder answer.

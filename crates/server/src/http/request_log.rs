@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
+use connectrpc::ErrorCode;
 use futures::FutureExt;
 use http::{HeaderValue, StatusCode};
 use tracing::Instrument;
 
-use super::connect::refusal::PREFIX;
+use super::connect::refusal::{failure, method_of};
 
 static COUNT: AtomicU64 = AtomicU64::new(1);
 
@@ -24,7 +25,9 @@ pub(super) async fn bound_and_log(State(limit): State<Duration>, request: Reques
     async {
         let began = Instant::now();
         let answered = tokio::time::timeout(limit, next.run(request)).await;
-        let mut response = answered.unwrap_or_else(|_| StatusCode::GATEWAY_TIMEOUT.into_response());
+        let mut response = answered.unwrap_or_else(|_| {
+            failure(ErrorCode::DeadlineExceeded, StatusCode::GATEWAY_TIMEOUT, "the request took too long")
+        });
         let millis = began.elapsed().as_millis();
         if let Ok(value) = HeaderValue::from_str(&id) {
             response.headers_mut().insert("x-request-id", value);
@@ -43,22 +46,9 @@ pub(super) async fn bound_and_log(State(limit): State<Duration>, request: Reques
 
 /// A path as it may be logged: what is not ours could hold anything.
 fn known(path: &str) -> &'static str {
-    const METHODS: [&str; 8] = [
-        "Ping",
-        "GetSyncStatus",
-        "StartPhoneVerification",
-        "VerifyPhone",
-        "ImportContacts",
-        "GetMatches",
-        "DismissMatch",
-        "RemoveData",
-    ];
     match path {
         "/healthz" | "/readyz" => "health",
-        _ => {
-            let method = path.strip_prefix(PREFIX).unwrap_or_default();
-            METHODS.into_iter().find(|known| *known == method).unwrap_or("unknown")
-        }
+        _ => method_of(path).unwrap_or("unknown"),
     }
 }
 
@@ -68,7 +58,7 @@ pub(super) async fn survive_panics(request: Request, next: Next) -> Response {
         Ok(response) => response,
         Err(_) => {
             tracing::error!("a request failed unexpectedly");
-            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+            failure(ErrorCode::Internal, StatusCode::INTERNAL_SERVER_ERROR, "internal error")
         }
     }
 }

@@ -6,13 +6,11 @@ mod runner;
 
 use acquaint_custody::KeyCustody;
 use acquaint_protocol::identifier::AccountId;
-use acquaint_store::{
-    ImportAccepted, ImportId, Limit, NewImport, NumberKey, PendingImport, Permit, Pseudonym,
-};
+use acquaint_store::{ImportAccepted, ImportId, Limit, NewImport, NumberKey, PendingImport, Pseudonym};
+use tokio::sync::Notify;
 
 use crate::ambient::bytes;
 use crate::error::{ImportError, Internal, RateLimited};
-use crate::policy::Bucket;
 use crate::token::Token;
 use crate::{Discovery, account};
 
@@ -63,8 +61,10 @@ impl Discovery {
         if token.account != whose || token.expires_at <= self.clock.now() {
             return Err(ImportError::InvalidToken);
         }
-        let waiting = self.accept(token, contacts).await?;
-        self.new_import.notify_one();
+        let waiting = {
+            let _wake = Wake(&self.new_import);
+            self.accept(token, contacts).await?
+        };
         let found = waiting.found_by(deadline).await;
         self.with_names(found).await.map_err(ImportError::from)
     }
@@ -82,15 +82,7 @@ impl Discovery {
             let list = ContactList { own, number, verified_at, contacts };
             Ok::<_, Internal>((total, list.seal(&*custody, id)?))
         });
-        let (total, sealed) =
-            prepared.await.map_err(|_| Internal::Unreadable("an import was interrupted"))??;
-        let reserve = |limit, key: &[u8], bucket: Bucket| Permit {
-            limit,
-            key: key.to_vec(),
-            amount: total,
-            capacity: bucket.capacity,
-            per_day: bucket.per_day,
-        };
+        let (total, sealed) = prepared.await.map_err(|_| Internal::Interrupted)??;
         let import = NewImport {
             id,
             token: token_id,
@@ -100,8 +92,8 @@ impl Discovery {
             sealed,
             total,
             permits: vec![
-                reserve(Limit::AccountPairs, account.as_bytes(), self.policy.account_pairs),
-                reserve(Limit::NumberPairs, number.as_bytes(), self.policy.number_pairs),
+                self.policy.account_pairs.permit(Limit::AccountPairs, account.as_bytes(), total),
+                self.policy.number_pairs.permit(Limit::NumberPairs, number.as_bytes(), total),
             ],
             max_waiting: self.pool.capacity(self.policy.max_queue_wait),
         };
@@ -131,6 +123,15 @@ impl Discovery {
         let mut matches = named.collect::<Result<Vec<_>, _>>()?;
         matches.sort_by_key(|found| found.input_index);
         Ok(matches)
+    }
+}
+
+/// Wakes the worker, also when the caller hangs up the moment an import has been accepted.
+struct Wake<'a>(&'a Notify);
+
+impl Drop for Wake<'_> {
+    fn drop(&mut self) {
+        self.0.notify_one();
     }
 }
 

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use acquaint_custody::{KeyId, Stretching, epochs};
+use acquaint_custody::{CustodyError, KeyId, Stretching, epochs};
 use acquaint_protocol::identifier::Sii;
 use acquaint_protocol::pair::{EpochId, Pair, PairHash, Stretched, order_bit};
-use acquaint_store::{Half, ImportStep, LeasedImport, Limit, Permit, StepOutcome};
+use acquaint_store::{Half, ImportStep, LeasedImport, Limit, StepOutcome};
 use futures::StreamExt;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::list::ContactList;
 use crate::Discovery;
 use crate::error::Internal;
-use crate::policy::{Bucket, millis};
+use crate::policy::millis;
 use crate::pool::{Lane, PoolError};
 
 /// Imports worked on at once: many, so that a short one need not wait for a long one.
@@ -64,13 +64,16 @@ pub(crate) async fn run_imports(discovery: Arc<Discovery>, mut stop: watch::Rece
 
 async fn carry_through(discovery: &Discovery, leased: LeasedImport, stop: watch::Receiver<bool>) {
     let (id, fence) = (leased.id, leased.fence);
-    let outcome = match ContactList::open(&*discovery.custody, id, &leased.sealed) {
+    let worked = match ContactList::open(&*discovery.custody, id, &leased.sealed) {
         Ok(list) => work(discovery, &leased, list, stop).await,
-        Err(Internal::Custody(acquaint_custody::CustodyError::NotOurs) | Internal::Unreadable(_)) => {
-            tracing::error!("an accepted import cannot be opened and is given up");
+        Err(error) => Err(error),
+    };
+    let outcome = match worked {
+        Err(Internal::Custody(CustodyError::NotOurs) | Internal::Unreadable(_)) => {
+            tracing::error!("an accepted import cannot be read and is given up");
             discovery.store.abandon_import(id, fence).await.map(|()| Progress::Over).map_err(Internal::from)
         }
-        Err(error) => Err(error),
+        outcome => outcome,
     };
     match outcome {
         Ok(Progress::Over) => discovery.waiters.finish(id),
@@ -103,16 +106,9 @@ async fn work(
     let stretched =
         rest.map(|(position, contact)| stretch(discovery, Arc::clone(&keys), own.clone(), position, contact));
     let mut stretched = std::pin::pin!(futures::stream::iter(stretched).buffered(in_flight));
-    let refund = |limit, key: &[u8], bucket: Bucket| Permit {
-        limit,
-        key: key.to_vec(),
-        amount: 1,
-        capacity: bucket.capacity,
-        per_day: bucket.per_day,
-    };
     let refunds = vec![
-        refund(Limit::AccountPairs, leased.account.as_bytes(), discovery.policy.account_pairs),
-        refund(Limit::NumberPairs, number.as_bytes(), discovery.policy.number_pairs),
+        discovery.policy.account_pairs.permit(Limit::AccountPairs, leased.account.as_bytes(), 1),
+        discovery.policy.number_pairs.permit(Limit::NumberPairs, number.as_bytes(), 1),
     ];
     let mut done = leased.done;
     while done < leased.total {
@@ -223,5 +219,5 @@ async fn seal_pairs(
         }
         Ok::<_, Internal>(halves)
     });
-    sealing.await.map_err(|_| Internal::Unreadable("hashing was interrupted"))?
+    sealing.await.map_err(|_| Internal::Interrupted)?
 }

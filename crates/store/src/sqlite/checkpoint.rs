@@ -62,11 +62,9 @@ impl Log {
             // Finished lists and taken tokens are still in the log. Readers are not waited for: the next quiet moment
             // tries again.
             self.last_cut = Instant::now();
-            let cut = connection
-                .busy_timeout(Duration::ZERO)
-                .and_then(|()| self.try_cut(connection))
-                .and_then(|_| connection.busy_timeout(super::open::BUSY));
-            if let Err(error) = cut {
+            let cut = connection.busy_timeout(Duration::ZERO).and_then(|()| self.try_cut(connection));
+            let restored = connection.busy_timeout(super::open::BUSY);
+            if let Err(error) = cut.and(restored) {
                 tracing::warn!(%error, "the store's log could not be cut in a quiet moment");
             }
             return;
@@ -77,9 +75,10 @@ impl Log {
             return;
         }
         let copied = run(connection, "PASSIVE").and_then(|checkpoint| {
-            self.copied = checkpoint.copied;
             let pages = self.scrubber.pages_in(&self.path, checkpoint.copied).map_err(io)?;
-            self.scrubber.scrub(&pages).map_err(io)
+            self.scrubber.scrub(&pages).map_err(io)?;
+            self.copied = checkpoint.copied;
+            Ok(())
         });
         if let Err(error) = copied {
             tracing::warn!(%error, "a checkpoint of the store failed");

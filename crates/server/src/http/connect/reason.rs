@@ -42,6 +42,21 @@ impl Reason {
         }
     }
 
+    /// The field that this reason is about, and what would be right.
+    pub(super) const fn field(self) -> &'static str {
+        match self {
+            Self::InvalidDid => "actor, or subject, must be text: a DID",
+            Self::InvalidLimit => "limit must be a whole number from 1 to 100",
+            Self::InvalidCursor => "cursor must be text: one that this service gave",
+            Self::InvalidContacts => "contacts must be a list of texts",
+            Self::TooManyContacts => "contacts is too large: it takes 1 to 1000 numbers",
+            Self::InvalidToken => "token must be text: one that VerifyPhone gave",
+            Self::InvalidPhone => "phone must be text: a number in international form, like +12125550123",
+            Self::InvalidCode => "verification_code must be text: six digits",
+            Self::RateLimitExceeded | Self::InternalError => "no field is at fault",
+        }
+    }
+
     const fn code(self) -> ErrorCode {
         match self {
             Self::InvalidDid

@@ -8,14 +8,31 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use connectrpc::{ConnectError, ErrorCode};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 
 use super::reason::Reason;
-use crate::http::body::{self, BodyLimits, Unread};
+use crate::http::body::{self, BodyLimits, Unread, discard};
 
 /// Where the RPC's methods stand.
-pub(in crate::http) const PREFIX: &str = "/rolodex.RolodexService/";
+const PREFIX: &str = "/rolodex.RolodexService/";
+
+const METHODS: [&str; 8] = [
+    "Ping",
+    "GetSyncStatus",
+    "StartPhoneVerification",
+    "VerifyPhone",
+    "ImportContacts",
+    "GetMatches",
+    "DismissMatch",
+    "RemoveData",
+];
+
+/// The method that a path names, if it is one of ours.
+pub(in crate::http) fn method_of(path: &str) -> Option<&'static str> {
+    let name = path.strip_prefix(PREFIX)?;
+    METHODS.into_iter().find(|method| *method == name)
+}
 
 /// Largest answer of the library that is looked into; its errors are far smaller.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
@@ -78,18 +95,35 @@ pub(in crate::http) async fn give_reasons(
     request: Request,
     next: Next,
 ) -> Response {
-    let Some(method) = request.uri().path().strip_prefix(PREFIX).map(str::to_owned) else {
-        return next.run(request).await;
+    let Some(method) = method_of(request.uri().path()) else {
+        // Answered here: the library would repeat the path, which could hold anything.
+        discard(request.into_body()).await;
+        return answer(
+            &ConnectError::new(ErrorCode::Unimplemented, "there is no such method"),
+            StatusCode::NOT_FOUND,
+        );
     };
+    if request.method() != Method::POST {
+        let error = ConnectError::new(ErrorCode::Unimplemented, "methods are called with POST");
+        return answer(&error, StatusCode::METHOD_NOT_ALLOWED);
+    }
     let (parts, body) = request.into_parts();
     let body = match body::read(body, limits).await {
         Ok(body) => body,
         Err(Unread::TooLarge) => {
             let message = format!("the request is larger than {} KiB", limits.bytes / 1024);
-            return answer(&too_large(&method).error(message), StatusCode::PAYLOAD_TOO_LARGE);
+            return answer(&too_large(method).error(message), StatusCode::PAYLOAD_TOO_LARGE);
         }
-        Err(Unread::TooSlow) => return StatusCode::REQUEST_TIMEOUT.into_response(),
-        Err(Unread::Broken) => return StatusCode::BAD_REQUEST.into_response(),
+        Err(Unread::TooSlow) => {
+            return failure(
+                ErrorCode::DeadlineExceeded,
+                StatusCode::REQUEST_TIMEOUT,
+                "the request came too slowly",
+            );
+        }
+        Err(Unread::Broken) => {
+            return failure(ErrorCode::InvalidArgument, StatusCode::BAD_REQUEST, "the request broke off");
+        }
     };
     let plain = !parts.headers.contains_key(header::CONTENT_ENCODING);
     let json = is_json(parts.headers.get(header::CONTENT_TYPE));
@@ -101,9 +135,9 @@ pub(in crate::http) async fn give_reasons(
     }
     let kept = if plain { kept } else { Bytes::new() };
     with_reason(response, |code| match code {
-        ErrorCode::InvalidArgument if json => Some(blame_json(&method, &kept)),
-        ErrorCode::InvalidArgument => Some(blame_proto(&method, &kept)),
-        ErrorCode::ResourceExhausted => Some(too_large(&method)),
+        ErrorCode::InvalidArgument if json => Some(blame_json(method, &kept)),
+        ErrorCode::InvalidArgument => Some(blame_proto(method, &kept)),
+        ErrorCode::ResourceExhausted => Some(too_large(method)),
         // Not about a field, and nothing that a person could mend.
         ErrorCode::Unauthenticated | ErrorCode::Unimplemented | ErrorCode::NotFound => None,
         _ => Some(Reason::InternalError),
@@ -125,11 +159,18 @@ async fn with_reason(response: Response, reason: impl FnOnce(ErrorCode) -> Optio
     // The library's words can quote what was sent.
     error.message = Some(match reason {
         Reason::InternalError => "internal error: the service's log says more".into(),
-        reason => format!("the message cannot be read: {} is not as the contract has it", reason.name()),
+        reason => format!("the message cannot be read: {}", reason.field()),
     });
     parts.headers.remove(header::CONTENT_LENGTH);
     let body = serde_json::to_vec(&error).unwrap_or_default();
     Response::from_parts(parts, Body::from(body))
+}
+
+/// A failure that is not about a field.
+pub(in crate::http) fn failure(code: ErrorCode, status: StatusCode, message: &str) -> Response {
+    let mut error = ConnectError::new(code, message);
+    error.details = vec![Reason::InternalError.detail()];
+    answer(&error, status)
 }
 
 /// An error as the Connect protocol's JSON, outside the RPC library.
