@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use acquaint_server::config::Config;
-use acquaint_server::create_key_file;
+use acquaint_server::ensure_key_file;
 
 use crate::args;
 use crate::failure::Failure;
@@ -20,18 +20,25 @@ pub(crate) fn run(args: &args::Init) -> Result<(), Failure> {
         .map_err(|error| format!("cannot make the folder {}: {error}", folder.display()))?;
     let path = folder.join("acquaint.toml");
     let mut config = Config::default();
-    config.keys.suite.clone_from(suite);
     config.auth.api_key = api_key()?;
     if path.exists() {
         return Err(already(&path));
     }
     let keys = folder.join(&config.keys.file);
-    // Keys without a configuration are what an interrupted `init` leaves: they are kept.
-    if !keys.exists() {
-        create_key_file(&keys, suite)?;
-    }
+    // Keys without a configuration are what an interrupted `init` leaves, or an operator's own: they are kept.
+    let key_file = ensure_key_file(&keys, suite)?;
+    config.keys.suite = key_file.suite.into();
     write_private(&path, &annotated(&config)?)?;
-    println!("Wrote {} and {}.", path.display(), keys.display());
+    if key_file.made {
+        println!("Wrote {} and {}.", path.display(), keys.display());
+    } else {
+        println!(
+            "Wrote {}, and kept the keys in {} (suite `{}`).",
+            path.display(),
+            keys.display(),
+            key_file.suite
+        );
+    }
     println!(
         "Back the key file up, apart from the data: without it, stored data can never be matched again."
     );

@@ -154,13 +154,29 @@ async fn open_keys(config: &Config, store: &SqliteStore) -> Result<Arc<dyn KeyCu
     }
 }
 
-/// Makes a key of every purpose and writes the key file, mode 0600; a file that is there is never overwritten.
+/// A key file that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyFile {
+    /// Whether it was made just now.
+    pub made: bool,
+    /// The name of its newest suite.
+    pub suite: &'static str,
+}
+
+/// Makes a key of every purpose and writes the key file, mode 0600, unless there is one: that is kept.
 ///
 /// # Errors
 /// [`KeyFileError`]; an unknown suite is told as a malformed file.
-pub fn create_key_file(path: &std::path::Path, suite: &str) -> Result<(), KeyFileError> {
-    let malformed = || KeyFileError::Malformed { path: path.into(), reason: "its suite is not known".into() };
-    SoftwareCustody::create(path, Suite::by_name(suite).ok_or_else(malformed)?).map(drop)
+pub fn ensure_key_file(path: &std::path::Path, suite: &str) -> Result<KeyFile, KeyFileError> {
+    let malformed = |reason: &str| KeyFileError::Malformed { path: path.into(), reason: reason.into() };
+    let wanted = Suite::by_name(suite).ok_or_else(|| malformed("its suite is not known"))?;
+    let (made, custody) = match SoftwareCustody::open(path) {
+        Err(KeyFileError::Absent(_)) => (true, SoftwareCustody::create(path, wanted)?),
+        outcome => (false, outcome?),
+    };
+    let newest = acquaint_custody::epochs(&custody).ok().and_then(|epochs| epochs.into_iter().next());
+    let suite = newest.ok_or_else(|| malformed("it has no pair key"))?.suite.name;
+    Ok(KeyFile { made, suite })
 }
 
 fn pool_size(config: &Config) -> PoolSize {
