@@ -114,7 +114,7 @@ impl Entries {
             }
         }
         if unreadable > 0 {
-            eprintln!("warning: {unreadable} cards or lines could not be read");
+            eprintln!("warning: cards that could not be read: {unreadable}; the file may be cut off");
         }
         if skipped > 0 {
             let hint = if region.is_none() { ": --region tells where they are from" } else { "" };

@@ -8,7 +8,7 @@ use calcard::{Entry, Parser};
 pub struct AddressBook {
     /// The cards, in the order of the file.
     pub contacts: Vec<Contact>,
-    /// How many cards or lines could not be read.
+    /// How many cards could not be read.
     pub unreadable: usize,
 }
 
@@ -32,28 +32,33 @@ impl std::fmt::Debug for Contact {
 #[error("there is no vCard in the file: export your contacts as vCard (.vcf)")]
 pub struct NoCards;
 
-/// Reads every card of a vCard file.
+/// Reads every card of a vCard file. A card that is cut off is left out and counted: its last number may be a part of one.
 ///
 /// # Errors
 /// [`NoCards`] when there is none.
 pub fn read_vcards(text: &str) -> Result<AddressBook, NoCards> {
-    // Strict: a card that is cut off is told, not taken for a whole one.
-    let mut parser = Parser::new(text).strict();
     let mut book = AddressBook::default();
-    loop {
-        match parser.entry() {
+    for piece in pieces(text) {
+        // Strict: what has no end is told, not taken for a whole card.
+        match Parser::new(piece).strict().entry() {
             Entry::VCard(card) => book.contacts.push(contact(&card)),
-            Entry::Eof => break,
-            Entry::InvalidLine(line) if line.trim().is_empty() => {}
-            Entry::TooManyComponents => {
-                book.unreadable += 1;
-                break;
-            }
-            // Lines and components that are no card, and cards that are cut off.
             _ => book.unreadable += 1,
         }
     }
     if book.contacts.is_empty() { Err(NoCards) } else { Ok(book) }
+}
+
+/// The text, cut before each card's first line, so that a broken card cannot take the next one with it.
+fn pieces(text: &str) -> impl Iterator<Item = &str> {
+    let (mut starts, mut at) = (Vec::new(), 0);
+    for line in text.split_inclusive('\n') {
+        if line.trim().eq_ignore_ascii_case("BEGIN:VCARD") {
+            starts.push(at);
+        }
+        at += line.len();
+    }
+    let ends: Vec<usize> = starts.iter().skip(1).copied().chain([text.len()]).collect();
+    starts.into_iter().zip(ends).filter_map(|(start, end)| text.get(start..end))
 }
 
 fn contact(card: &VCard) -> Contact {
@@ -94,7 +99,8 @@ mod tests {
         assert_eq!(read_vcards("name,phone\nAda,+33639980102\n"), Err(NoCards));
         let card = |end| format!("BEGIN:VCARD\nVERSION:4.0\nFN:A\nTEL:+1\n{end}");
         let book = read_vcards(&[card("END:VCARD\n"), card(""), card("END:VCARD\n")].concat()).unwrap();
-        assert_eq!(book.contacts.len(), 2, "{book:?}");
-        assert!(book.unreadable > 0);
+        assert_eq!((book.contacts.len(), book.unreadable), (2, 1), "{book:?}");
+        let book = read_vcards(&[card("END:VCARD\n"), card("")].concat()).unwrap();
+        assert_eq!((book.contacts.len(), book.unreadable), (1, 1), "{book:?}");
     }
 }

@@ -3,22 +3,21 @@
 /// These are the only three: a suite is part of an [`Epoch`](super::Epoch), and both sides must know it by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Suite {
-    /// As written in configuration.
+    /// As written in configuration and key files; never given to another suite.
     pub name: &'static str,
     /// Memory, in KiB.
     pub memory_kib: u32,
     /// Passes over the memory.
     pub passes: u32,
-    id: u8,
 }
 
 impl Suite {
     /// The default: 19 MiB, two passes.
-    pub const STANDARD: Self = Self { name: "standard", memory_kib: 19 * 1024, passes: 2, id: 1 };
+    pub const STANDARD: Self = Self { name: "standard", memory_kib: 19 * 1024, passes: 2 };
     /// 64 MiB, three passes: about six times the work of `standard`, for us and for an attacker.
-    pub const HARD: Self = Self { name: "hard", memory_kib: 64 * 1024, passes: 3, id: 2 };
+    pub const HARD: Self = Self { name: "hard", memory_kib: 64 * 1024, passes: 3 };
     /// 1 MiB, one pass: for tests and for demos on loopback only. It protects nobody.
-    pub const DEVELOPMENT: Self = Self { name: "development", memory_kib: 1024, passes: 1, id: 255 };
+    pub const DEVELOPMENT: Self = Self { name: "development", memory_kib: 1024, passes: 1 };
     /// All of them.
     pub const ALL: [Self; 3] = [Self::STANDARD, Self::HARD, Self::DEVELOPMENT];
 
@@ -28,26 +27,14 @@ impl Suite {
         Self::ALL.into_iter().find(|suite| suite.name == name)
     }
 
-    /// The suite that stored blobs call `id`.
-    #[must_use]
-    pub fn by_id(id: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|suite| suite.id == id)
-    }
-
-    /// Its name in stored blobs: 1 `standard`, 2 `hard`, 255 `development`. Never given to another suite.
-    #[must_use]
-    pub const fn id(&self) -> u8 {
-        self.id
-    }
-
     /// What one [`Stretcher`](super::Stretcher) holds, in bytes.
     #[must_use]
     pub const fn memory_bytes(&self) -> u64 {
         self.memory_kib as u64 * 1024
     }
 
-    /// Not one of [`ALL`](Self::ALL): id 0 stands in no stored blob.
+    /// Not one of [`ALL`](Self::ALL).
     pub(super) const fn for_vectors(memory_kib: u32, passes: u32) -> Self {
-        Self { name: "vectors", memory_kib, passes, id: 0 }
+        Self { name: "vectors", memory_kib, passes }
     }
 }
