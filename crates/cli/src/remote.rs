@@ -118,7 +118,7 @@ impl Entries {
         }
         if skipped > 0 {
             let hint = if region.is_none() { ": --region tells where they are from" } else { "" };
-            eprintln!("warning: {skipped} entries are no valid phone numbers and are left out{hint}");
+            eprintln!("warning: entries that are no valid phone numbers, and are left out: {skipped}{hint}");
         }
         match numbers.len() {
             0 => Err("there is no phone number to import in the file".into()),

@@ -278,7 +278,7 @@ async fn the_commands_tell_what_they_did() {
 
     let told = import(&server, ada.0, ada.1, "ada.vcf", 0).await;
     assert_eq!((told.code, told.out.as_str()), (Some(0), ""), "{told:?}");
-    assert!(told.err.contains("1 entries are no valid phone numbers"), "{told:?}");
+    assert!(told.err.contains("entries that are no valid phone numbers, and are left out: 1"), "{told:?}");
     assert_eq!(told.err.matches("Enter its six digits: ").count(), 3, "{told:?}");
     assert_eq!(told.err.matches("verification_code is wrong").count(), 2, "{told:?}");
     assert!(told.err.contains("0 of your contacts have you in theirs"), "{told:?}");
