@@ -6,8 +6,9 @@ use clap::{Parser, Subcommand};
 
 /// Private contact discovery that anyone can run.
 ///
-/// People find those in their address books who have *them* in theirs. A stranger with a list of numbers finds nobody,
-/// and the database holds no number. Begin with `acquaint demo`; to serve a Bluesky AppView, `acquaint init` and `acquaint serve`.
+/// People find those in their address books who have *them* in theirs. A stranger with a list of numbers finds
+/// nobody, and the database holds no number. Begin with `acquaint demo`; to serve a Bluesky AppView, `acquaint init`
+/// and `acquaint serve`.
 #[derive(Debug, Parser)]
 #[command(name = "acquaint", version, max_term_width = 100)]
 pub(crate) struct Args {

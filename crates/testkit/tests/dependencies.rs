@@ -28,9 +28,11 @@ fn dependencies_point_down_only() {
         let rule = allowed
             .get(name)
             .unwrap_or_else(|| panic!("{name} has no rule: add it here and in ARCHITECTURE.md"));
-        for dependency in manifest["dependencies"].as_table().unwrap().keys() {
+        for (dependency, how) in manifest["dependencies"].as_table().unwrap() {
             if let Some(ours) = dependency.strip_prefix("acquaint-") {
                 assert!(rule.contains(&ours), "{name} may not depend on {ours}");
+                let adapters = how.get("features").is_some();
+                assert!(!adapters || name == "server", "only server names an adapter, not {name}");
             }
         }
         seen += 1;

@@ -1,7 +1,7 @@
 //! Keys in a file, for those without an HSM.
 //!
-//! What it stops: a thief of the database alone learns no number and no account's name. What it does not stop: someone who reads this
-//! file too, or owns the running process. `docs/threat-model.md` says what either costs an attacker.
+//! What it stops: a thief of the database alone learns no number and no account's name. What it does not stop: someone
+//! who reads this file too, or owns the running process. `docs/threat-model.md` says what either costs an attacker.
 
 mod file;
 
