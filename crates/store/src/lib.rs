@@ -132,7 +132,8 @@ pub trait Store: Send + Sync {
     ) -> Result<Removal, StoreError>;
 
     /// Deletes up to `limit` expired rows of each kind: codes, tokens, halves, matches (the unexpired side's half stands
-    /// again), empty buckets, numbers of imports that are a day old. Returns how many it deleted; call again while that
+    /// again), empty buckets, numbers of imports that are a day old, and accounts (name and sync status) whose time to be
+    /// forgotten has come and that no half, match, import or token names. Returns how many it deleted; call again while that
     /// is not zero.
     async fn sweep(&self, limit: u32, now: Millis) -> Result<u64, StoreError>;
 

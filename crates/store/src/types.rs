@@ -198,6 +198,8 @@ pub struct NewImport {
     pub sealed: Vec<u8>,
     /// How many pairs the list has. With none, the import is complete when accepted.
     pub total: u32,
+    /// Until when the account's name is kept at least; not before its last half expires.
+    pub forget_account_at: Millis,
     /// Reserved all together or not at all.
     pub permits: Vec<Permit>,
     /// Accept only while no more than this many pairs wait in all accepted imports, this one not counted.

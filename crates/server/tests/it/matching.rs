@@ -77,6 +77,25 @@ async fn what_is_older_than_a_year_counts_as_absent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_year_later_nothing_is_known_of_who_did_not_come_back() {
+    let app = App::start().await;
+    app.import(&did(1), &number(1), &[&number(2)]).await;
+    app.clock.advance(DAY * 364);
+    assert!(app.client.sync_status(&did(1)).await.unwrap().is_some());
+    app.clock.advance(DAY);
+    assert!(app.client.sync_status(&did(1)).await.unwrap().is_none());
+    // The sweeper looks when the server starts, and then every minute.
+    let app = app.restart_with(|_| {}).await;
+    for _ in 0..500 {
+        if app.rows()["accounts"].is_empty() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the account's row is still there");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_dismissed_match_stays_away() {
     let app = App::start().await;
     app.import(&did(1), &number(1), &[&number(2), &number(3)]).await;

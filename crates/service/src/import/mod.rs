@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use crate::ambient::bytes;
 use crate::error::{ImportError, Internal, RateLimited};
+use crate::policy::millis;
 use crate::token::Token;
 use crate::{Discovery, account};
 
@@ -91,6 +92,7 @@ impl Discovery {
             number,
             sealed,
             total,
+            forget_account_at: self.clock.now().saturating_add(millis(self.policy.pair_ttl)),
             permits: vec![
                 self.policy.account_pairs.permit(Limit::AccountPairs, account.as_bytes(), total),
                 self.policy.number_pairs.permit(Limit::NumberPairs, number.as_bytes(), total),

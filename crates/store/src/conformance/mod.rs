@@ -48,7 +48,8 @@ where
             late_half_is_absent;
         listing: pages, each_other_once, dismissal, statuses, key_records_stay;
         removal: takes_everything, turns_matches_back, leaves_what_took_its_place, keeps_what_must_stay,
-            during_an_import, names_the_pending_import, sweeps;
+            during_an_import, names_the_pending_import, sweeps,
+            names_are_forgotten_when_nothing_names_them;
         crossing: every_mutual_pair_matches_once;
     }
     for seed in 0..24 {

@@ -134,5 +134,26 @@ pub(super) async fn sweeps(scene: Scene) {
     assert_eq!(store.sweep(10, DAY + DAY / 24).await.unwrap(), 1, "the number, not the import");
     scene.verify(5, 300).await;
     assert!(store.next_import(FAR, FAR).await.unwrap().is_some());
-    assert_eq!(store.sweep(10, FAR).await.unwrap(), 2, "account 5's token and 4's half turned back");
+    assert_eq!(
+        store.sweep(10, FAR).await.unwrap(),
+        3,
+        "account 5's token and name, and 4's half turned back"
+    );
+}
+
+pub(super) async fn names_are_forgotten_when_nothing_names_them(scene: Scene) {
+    let store = &scene.store;
+    let known = async |who| store.sealed_accounts(vec![account(who)]).await.unwrap() != [None];
+    // 1 holds a half for ever, 2 imports nothing, 3 only verifies.
+    let import = NewImport { forget_account_at: 50, ..scene.new_import(2, scene.verify(2, 0).await, 0) };
+    assert_eq!(store.accept_import(import, 0).await.unwrap(), ImportAccepted::Accepted);
+    scene.import(1, vec![half(1, true)], (0, i64::MAX), 0).await;
+    scene.verify(3, 0).await;
+    assert!(
+        store.sync_status(account(2), FAR - 1).await.unwrap().is_some(),
+        "the token of its verification lasts"
+    );
+    while store.sweep(10, 20 * FAR).await.unwrap() > 0 {}
+    assert!(known(1).await && !known(2).await && !known(3).await);
+    assert!(store.sync_status(account(2), 20 * FAR).await.unwrap().is_none());
 }

@@ -114,6 +114,7 @@ impl Scene {
             number: number(who),
             sealed: vec![who; 40],
             total,
+            forget_account_at: 10 * FAR,
             permits: vec![],
             max_waiting: 1_000_000,
         }

@@ -92,12 +92,18 @@ pub(super) fn take(connection: &Connection, guess: &CodeGuess, now: Millis) -> R
     // An account that has a row keeps its generation.
     let generation = connection
         .prepare_cached(
-            "INSERT INTO accounts (account, sealed, generation) VALUES (?1, ?2, ?3)
-             ON CONFLICT (account) DO UPDATE SET sealed = excluded.sealed
+            "INSERT INTO accounts (account, sealed, generation, forget_at) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (account) DO UPDATE
+             SET sealed = excluded.sealed, forget_at = max(forget_at, excluded.forget_at)
              RETURNING generation",
         )?
         .query_row(
-            params![guess.account.as_bytes(), guess.sealed_account, guess.fresh_generation.0],
+            params![
+                guess.account.as_bytes(),
+                guess.sealed_account,
+                guess.fresh_generation.0,
+                guess.token_expires_at
+            ],
             |row| row.get(0),
         )?;
     connection

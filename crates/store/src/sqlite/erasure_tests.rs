@@ -87,6 +87,7 @@ impl Person {
             number: self.number(),
             sealed: self.bytes::<9000>(8).to_vec(),
             total,
+            forget_account_at: i64::MAX,
             permits: vec![],
             max_waiting: 1_000_000,
         };

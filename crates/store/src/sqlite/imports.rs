@@ -28,8 +28,10 @@ pub(super) fn accept(connection: &Connection, import: &NewImport, now: Millis) -
     }
     connection.prepare_cached("DELETE FROM tokens WHERE token = ?1")?.execute([import.token.as_bytes()])?;
     connection
-        .prepare_cached("UPDATE accounts SET synced_at = ?2 WHERE account = ?1")?
-        .execute(params![import.account.as_bytes(), now])?;
+        .prepare_cached(
+            "UPDATE accounts SET synced_at = ?2, forget_at = max(forget_at, ?3) WHERE account = ?1",
+        )?
+        .execute(params![import.account.as_bytes(), now, import.forget_account_at])?;
     if import.total > 0 {
         enqueue(connection, import, now)?;
     }

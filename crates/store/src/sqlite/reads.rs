@@ -147,8 +147,8 @@ pub(super) fn sync_status(
     now: Millis,
 ) -> Result<Option<SyncStatus>> {
     let synced_at: Option<Millis> = connection
-        .prepare_cached("SELECT synced_at FROM accounts WHERE account = ?1")?
-        .query_row([account.as_bytes()], |row| row.get(0))
+        .prepare_cached("SELECT synced_at FROM accounts WHERE account = ?1 AND forget_at > ?2")?
+        .query_row(params![account.as_bytes(), now], |row| row.get(0))
         .optional()?
         .flatten();
     synced_at

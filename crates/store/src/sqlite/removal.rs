@@ -114,6 +114,13 @@ pub(super) fn sweep(connection: &Connection, limit: u32, now: Millis) -> Result<
          (SELECT limit_kind, key FROM limits WHERE empty_at <= ?1 LIMIT ?2)",
         "DELETE FROM pending_numbers WHERE number IN
          (SELECT number FROM pending_numbers WHERE until <= ?1 LIMIT ?2)",
+        // Last: a name goes when nothing is left that names its account.
+        "DELETE FROM accounts WHERE account IN
+         (SELECT account FROM accounts AS old WHERE forget_at <= ?1
+          AND NOT EXISTS (SELECT 1 FROM pairs WHERE pairs.account = old.account)
+          AND NOT EXISTS (SELECT 1 FROM matches WHERE matches.account = old.account OR matches.other = old.account)
+          AND NOT EXISTS (SELECT 1 FROM imports WHERE imports.account = old.account)
+          AND NOT EXISTS (SELECT 1 FROM tokens WHERE tokens.account = old.account) LIMIT ?2)",
     ] {
         let deleted = connection.prepare_cached(statement)?.execute(params![now, limit])?;
         swept = swept.saturating_add(u64::try_from(deleted).unwrap_or(u64::MAX));

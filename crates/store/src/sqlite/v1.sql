@@ -1,12 +1,14 @@
 -- Times are milliseconds since 1970. Keys are keyed hashes or random ids, so rows come in no telling order.
 
--- A row lives from the first right guess to removal; `generation` tells one such life from the next.
+-- A row lives from the first right guess to removal, or until `forget_at` with nothing left that names it; `generation` tells one such life from the next.
 CREATE TABLE accounts (
     account BLOB NOT NULL PRIMARY KEY,
     sealed BLOB NOT NULL,
     generation INTEGER NOT NULL,
-    synced_at INTEGER
+    synced_at INTEGER,
+    forget_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX accounts_by_forgetting ON accounts (forget_at);
 
 -- `code_hash` and `sent_at` are null once the code is withdrawn: what stays is the count of wrong guesses.
 CREATE TABLE codes (
