@@ -29,12 +29,11 @@ struct Results {
     two_core_speedup: f64,
     /// 95th percentile of GetMatches and GetSyncStatus, in ms over HTTP, while imports use every thread.
     reads_p95_ms_under_load: f64,
-    /// Most resident memory ever, less the Argon2id buffers of a pool of every core, in MiB; this program's own included.
+    /// Most resident memory ever, less the pool's Argon2id buffers, in MiB; this program's own included.
     rss_over_pool_mb: f64,
 }
 
 pub(crate) async fn run(json: bool) -> Result<()> {
-    let cores = std::thread::available_parallelism()?.get();
     let bar = ProgressBar::new(u64::try_from(2 + 2 * SPEEDUP_ROUNDS)?)
         .with_style(ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}")?);
     bar.set_message("one import of 1000 contacts");
@@ -58,7 +57,7 @@ pub(crate) async fn run(json: bool) -> Result<()> {
         import_1000_s: alone.seconds,
         two_core_speedup: median(&mut speedups),
         reads_p95_ms_under_load: reads_p95,
-        rss_over_pool_mb: machine::peak_resident_mib()? - BUFFER_MIB * cores as f64,
+        rss_over_pool_mb: machine::peak_resident_mib()? - BUFFER_MIB * alone.threads as f64,
     };
     println!("{}", machine::describe());
     println!("{:<58} {:>9} {:>9}", "suite `standard` (19 MiB, t = 2)", "measured", "wanted");
@@ -99,6 +98,7 @@ async fn start_import(app: &App, account: usize, contacts: std::ops::Range<usize
 struct Alone {
     seconds: f64,
     share: f64,
+    threads: usize,
 }
 
 async fn import_alone() -> Result<Alone> {
@@ -112,8 +112,9 @@ async fn import_alone() -> Result<Alone> {
     let seconds = began.elapsed().as_secs_f64();
     let hashing = app.discovery().pool_stats().cpu_nanos - hashed_before.cpu_nanos;
     let share = hashing as f64 / 1e9 / (machine::cpu_seconds() - cpu_before);
+    let threads = app.discovery().pool_threads();
     app.stop().await;
-    Ok(Alone { seconds, share })
+    Ok(Alone { seconds, share, threads })
 }
 
 async fn seconds_with_threads(threads: u32) -> Result<f64> {

@@ -156,3 +156,18 @@ internal_from!(StartVerificationError: Internal, StoreError, CustodyError, Entro
 internal_from!(VerifyError: Internal, StoreError, CustodyError, EntropyError, PoolError);
 internal_from!(ImportError: Internal, StoreError, CustodyError, EntropyError, PoolError);
 internal_from!(MatchesError: Internal, StoreError, CustodyError);
+
+#[cfg(test)]
+mod tests {
+    use acquaint_store::Limit;
+
+    use super::*;
+
+    #[test]
+    fn only_limits_of_the_caller_tell_their_end() {
+        use Limit::{AccountCodes, AccountPairs, AllGuesses, NumberCodes, NumberGuesses, NumberPairs};
+        let told = |limit| RateLimited::exhausted(Exhausted { limit, retry_at: Some(7) }).retry_at;
+        assert_eq!([AccountCodes, AccountPairs].map(told), [Some(7); 2]);
+        assert_eq!([NumberCodes, NumberGuesses, AllGuesses, NumberPairs].map(told), [None; 4]);
+    }
+}

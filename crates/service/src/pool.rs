@@ -334,6 +334,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn too_much_urgent_work_is_refused() {
+        let pool = pool(1);
+        let (release, gate) = mpsc::channel::<()>();
+        let (began, begun) = mpsc::channel::<()>();
+        let blocker: Job = Box::new(move |_| {
+            began.send(()).unwrap();
+            drop(gate.recv());
+        });
+        pool.enqueue(Lane::Bulk, blocker).unwrap();
+        begun.recv().unwrap();
+        for _ in 0..MAX_URGENT {
+            pool.enqueue(Lane::Urgent, Box::new(|_| {})).unwrap();
+        }
+        assert!(matches!(pool.enqueue(Lane::Urgent, Box::new(|_| {})), Err(PoolError::Busy)));
+        pool.enqueue(Lane::Bulk, Box::new(|_| {})).unwrap();
+        release.send(()).unwrap();
+    }
+
+    #[tokio::test]
     async fn a_panic_ends_its_job_alone() {
         let pool = pool(1);
         let failed = pool.run(Lane::Bulk, Suite::DEVELOPMENT, |_| panic!("on purpose")).await;

@@ -65,3 +65,32 @@ impl Drop for Waiting {
         self.waiters.lock().remove(&self.id);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: ImportId = ImportId::from_bytes([1; 16]);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_ends_with_the_import_or_at_its_deadline_and_leaves_nothing() {
+        let waiters = Waiters::default();
+        let other = Pseudonym::from_bytes([2; 16]);
+        let soon = Instant::now() + std::time::Duration::from_secs(8);
+        for finished in [true, false] {
+            let waiting = waiters.join(ID, false);
+            waiters.report(ID, [(3, other)]);
+            if finished {
+                waiters.finish(ID);
+            }
+            assert_eq!(waiting.found_by(soon).await, [(3, other)]);
+            assert_eq!(Instant::now() < soon, finished, "the clock moves only for who has to wait");
+            assert!(waiters.lock().is_empty());
+        }
+        // A caller that hangs up.
+        drop(waiters.join(ID, false));
+        assert!(waiters.lock().is_empty());
+        waiters.report(ID, [(3, other)]);
+        assert!(waiters.lock().is_empty(), "nobody listens any more");
+    }
+}
