@@ -340,7 +340,7 @@ mod tests {
         let (began, begun) = mpsc::channel::<()>();
         let blocker: Job = Box::new(move |_| {
             began.send(()).unwrap();
-            drop(gate.recv());
+            gate.recv().unwrap();
         });
         pool.enqueue(Lane::Bulk, blocker).unwrap();
         begun.recv().unwrap();
