@@ -14,17 +14,18 @@ pub(crate) async fn run(args: &args::Serve) -> Result<(), Failure> {
     if config.auth.api_key.is_empty() {
         eprintln!("!!! NO API KEY: every program on this machine may call this server !!!");
     }
-    if config.verification.delivery == "outbox" {
-        let file = config.verification.outbox_file.display();
+    if config.uses_outbox() {
+        let file = config.delivery.outbox_file.display();
         eprintln!("!!! DEVELOPMENT OUTBOX: codes are not sent, they are written to {file} !!!");
     }
     if config.keys.suite == "development" {
         eprintln!("!!! DEVELOPMENT SUITE: hashes are cheap to attack; never use it for real numbers !!!");
     }
+    // From here on: a stop that comes during the start is a stop too, and nobody is told to connect before it works.
+    let stop = stop_signal()?;
     let server = Server::start(config, Ambient::default()).await?;
     // The exact address, for whoever configured port 0.
     println!("listening on http://{}", server.address()?);
-    let stop = stop_signal()?;
     server.run(stop).await;
     tracing::info!("stopped");
     Ok(())

@@ -4,7 +4,11 @@
 //! part a section from a key. A key that does not exist is refused with the nearest right name. Every key has a
 //! default, so an empty file is a whole configuration but for the API key.
 
+mod check;
+mod delivery;
+mod operation;
 mod read;
+mod secret;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -12,7 +16,10 @@ use std::path::{Path, PathBuf};
 use acquaint_protocol::identifier::AccountFormat;
 use serde::{Deserialize, Serialize};
 
+pub use delivery::{Delivery, Plivo, Smtp, Twilio, Webhook};
+pub use operation::{Notifications, Telemetry, Tls};
 pub use read::{ConfigError, OWN_VARIABLES};
+pub use secret::Secret;
 
 /// Everything an operator can set.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -34,10 +41,26 @@ pub struct Config {
     pub verification: Verification,
     /// Imports.
     pub import: Import,
+    /// How codes reach people.
+    pub delivery: Delivery,
+    /// Twilio, for codes to phones.
+    pub twilio: Twilio,
+    /// Plivo, for codes to phones.
+    pub plivo: Plivo,
+    /// A webhook of your own, for codes.
+    pub webhook: Webhook,
+    /// A mail server, for codes to e-mail addresses.
+    pub smtp: Smtp,
+    /// Who is told of matches.
+    pub notifications: Notifications,
     /// HTTP limits.
     pub http: Http,
+    /// Encryption of the port.
+    pub tls: Tls,
     /// Logging.
     pub log: Log,
+    /// Metrics and traces.
+    pub telemetry: Telemetry,
 }
 
 /// Who may call.
@@ -99,12 +122,18 @@ pub struct Verification {
     pub number_codes_per_day: u32,
     /// Wrong guesses a day about one number's codes, whoever guesses.
     pub number_guesses_per_day: u32,
+    /// Wrong guesses a day for an account, whatever it guesses at.
+    pub account_guesses_per_day: u32,
     /// Wrong guesses a day in total.
     pub all_guesses_per_day: u32,
-    /// How codes are sent. `outbox`: for development, on loopback only.
-    pub delivery: String,
-    /// The file that `outbox` writes codes to; relative to the configuration file's folder, outside `data_dir`.
-    pub outbox_file: PathBuf,
+    /// Codes a day to the numbers of one region.
+    pub region_codes_per_day: u32,
+    /// Codes a day to phones in total: the budget for SMS.
+    pub sms_codes_per_day: u32,
+    /// Codes a day to e-mail addresses in total.
+    pub email_codes_per_day: u32,
+    /// Take e-mail addresses too: as what is verified, and in address books.
+    pub emails: bool,
 }
 
 /// Imports.
@@ -149,6 +178,8 @@ pub struct Http {
 pub struct Log {
     /// `error`, `warn`, `info`, `debug` or `trace`, or filter directives as `warn,acquaint_server=debug`.
     pub level: String,
+    /// `text`, or `json` for one object a line.
+    pub format: String,
 }
 
 impl Default for Config {
@@ -162,8 +193,16 @@ impl Default for Config {
             pool: Pool::default(),
             verification: Verification::default(),
             import: Import::default(),
+            delivery: Delivery::default(),
+            twilio: Twilio::default(),
+            plivo: Plivo::default(),
+            webhook: Webhook::default(),
+            smtp: Smtp::default(),
+            notifications: Notifications::default(),
             http: Http::default(),
+            tls: Tls::default(),
             log: Log::default(),
+            telemetry: Telemetry::default(),
         }
     }
 }
@@ -192,9 +231,12 @@ impl Default for Verification {
             account_codes_per_day: 10,
             number_codes_per_day: 10,
             number_guesses_per_day: 15,
+            account_guesses_per_day: 15,
             all_guesses_per_day: 10_000,
-            delivery: "outbox".into(),
-            outbox_file: "outbox.txt".into(),
+            region_codes_per_day: 1_000,
+            sms_codes_per_day: 5_000,
+            email_codes_per_day: 5_000,
+            emails: false,
         }
     }
 }
@@ -227,7 +269,7 @@ impl Default for Http {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { level: "info".into() }
+        Self { level: "info".into(), format: "text".into() }
     }
 }
 
@@ -260,6 +302,13 @@ impl Config {
     /// Never for the defaults; kept so that no panic is needed.
     pub fn to_toml(&self) -> Result<String, ConfigError> {
         toml::to_string(self).map_err(|error| ConfigError::Syntax { line: 0, reason: error.to_string() })
+    }
+
+    /// Whether codes are written to a file instead of being sent.
+    #[must_use]
+    pub fn uses_outbox(&self) -> bool {
+        let email = self.delivery.email.iter().filter(|_| self.verification.emails);
+        self.delivery.sms.iter().chain(email).any(|provider| provider == "outbox")
     }
 
     /// Whether only this machine can reach the server.

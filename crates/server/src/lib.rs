@@ -101,7 +101,8 @@ impl Server {
         let parts = Parts {
             store,
             custody,
-            sender: Arc::new(delivery::Outbox { file: config.verification.outbox_file.clone() }),
+            sender: Arc::new(delivery::Outbox { file: config.delivery.outbox_file.clone() }),
+            notifier: None,
             clock: ambient.clock,
             entropy: ambient.entropy,
             policy: policy(&config),

@@ -1,6 +1,6 @@
 //! How codes reach people: a port that the server's delivery adapters implement.
 
-use acquaint_protocol::identifier::Phone;
+use acquaint_protocol::identifier::Identifier;
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
@@ -28,11 +28,11 @@ impl std::fmt::Debug for Code {
 /// Sends a code within the request that asked for it; nothing is queued or kept.
 #[async_trait]
 pub trait CodeSender: Send + Sync {
-    /// Sends `code` to `phone`; returns when the provider has taken it.
+    /// Sends `code` to a phone or an e-mail address; returns when the provider has taken it.
     ///
     /// # Errors
     /// When it was not taken. The person's attempt is then given back.
-    async fn send(&self, phone: &Phone, code: &Code) -> Result<(), DeliveryError>;
+    async fn send(&self, to: &Identifier, code: &Code) -> Result<(), DeliveryError>;
 }
 
 /// The code could not be sent. Carries no number and no code.
@@ -41,6 +41,8 @@ pub trait CodeSender: Send + Sync {
 pub struct DeliveryError {
     /// Why, in words for the operator's log.
     pub reason: &'static str,
+    /// The provider may have taken the code before it failed to say so: it stays valid, and nobody sends it again.
+    pub may_arrive: bool,
     /// The adapter's error.
     #[source]
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,

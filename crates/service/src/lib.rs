@@ -8,6 +8,7 @@ mod delivery;
 mod error;
 mod import;
 mod matches;
+mod notify;
 mod policy;
 mod pool;
 mod removal;
@@ -29,6 +30,7 @@ pub use error::{
 };
 pub use import::{ImportMatch, MAX_CONTACTS};
 pub use matches::{MAX_PAGE, MatchPage};
+pub use notify::{Notice, Notifier, NotifyError};
 pub use policy::{Bucket, Policy};
 pub use pool::{PoolError, PoolSize, PoolStats};
 pub use start::{Parts, Running, StartError};

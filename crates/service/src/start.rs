@@ -13,6 +13,7 @@ use crate::Discovery;
 use crate::ambient::{Clock, Entropy};
 use crate::delivery::CodeSender;
 use crate::import::{Waiters, run_imports};
+use crate::notify::Notifier;
 use crate::policy::Policy;
 use crate::pool::{PoolSize, StretchPool};
 
@@ -28,6 +29,8 @@ pub struct Parts {
     pub custody: Arc<dyn KeyCustody>,
     /// How codes reach people.
     pub sender: Arc<dyn CodeSender>,
+    /// How accounts are told of matches; `None` if nobody is to be told.
+    pub notifier: Option<Arc<dyn Notifier>>,
     /// What tells the time.
     pub clock: Arc<dyn Clock>,
     /// What gives randomness.
@@ -86,7 +89,7 @@ impl Running {
     /// # Errors
     /// [`StartError`]; then nothing runs and nothing was changed.
     pub async fn start(parts: Parts) -> Result<Self, StartError> {
-        let Parts { store, custody, sender, clock, entropy, policy, pool } = parts;
+        let Parts { store, custody, sender, notifier: _, clock, entropy, policy, pool } = parts;
         check_keys(&*store, &*custody).await?;
         let threads = pool_threads(&*custody, pool)?;
         let pool = StretchPool::start(threads).map_err(StartError::Threads)?;

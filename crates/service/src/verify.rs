@@ -1,7 +1,7 @@
 //! Verification: phone text → canonical number → code sent → code taken once → token (walkthrough 1).
 
 use acquaint_custody::{Purpose, newest};
-use acquaint_protocol::identifier::{AccountId, Phone, Sii};
+use acquaint_protocol::identifier::{AccountId, Identifier, Phone, Sii};
 use acquaint_store::{
     CodeGuess, CodeHash, CodePut, CodeTaken, Generation, Limit, NewCode, NumberKey, Pseudonym, TokenId,
 };
@@ -62,12 +62,17 @@ impl Discovery {
             CodePut::GuessesUsedUp => return Err(GUESSES_USED_UP.into()),
             CodePut::Exhausted(exhausted) => return Err(RateLimited::exhausted(exhausted).into()),
         }
-        let sending = tokio::time::timeout(self.policy.delivery_timeout, self.sender.send(&phone, &code));
-        let sent = sending
-            .await
-            .unwrap_or(Err(DeliveryError { reason: "the provider did not answer in time", source: None }));
+        let to = Identifier::Phone(phone);
+        let sending = tokio::time::timeout(self.policy.delivery_timeout, self.sender.send(&to, &code));
+        let sent = sending.await.unwrap_or(Err(DeliveryError {
+            reason: "the provider did not answer in time",
+            may_arrive: true,
+            source: None,
+        }));
         if let Err(error) = sent {
-            self.store.withdraw_code(account, code_hash, permits, self.clock.now()).await?;
+            if !error.may_arrive {
+                self.store.withdraw_code(account, code_hash, permits, self.clock.now()).await?;
+            }
             return Err(StartVerificationError::NotSent(error));
         }
         Ok(())

@@ -59,7 +59,7 @@ impl App {
         config.data_dir = folder.path().join("data");
         config.keys.file = folder.path().join("keys.json");
         config.keys.suite = "development".into();
-        config.verification.outbox_file = folder.path().join("outbox.txt");
+        config.delivery.outbox_file = folder.path().join("outbox.txt");
         config.verification.resend_s = 0;
         config.verification.account_codes_per_day = 1000;
         config.verification.number_codes_per_day = 1000;
@@ -125,7 +125,7 @@ impl App {
     /// The code that was sent last to a number.
     #[must_use]
     pub fn code(&self, phone: &str) -> String {
-        let outbox = std::fs::read_to_string(&self.config.verification.outbox_file).expect("the outbox");
+        let outbox = std::fs::read_to_string(&self.config.delivery.outbox_file).expect("the outbox");
         let line = outbox.lines().rev().find_map(|line| line.strip_prefix(phone));
         line.expect("a code for the number").trim().to_owned()
     }

@@ -54,9 +54,9 @@ impl Demo {
         config.auth.api_key = init::api_key()?;
         config.data_dir = folder.join("data");
         config.keys.file = folder.join("keys.json");
-        config.verification.outbox_file = folder.join("outbox.txt");
+        config.delivery.outbox_file = folder.join("outbox.txt");
         let (api_key, data, outbox) =
-            (config.auth.api_key.clone(), config.data_dir.clone(), config.verification.outbox_file.clone());
+            (config.auth.api_key.clone(), config.data_dir.clone(), config.delivery.outbox_file.clone());
         let server = Server::start(config, Ambient::default()).await?;
         let url = format!("http://{}", server.address()?);
         let discovery = server.discovery();

@@ -144,10 +144,10 @@ fn unsafe_or_mistaken_configurations_are_refused() {
         (&[("ACQUAINT_AUTH__API_KEY", "")], &["auth.api_key", "acquaint init"]),
         (&[("ACQUAINT_AUTH__API_KEY", "short")], &["auth.api_key", "16"]),
         (
-            &[("ACQUAINT_VERIFICATION__OUTBOX_FILE", "data/outbox.txt")],
-            &["verification.outbox_file", "outside `data_dir`"],
+            &[("ACQUAINT_DELIVERY__OUTBOX_FILE", "data/outbox.txt")],
+            &["delivery.outbox_file", "outside `data_dir`"],
         ),
-        (&[("ACQUAINT_VERIFICATION__OUTBOX_FILE", "./data/deep/outbox.txt")], &["outside `data_dir`"]),
+        (&[("ACQUAINT_DELIVERY__OUTBOX_FILE", "./data/deep/outbox.txt")], &["outside `data_dir`"]),
         (&[("ACQUAINT_KEYS__FILE", "data/keys.json")], &["keys.file", "outside `data_dir`"]),
         (
             &[("ACQUAINT_IMPORT__DEADLNE_MS", "4")],
@@ -183,10 +183,7 @@ fn a_mistyped_log_level_is_refused() {
 fn a_roundabout_path_into_the_data_is_refused() {
     let server = Server::new();
     for path in ["x/../data/outbox.txt", "../home/data/outbox.txt"] {
-        refused(
-            server.serve_command().env("ACQUAINT_VERIFICATION__OUTBOX_FILE", path),
-            &["outside `data_dir`"],
-        );
+        refused(server.serve_command().env("ACQUAINT_DELIVERY__OUTBOX_FILE", path), &["outside `data_dir`"]);
     }
 }
 

@@ -4,6 +4,7 @@
 //! *service-specific identifier* is an account of the service that asks ([`AccountId`]).
 
 mod account;
+mod any;
 mod email;
 mod phone;
 mod region;
@@ -13,6 +14,7 @@ mod sii;
 mod tests;
 
 pub use account::{AccountFormat, AccountFormatError, AccountId, AccountIdError};
+pub use any::{Identifier, IdentifierError};
 pub use email::{Email, EmailError};
 pub use phone::{NumberKind, Phone, PhoneError};
 pub use region::{Region, RegionError};

@@ -295,3 +295,18 @@ fn parse_all(text: &str) {
     }
     let _ = Region::parse(text);
 }
+
+#[test]
+fn what_has_an_at_is_an_address_and_all_else_a_number() {
+    let sii = |text: &str| Identifier::parse(text, None).map(|found| Sii::from(&found));
+    assert_eq!(sii("+1 212-555-0123").unwrap().as_str(), "tel:+12125550123");
+    for text in ["Alice@Example.com", " mailto:alice@example.com ", "MailTo:alice@example.com"] {
+        assert_eq!(sii(text).unwrap().as_str(), "mailto:alice@example.com");
+    }
+    assert!(matches!(sii("alice@"), Err(IdentifierError::Email(_))));
+    assert!(matches!(sii("ä@é"), Err(IdentifierError::Email(EmailError::LocalPart))));
+    assert!(matches!(sii("alice"), Err(IdentifierError::Phone(_))));
+    let address = Identifier::parse("alice@example.com", None).unwrap();
+    assert_eq!(address.as_str(), "alice@example.com");
+    assert!(!format!("{address:?}").contains("alice"));
+}

@@ -1,12 +1,11 @@
 //! Reading and checking the configuration.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
-use acquaint_protocol::identifier::{AccountFormat, Region};
-use acquaint_protocol::pair::Suite;
+use acquaint_protocol::identifier::AccountFormat;
 use toml::{Table, Value};
 
-use super::Config;
+use super::{Config, check};
 
 /// Prefix of the environment variables that override keys.
 const PREFIX: &str = "ACQUAINT_";
@@ -72,10 +71,13 @@ pub(super) fn load(
     let folder = path.parent().unwrap_or_else(|| Path::new(""));
     let folder = std::path::absolute(folder.join("."))
         .map_err(|source| ConfigError::Io { path: path.into(), source })?;
-    for relative in [&mut config.data_dir, &mut config.keys.file, &mut config.verification.outbox_file] {
+    let certificate = [&mut config.tls.certificate, &mut config.tls.key];
+    let certificate = certificate.into_iter().filter(|path| !path.as_os_str().is_empty());
+    let paths = [&mut config.data_dir, &mut config.keys.file, &mut config.delivery.outbox_file];
+    for relative in paths.into_iter().chain(certificate) {
         *relative = folder.join(&*relative).components().collect();
     }
-    check_values(&config)?;
+    check::values(&config)?;
     Ok(config)
 }
 
@@ -205,111 +207,13 @@ fn nearest(key: &str, schema: &Table) -> Option<String> {
         }
         _ => vec![name.clone()],
     });
+    // The whole name decides between keys whose last part is the same.
     let likeness = |candidate: &String| {
-        strsim::jaro_winkler(candidate, key).max(strsim::jaro_winkler(&last(candidate), &last(key)))
+        let whole = strsim::jaro_winkler(candidate, key);
+        (whole.max(strsim::jaro_winkler(&last(candidate), &last(key))), whole)
     };
     keys.map(|candidate| (likeness(&candidate), candidate))
-        .filter(|(likeness, _)| *likeness > 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .filter(|((likeness, _), _)| *likeness > 0.8)
+        .max_by(|((a, whole_a), _), ((b, whole_b), _)| a.total_cmp(b).then(whole_a.total_cmp(whole_b)))
         .map(|(_, candidate)| candidate)
-}
-
-/// Where a path leads, links and `..` followed as far as it exists.
-fn resolved(path: &Path) -> PathBuf {
-    let mut missing = Vec::new();
-    let mut existing = path;
-    loop {
-        if let Ok(mut found) = existing.canonicalize() {
-            for part in missing.into_iter().rev() {
-                match part {
-                    Component::ParentDir => {
-                        found.pop();
-                    }
-                    part => found.push(part),
-                }
-            }
-            return found;
-        }
-        match (existing.parent(), existing.components().next_back()) {
-            (Some(parent), Some(last)) => {
-                missing.push(last);
-                existing = parent;
-            }
-            _ => return path.to_owned(),
-        }
-    }
-}
-
-fn check_values(config: &Config) -> Result<(), ConfigError> {
-    let bad = |key: &str, wanted: &str| Err(ConfigError::BadValue { key: key.into(), wanted: wanted.into() });
-    let loopback = config.is_loopback();
-    let key = config.auth.api_key.as_str();
-    match (key.is_empty(), config.auth.allow_no_api_key) {
-        (true, false) => return bad("auth.api_key", "set: `acquaint init` makes one"),
-        (true, true) if !loopback => {
-            return bad("auth.allow_no_api_key", "false unless `listen` is a loopback address");
-        }
-        (false, _) if key.len() < 16 || !key.bytes().all(|byte| byte.is_ascii_graphic()) => {
-            return bad("auth.api_key", "at least 16 printable ASCII characters without spaces");
-        }
-        _ => {}
-    }
-    match Suite::by_name(&config.keys.suite) {
-        None => return bad("keys.suite", "`standard`, `hard` or `development`"),
-        Some(Suite::DEVELOPMENT) if !loopback => {
-            return bad("keys.suite", "`standard` or `hard` unless `listen` is a loopback address");
-        }
-        Some(_) => {}
-    }
-    if config.verification.delivery != "outbox" {
-        return bad("verification.delivery", "`outbox`");
-    }
-    if !loopback {
-        return bad(
-            "listen",
-            "a loopback address while `verification.delivery` is `outbox`, which is for development",
-        );
-    }
-    let data = resolved(&config.data_dir);
-    if resolved(&config.verification.outbox_file).starts_with(&data) {
-        return bad("verification.outbox_file", "outside `data_dir`: codes are never kept beside the data");
-    }
-    if resolved(&config.keys.file).starts_with(&data) {
-        return bad("keys.file", "outside `data_dir`: a copy of the data must be useless on its own");
-    }
-    for region in &config.verification.regions {
-        if Region::parse(region).is_err() {
-            return bad("verification.regions", "a list of ISO 3166-1 codes of two letters, as `US`");
-        }
-    }
-    // A level with a typing error would be taken for the name of a library.
-    let level = |directive: &str| {
-        let level = directive.rsplit('=').next().unwrap_or_default().trim();
-        ["off", "error", "warn", "info", "debug", "trace"].contains(&level)
-    };
-    if !config.log.level.split(',').all(level) {
-        return bad(
-            "log.level",
-            "`error`, `warn`, `info`, `debug`, `trace`, or directives as `warn,acquaint_server=debug`",
-        );
-    }
-    let at_least_one = [
-        ("pool.memory_mib", config.pool.memory_mib),
-        ("verification.code_ttl_s", config.verification.code_ttl_s),
-        ("verification.guesses", config.verification.guesses),
-        ("verification.token_ttl_s", config.verification.token_ttl_s),
-        ("verification.delivery_timeout_s", config.verification.delivery_timeout_s),
-        ("import.pair_ttl_days", config.import.pair_ttl_days),
-        ("http.max_body_kib", config.http.max_body_kib),
-        ("http.header_timeout_s", config.http.header_timeout_s),
-        ("http.request_timeout_s", config.http.request_timeout_s),
-        ("http.max_connections", config.http.max_connections),
-    ];
-    if let Some((key, _)) = at_least_one.into_iter().find(|(_, value)| *value == 0) {
-        return bad(key, "at least 1");
-    }
-    if u64::from(config.import.deadline_ms) >= u64::from(config.http.request_timeout_s) * 1000 {
-        return bad("import.deadline_ms", "less than `http.request_timeout_s`");
-    }
-    Ok(())
 }

@@ -68,7 +68,7 @@ fn a_wrong_value_is_refused_by_its_key_and_never_quoted() {
         (format!("{KEY}[import]\ndeadline_ms = 31000"), "import.deadline_ms"),
         (format!("{KEY}[keys]\nsuite = \"{secret}\""), "keys.suite"),
         (format!("{KEY}[keys]\nfile = \"data/keys.json\""), "keys.file"),
-        (format!("{KEY}[verification]\noutbox_file = \"data/outbox.txt\""), "verification.outbox_file"),
+        (format!("{KEY}[delivery]\noutbox_file = \"data/outbox.txt\""), "delivery.outbox_file"),
         (format!("{KEY}[verification]\nregions = [\"{secret}\"]"), "verification.regions"),
         (format!("{KEY}[verification]\nregions = [1]"), "verification.regions"),
         (format!("{KEY}[verification]\nguesses = 0"), "verification.guesses"),

@@ -1,0 +1,90 @@
+//! What an operator's surroundings need: encryption, notifications, telemetry.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::check::bad;
+use super::{Config, ConfigError, Secret};
+
+/// Encryption of the port.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Tls {
+    /// The certificate chain, PEM, the server's own first; empty for no TLS. Relative to the configuration file's folder.
+    pub certificate: PathBuf,
+    /// Its private key, PEM. Both are read again when they change.
+    pub key: PathBuf,
+}
+
+/// Who is told of matches.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Notifications {
+    /// `none`, `appview` or `webhook`.
+    pub to: String,
+    /// The AppView's URL, for `appview`.
+    pub appview_url: String,
+    /// One of the AppView's admin passwords (`BSKY_ADMIN_PASSWORDS`).
+    pub appview_password: Secret,
+    /// Where notifications are posted to, for `webhook`.
+    pub webhook_url: String,
+    /// Signs what is posted: `whsec_` and base64 of 24 to 64 bytes.
+    pub webhook_secret: Secret,
+    /// How long one attempt may take.
+    pub timeout_s: u32,
+    /// Attempts until a notification is a dead letter.
+    pub attempts: u32,
+}
+
+/// What is measured, and where it goes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Telemetry {
+    /// Address and port that `/metrics`, `/healthz` and `/readyz` are served on, without a key: keep it inside. Empty
+    /// for nowhere.
+    pub listen: String,
+    /// An OpenTelemetry collector that traces are sent to (OTLP over HTTP), as `http://127.0.0.1:4318`; empty for none.
+    pub otlp_url: String,
+}
+
+impl Default for Notifications {
+    fn default() -> Self {
+        Self {
+            to: "none".into(),
+            appview_url: String::new(),
+            appview_password: Secret::default(),
+            webhook_url: String::new(),
+            webhook_secret: Secret::default(),
+            timeout_s: 10,
+            attempts: 12,
+        }
+    }
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self { listen: String::new(), otlp_url: String::new() }
+    }
+}
+
+pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
+    if !["none", "appview", "webhook"].contains(&config.notifications.to.as_str()) {
+        return bad("notifications.to", "`none`, `appview` or `webhook`");
+    }
+    if !["text", "json"].contains(&config.log.format.as_str()) {
+        return bad("log.format", "`text` or `json`");
+    }
+    // A level with a typing error would be taken for the name of a library.
+    let level = |directive: &str| {
+        let level = directive.rsplit('=').next().unwrap_or_default().trim();
+        ["off", "error", "warn", "info", "debug", "trace"].contains(&level)
+    };
+    if !config.log.level.split(',').all(level) {
+        return bad(
+            "log.level",
+            "`error`, `warn`, `info`, `debug`, `trace`, or directives as `warn,acquaint_server=debug`",
+        );
+    }
+    Ok(())
+}
