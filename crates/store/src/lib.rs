@@ -74,8 +74,14 @@ pub trait Store: Send + Sync {
         now: Millis,
     ) -> Result<Result<(), Exhausted>, StoreError>;
 
-    /// Accepts an import: token consumed, permits reserved, list stored, the account's `synced_at` set to `now`. A
-    /// refusal changes nothing, so the token can be used again.
+    /// How full buckets are, in whole permits, rounded up; what the permits ask for does not count.
+    async fn levels(&self, permits: Vec<Permit>, now: Millis) -> Result<Vec<u32>, StoreError>;
+
+    /// The account's valid tokens, those that expire last first.
+    async fn live_tokens(&self, account: Pseudonym, now: Millis) -> Result<Vec<LiveToken>, StoreError>;
+
+    /// Accepts an import: tokens consumed, permits reserved, list stored, the account's `synced_at` set to `now`. A
+    /// refusal changes nothing, so the tokens can be used again.
     async fn accept_import(&self, import: NewImport, now: Millis) -> Result<ImportAccepted, StoreError>;
 
     /// Leases the longest-waiting import that nobody holds a lease on at `now`, with a fencing token higher than every
@@ -84,9 +90,10 @@ pub trait Store: Send + Sync {
     -> Result<Option<LeasedImport>, StoreError>;
 
     /// Applies the rules of matching to each half in order and commits all their effects, the refunds, the progress and
-    /// the prolonged lease together, on condition that the import still has this fence and this progress (`done`) and
+    /// the prolonged lease together, and with them a notice to each side of a new match if the step says when (not to who
+    /// has dismissed the other, and not if the two were matched already), on condition that the import still has this fence and this progress (`done`) and
     /// that the account still has this generation. The step that reaches the import's total deletes the import and
-    /// releases its number.
+    /// releases its identifiers.
     async fn match_or_insert(&self, step: ImportStep, now: Millis) -> Result<StepOutcome, StoreError>;
 
     /// Gives an import up that can never be worked on (its list cannot be opened): deletes it under its fence.
@@ -118,20 +125,49 @@ pub trait Store: Send + Sync {
     /// The account's import that waits or runs.
     async fn pending_import(&self, account: Pseudonym) -> Result<Option<PendingImport>, StoreError>;
 
+    /// Leases up to `limit` notices that are due, the longest-due first: until `lease_until` nobody else gets them, and
+    /// then they are due again. One that names an account without a row is deleted instead.
+    async fn lease_notices(
+        &self,
+        limit: u32,
+        now: Millis,
+        lease_until: Millis,
+    ) -> Result<Vec<LeasedNotice>, StoreError>;
+
+    /// Says how an attempt ended. Does nothing if the notice is gone or another attempt has begun.
+    async fn settle_notice(
+        &self,
+        id: NoticeId,
+        attempt: u32,
+        outcome: NoticeOutcome,
+    ) -> Result<(), StoreError>;
+
+    /// Deletes the notices to `account` of `others` that nobody has begun to deliver: it has been told by other means.
+    async fn cancel_notices(&self, account: Pseudonym, others: Vec<Pseudonym>) -> Result<(), StoreError>;
+
+    /// How many notices there are.
+    async fn notice_counts(&self, now: Millis) -> Result<NoticeCounts, StoreError>;
+
+    /// Up to `limit` dead letters, the oldest match first.
+    async fn dead_notices(&self, limit: u32, now: Millis) -> Result<Vec<DeadNotice>, StoreError>;
+
+    /// Makes every dead letter due at `now`, its attempts forgotten. Returns how many.
+    async fn revive_notices(&self, now: Millis) -> Result<u64, StoreError>;
+
     /// Deletes everything of the account: halves, matches on both sides (the other side's half stands again), code,
-    /// tokens, pending import, sync status, its own dismissals, its row and so its generation. What stays: spent
+    /// tokens, notices to and about it, pending import, sync status, its own dismissals, its row and so its generation. What stays: spent
     /// quota levels until they have leaked out, and others' dismissals of it. The caller names the pending import that
-    /// it saw, with its number, which is thereby released; if that is no longer so, nothing happens. When it returns
+    /// it saw, with its identifiers, which are thereby released; if that is no longer so, nothing happens. When it returns
     /// `Removed`, no byte of what was removed is left in the database's files; [`StoreError::LogNotCut`] means that the
     /// rows are gone but the files may still hold them. Calling it again is harmless and cuts the log again.
     async fn remove_data(
         &self,
         account: Pseudonym,
-        pending: Option<(ImportId, NumberKey)>,
+        pending: Option<(ImportId, Vec<NumberKey>)>,
         now: Millis,
     ) -> Result<Removal, StoreError>;
 
-    /// Deletes up to `limit` expired rows of each kind: codes, tokens, halves, matches (the unexpired side's half stands
+    /// Deletes up to `limit` expired rows of each kind: codes, tokens, notices, halves, matches (the unexpired side's half stands
     /// again), empty buckets, numbers of imports that are a day old, and accounts (name and sync status) whose time to be
     /// forgotten has come and that no half, match, import or token names. Returns how many it deleted; call again while that
     /// is not zero.

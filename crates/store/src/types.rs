@@ -82,6 +82,16 @@ pub enum Limit {
     AccountPairs = 5,
     /// Distinct pairs that a verified number may hold or try, across accounts.
     NumberPairs = 6,
+    /// Wrong guesses of an account, at whatever number.
+    AccountGuesses = 7,
+    /// Codes sent to the numbers of one region.
+    RegionCodes = 8,
+    /// Codes sent to phones in total.
+    SmsCodes = 9,
+    /// Codes sent to e-mail addresses in total.
+    EmailCodes = 10,
+    /// Wrong guesses about codes to the numbers of one region.
+    RegionGuesses = 11,
 }
 
 /// A request for room in one leaky bucket: the level leaks out at `per_day` a day, on every full hour.
@@ -89,7 +99,7 @@ pub enum Limit {
 pub struct Permit {
     /// What is counted.
     pub limit: Limit,
-    /// Whom it is counted for: a pseudonym's or number key's bytes, or nothing for a total.
+    /// Whom it is counted for: a pseudonym's or number key's bytes, a region's letters, or nothing for a total.
     pub key: Vec<u8>,
     /// How much is asked for, or given back.
     pub amount: u32,
@@ -159,6 +169,8 @@ pub struct CodeGuess {
     pub fresh_generation: Generation,
     /// The token that becomes valid when the guess is right.
     pub token: TokenId,
+    /// What the token is given for, sealed, kept beside it.
+    pub sealed_identifier: Vec<u8>,
     /// Until when.
     pub token_expires_at: Millis,
 }
@@ -181,19 +193,28 @@ pub enum CodeTaken {
     Exhausted(Exhausted),
 }
 
+/// A token that is valid.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LiveToken {
+    /// Its id.
+    pub token: TokenId,
+    /// What it was given for, sealed.
+    pub sealed_identifier: Vec<u8>,
+}
+
 /// An import to accept: everything that must become durable before the caller is told yes.
 #[derive(Debug, Clone)]
 pub struct NewImport {
     /// Its id, new and random.
     pub id: ImportId,
-    /// The token that allows it, consumed by acceptance.
-    pub token: TokenId,
+    /// The tokens that allow it, all consumed by acceptance; all must be valid, and there must be one.
+    pub tokens: Vec<TokenId>,
     /// Whose address book.
     pub account: Pseudonym,
-    /// The generation that the token carries.
+    /// The generation that the tokens carry.
     pub generation: Generation,
-    /// The verified number; stored apart from everything else, to allow one pending import per number.
-    pub number: NumberKey,
+    /// The verified identifiers; stored apart from everything else, to allow one pending import per identifier.
+    pub numbers: Vec<NumberKey>,
     /// The list and all that its work needs, sealed.
     pub sealed: Vec<u8>,
     /// How many pairs the list has. With none, the import is complete when accepted.
@@ -206,14 +227,14 @@ pub struct NewImport {
     pub max_waiting: u64,
 }
 
-/// What became of a [`NewImport`]. Only `Accepted` consumes the token.
+/// What became of a [`NewImport`]. Only `Accepted` consumes the tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ImportAccepted {
     /// Durable; it will be worked on.
     Accepted,
-    /// The token is unknown, used, expired or another account's, or the account was removed since.
+    /// One of the tokens is unknown, used, expired or another account's, or the account was removed since.
     InvalidToken,
-    /// The account or the number has an import pending.
+    /// The account or one of the identifiers has an import pending.
     AlreadyPending,
     /// A bucket is full.
     Exhausted(Exhausted),
@@ -275,8 +296,84 @@ pub struct ImportStep {
     pub lease_until: Millis,
     /// For each half that the account held already, this is given back (`amount` is ignored).
     pub refunds: Vec<Permit>,
-    /// The verified number, released with the last step.
-    pub number: NumberKey,
+    /// The verified identifiers, released with the last step.
+    pub numbers: Vec<NumberKey>,
+    /// When to tell of new matches; `None` if nobody is told.
+    pub notices: Option<NoticeTimes>,
+}
+
+/// When notices of a step's matches are due. The other side is told at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoticeTimes {
+    /// When the importer is told, unless [`Store::cancel_notices`](crate::Store::cancel_notices) comes first.
+    pub importer_due_at: Millis,
+    /// When a notice that could not be delivered is given up.
+    pub expires_at: Millis,
+}
+
+/// Which notice: who is told of whom, and of which match between them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct NoticeId {
+    /// Who is told.
+    pub account: Pseudonym,
+    /// Of whom.
+    pub other: Pseudonym,
+    /// When the match was found.
+    pub found_at: Millis,
+}
+
+/// A notice, leased to a worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeasedNotice {
+    /// Which.
+    pub id: NoticeId,
+    /// The how-many-th attempt this is, from 1; to be shown when it is settled.
+    pub attempt: u32,
+    /// The name of who is told, sealed.
+    pub sealed_account: Vec<u8>,
+    /// The other's name, sealed.
+    pub sealed_other: Vec<u8>,
+}
+
+/// How an attempt at a notice ended. Reasons are the program's own words and name nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoticeOutcome {
+    /// Taken: the notice is deleted.
+    Told,
+    /// To be tried again.
+    Again {
+        /// When.
+        due_at: Millis,
+        /// Why this attempt failed.
+        reason: &'static str,
+    },
+    /// A dead letter from now on: tried no more until [`Store::revive_notices`](crate::Store::revive_notices).
+    Dead {
+        /// Why the last attempt failed.
+        reason: &'static str,
+    },
+}
+
+/// How many notices there are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct NoticeCounts {
+    /// Waiting for their next attempt.
+    pub waiting: u64,
+    /// Dead letters.
+    pub dead: u64,
+    /// When the next attempt is due.
+    pub next_due_at: Option<Millis>,
+}
+
+/// A dead letter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadNotice {
+    /// Which.
+    pub id: NoticeId,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// Why the last attempt failed.
+    pub reason: String,
 }
 
 /// What became of one half.

@@ -62,8 +62,10 @@ async fn work(scene: Scene, lists: Arc<Lists>, found: Arc<Mutex<HashMap<(u8, u8)
     while let Some(mut leased) = scene.store.next_import(1, FAR).await.unwrap() {
         let (who, halves) = &lists[leased.id.as_bytes()];
         for chunk in halves.chunks(STEP) {
-            let step =
-                ImportStep { number: number(*who), ..super::scene::step(&leased, *who, chunk.to_vec()) };
+            let step = ImportStep {
+                numbers: vec![number(*who)],
+                ..super::scene::step(&leased, *who, chunk.to_vec())
+            };
             let StepOutcome::Committed(outcomes) = scene.store.match_or_insert(step, 1).await.unwrap() else {
                 unreachable!("the lease lasts")
             };

@@ -65,7 +65,7 @@ pub(super) async fn a_stale_step_writes_nothing(scene: Scene) {
 pub(super) async fn the_last_step_releases_the_number(scene: Scene) {
     let store = &scene.store;
     scene.accept(1, 1, 0).await;
-    let next = NewImport { number: number(1), ..scene.new_import(2, scene.verify(2, 0).await, 1) };
+    let next = NewImport { numbers: vec![number(1)], ..scene.new_import(2, scene.verify(2, 0).await, 1) };
     assert_eq!(store.accept_import(next.clone(), 1).await.unwrap(), ImportAccepted::AlreadyPending);
     let leased = scene.lease(1).await;
     store.match_or_insert(step(&leased, 1, vec![half(1, true)]), 1).await.unwrap();
@@ -76,10 +76,12 @@ pub(super) async fn the_last_step_releases_the_number(scene: Scene) {
 pub(super) async fn one_pending_each(scene: Scene) {
     let store = &scene.store;
     scene.accept(1, 1, 0).await;
-    let same_account = NewImport { number: number(9), ..scene.new_import(1, scene.verify(1, 0).await, 1) };
+    let same_account =
+        NewImport { numbers: vec![number(9)], ..scene.new_import(1, scene.verify(1, 0).await, 1) };
     assert_eq!(store.accept_import(same_account, DAY).await.unwrap(), ImportAccepted::AlreadyPending);
     // A number blocks for a day at most.
-    let same_number = NewImport { number: number(1), ..scene.new_import(2, scene.verify(2, 0).await, 1) };
+    let same_number =
+        NewImport { numbers: vec![number(1)], ..scene.new_import(2, scene.verify(2, 0).await, 1) };
     assert_eq!(
         store.accept_import(same_number.clone(), DAY - 1).await.unwrap(),
         ImportAccepted::AlreadyPending
@@ -107,7 +109,8 @@ pub(super) async fn an_empty_list(scene: Scene) {
     }
     assert!(store.next_import(7, FAR).await.unwrap().is_none());
     assert!(store.pending_import(account(1)).await.unwrap().is_none());
-    let same_number = NewImport { number: number(1), ..scene.new_import(2, scene.verify(2, 7).await, 1) };
+    let same_number =
+        NewImport { numbers: vec![number(1)], ..scene.new_import(2, scene.verify(2, 7).await, 1) };
     assert_eq!(store.accept_import(same_number, 7).await.unwrap(), ImportAccepted::Accepted);
 }
 

@@ -10,6 +10,7 @@ mod imports;
 mod listing;
 mod matching;
 mod model;
+mod notices;
 mod quotas;
 mod removal;
 mod scene;
@@ -39,14 +40,16 @@ where
         codes: wrong_guesses_count, a_guess_for_another_number_is_no_guess, a_resend_carries_wrong_guesses, a_resend_pauses, an_expired_code_is_none,
             a_withdrawn_code_is_none, one_caller_takes_a_code, a_code_takes_permits, guesses_take_permits,
             a_second_verification_keeps_the_generation;
-        tokens: works_once, survives_every_refusal, foreign_expired_or_older;
-        quotas: fit_and_leak, all_or_none, never_fits, clock_going_back, one_bucket_asked_twice;
+        tokens: works_once, all_of_several_are_taken, the_live_ones_are_listed, survives_every_refusal, foreign_expired_or_older;
+        quotas: levels, fit_and_leak, all_or_none, never_fits, clock_going_back, one_bucket_asked_twice;
         imports: lease_in_order, fences, a_stale_step_writes_nothing, the_last_step_releases_the_number,
             one_pending_each, a_full_queue, an_empty_list, abandoned, refunds_what_is_held;
         matching: opposite_halves_match, same_bit_later_wins, own_opposite_half, expired_halves_are_absent, replays,
             a_further_match, two_epochs, matches_across_epochs, expiry_ends_a_match, renewal_keeps_a_match,
             late_half_is_absent;
         listing: pages, each_other_once, dismissal, statuses, key_records_stay;
+        notices: both_sides_of_a_new_match, none_for_who_knows_already, told_or_cancelled, failures_and_dead_letters,
+            gone_with_an_account_a_dismissal_or_time;
         removal: takes_everything, turns_matches_back, leaves_what_took_its_place, keeps_what_must_stay,
             during_an_import, names_the_pending_import, sweeps,
             names_are_forgotten_when_nothing_names_them;

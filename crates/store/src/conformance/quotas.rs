@@ -79,3 +79,15 @@ pub(super) async fn one_bucket_asked_twice(scene: Scene) {
     assert_eq!(scene.store.take_permits(ask(6, 4), 0).await.unwrap(), Ok(()));
     assert!(scene.store.take_permits(ask(0, 1), 0).await.unwrap().is_err());
 }
+
+pub(super) async fn levels(scene: Scene) {
+    let store = &scene.store;
+    let ask = |limit, amount| permit(limit, amount, 10, 24);
+    let both = || vec![ask(Limit::SmsCodes, 99), ask(Limit::RegionCodes, 0)];
+    assert_eq!(store.levels(both(), 0).await.unwrap(), [0, 0]);
+    store.take_permits(vec![ask(Limit::SmsCodes, 7)], 0).await.unwrap().unwrap();
+    assert_eq!(store.levels(both(), 0).await.unwrap(), [7, 0]);
+    assert_eq!(store.levels(both(), 2 * DAY / 24).await.unwrap(), [5, 0]);
+    // Looking takes nothing.
+    assert_eq!(store.take_permits(vec![ask(Limit::SmsCodes, 3)], 0).await.unwrap(), Ok(()));
+}

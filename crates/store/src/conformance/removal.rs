@@ -72,7 +72,7 @@ pub(super) async fn during_an_import(scene: Scene) {
     let leased = scene.lease(1).await;
     let first = step(&leased, 1, vec![half(1, true)]);
     assert!(matches!(store.match_or_insert(first, 2).await.unwrap(), StepOutcome::Committed(_)));
-    let removal = store.remove_data(account(1), Some((import.id, number(1))), 3).await.unwrap();
+    let removal = store.remove_data(account(1), Some((import.id, vec![number(1)])), 3).await.unwrap();
     assert_eq!(removal, Removal::Removed(Removed { contacts: 1, matches: 1 }));
     let mut second = step(&leased, 1, vec![half(2, true)]);
     second.done = 1;
@@ -92,19 +92,19 @@ pub(super) async fn names_the_pending_import(scene: Scene) {
     let store = &scene.store;
     let import = scene.accept(1, 1, 0).await;
     let wrong = ImportId::from_bytes([9; 16]);
-    for pending in [None, Some((wrong, number(1)))] {
+    for pending in [None, Some((wrong, vec![number(1)]))] {
         let removal = store.remove_data(account(1), pending, 1).await.unwrap();
         assert_eq!(removal, Removal::OtherPending);
     }
     assert!(store.pending_import(account(1)).await.unwrap().is_some());
     assert_eq!(store.waiting_pairs().await.unwrap(), 1);
-    let named = Some((import.id, number(1)));
-    assert!(matches!(store.remove_data(account(1), named, 2).await.unwrap(), Removal::Removed(_)));
+    let named = Some((import.id, vec![number(1)]));
+    assert!(matches!(store.remove_data(account(1), named.clone(), 2).await.unwrap(), Removal::Removed(_)));
     assert!(store.pending_import(account(1)).await.unwrap().is_none());
     assert!(store.next_import(3, FAR).await.unwrap().is_none());
     assert_eq!(store.remove_data(account(1), named, 3).await.unwrap(), Removal::OtherPending);
     // The number is free.
-    let next = NewImport { number: number(1), ..scene.new_import(2, scene.verify(2, 3).await, 1) };
+    let next = NewImport { numbers: vec![number(1)], ..scene.new_import(2, scene.verify(2, 3).await, 1) };
     assert_eq!(store.accept_import(next, 4).await.unwrap(), ImportAccepted::Accepted);
 }
 

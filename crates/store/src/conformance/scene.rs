@@ -89,6 +89,7 @@ impl Scene {
                 0x7F, fresh[1], fresh[2], fresh[3], fresh[4], fresh[5], fresh[6], fresh[7],
             ])),
             token: TokenId::from_bytes(fresh),
+            sealed_identifier: vec![who; 3],
             token_expires_at: FAR,
         }
     }
@@ -108,10 +109,10 @@ impl Scene {
     pub(super) fn new_import(&self, who: u8, verified: (TokenId, Generation), total: u32) -> NewImport {
         NewImport {
             id: ImportId::from_bytes(self.fresh()),
-            token: verified.0,
+            tokens: vec![verified.0],
             account: account(who),
             generation: verified.1,
-            number: number(who),
+            numbers: vec![number(who)],
             sealed: vec![who; 40],
             total,
             forget_account_at: 10 * FAR,
@@ -201,6 +202,7 @@ pub(super) fn step(leased: &LeasedImport, who: u8, halves: Vec<Half>) -> ImportS
         expires_at: FAR,
         lease_until: FAR,
         refunds: vec![],
-        number: number(who),
+        numbers: vec![number(who)],
+        notices: None,
     }
 }

@@ -107,8 +107,13 @@ pub(super) fn take(connection: &Connection, guess: &CodeGuess, now: Millis) -> R
             |row| row.get(0),
         )?;
     connection
-        .prepare_cached("INSERT INTO tokens (token, account, expires_at) VALUES (?1, ?2, ?3)")?
-        .execute(params![guess.token.as_bytes(), guess.account.as_bytes(), guess.token_expires_at])?;
+        .prepare_cached("INSERT INTO tokens (token, account, sealed, expires_at) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![
+            guess.token.as_bytes(),
+            guess.account.as_bytes(),
+            guess.sealed_identifier,
+            guess.token_expires_at
+        ])?;
     Ok(CodeTaken::Taken { generation: Generation(generation) })
 }
 

@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use super::SqliteStore;
 use crate::{
     CodeGuess, CodeHash, CodeTaken, Generation, Half, ImportAccepted, ImportId, ImportStep, NewCode,
-    NewImport, NumberKey, Pseudonym, Removal, StepOutcome, Store, StoreError, TokenId,
+    NewImport, NoticeTimes, NumberKey, Pseudonym, Removal, StepOutcome, Store, StoreError, TokenId,
 };
 
 const FAR: i64 = 1_000_000_000;
@@ -69,6 +69,7 @@ impl Person {
             sealed_account: self.bytes::<70>(5).to_vec(),
             fresh_generation: Generation(i64::from_be_bytes(self.bytes(6))),
             token,
+            sealed_identifier: self.bytes::<60>(9).to_vec(),
             token_expires_at: FAR,
         };
         let CodeTaken::Taken { generation } = store.take_code(guess, 0).await.unwrap() else {
@@ -81,10 +82,10 @@ impl Person {
         let (token, generation) = self.verify(store).await;
         let import = NewImport {
             id: ImportId::from_bytes(self.bytes(7)),
-            token,
+            tokens: vec![token],
             account: self.account(),
             generation,
-            number: self.number(),
+            numbers: vec![self.number()],
             sealed: self.bytes::<9000>(8).to_vec(),
             total,
             forget_account_at: i64::MAX,
@@ -110,7 +111,8 @@ impl Person {
             expires_at: FAR,
             lease_until: FAR,
             refunds: vec![],
-            number: self.number(),
+            numbers: vec![self.number()],
+            notices: Some(NoticeTimes { importer_due_at: 0, expires_at: FAR }),
         };
         assert!(matches!(store.match_or_insert(step, 0).await.unwrap(), StepOutcome::Committed(_)));
     }
@@ -125,6 +127,7 @@ impl Person {
             self.bytes::<70>(5).to_vec(),
             self.bytes::<8>(6).to_vec(),
             self.bytes::<16>(7).to_vec(),
+            self.bytes::<60>(9).to_vec(),
         ];
         traces.extend(self.bytes::<9000>(8).chunks(12).map(<[u8]>::to_vec));
         traces.extend((0..contacts).map(|contact| self.bytes::<32>(100 + contact).to_vec()));
@@ -215,7 +218,7 @@ async fn removal_leaves_no_byte() {
         let import = removed.accept(&store, 9).await;
         let mut traces = removed.traces(10);
         assert!(found(directory.path(), &traces).0 > 500, "the search must find what is there");
-        let pending = Some((import.id, removed.number()));
+        let pending = Some((import.id, vec![removed.number()]));
         let Removal::Removed(gone) = store.remove_data(removed.account(), pending, 0).await.unwrap() else {
             unreachable!("the import is named")
         };

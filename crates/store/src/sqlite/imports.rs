@@ -12,10 +12,10 @@ use crate::{
 const NUMBER_HELD: Millis = 24 * 60 * 60 * 1000;
 
 pub(super) fn accept(connection: &Connection, import: &NewImport, now: Millis) -> Result<ImportAccepted> {
-    if !token_is_valid(connection, import, now)? {
+    if !tokens_are_valid(connection, import, now)? {
         return Ok(ImportAccepted::InvalidToken);
     }
-    if is_pending(connection, import.account, import.number, now)? {
+    if is_pending(connection, import.account, &import.numbers, now)? {
         return Ok(ImportAccepted::AlreadyPending);
     }
     let waiting = waiting_pairs(connection)?;
@@ -26,7 +26,9 @@ pub(super) fn accept(connection: &Connection, import: &NewImport, now: Millis) -
         Ok(()) => {}
         Err(exhausted) => return Ok(ImportAccepted::Exhausted(exhausted)),
     }
-    connection.prepare_cached("DELETE FROM tokens WHERE token = ?1")?.execute([import.token.as_bytes()])?;
+    for token in &import.tokens {
+        connection.prepare_cached("DELETE FROM tokens WHERE token = ?1")?.execute([token.as_bytes()])?;
+    }
     connection
         .prepare_cached(
             "UPDATE accounts SET synced_at = ?2, forget_at = max(forget_at, ?3) WHERE account = ?1",
@@ -38,22 +40,36 @@ pub(super) fn accept(connection: &Connection, import: &NewImport, now: Millis) -
     Ok(ImportAccepted::Accepted)
 }
 
-fn token_is_valid(connection: &Connection, import: &NewImport, now: Millis) -> Result<bool> {
-    connection
-        .prepare_cached(
-            "SELECT 1 FROM tokens JOIN accounts USING (account)
-             WHERE token = ?1 AND account = ?2 AND expires_at > ?3 AND generation = ?4",
-        )?
-        .exists(params![import.token.as_bytes(), import.account.as_bytes(), now, import.generation.0])
+fn tokens_are_valid(connection: &Connection, import: &NewImport, now: Millis) -> Result<bool> {
+    let mut select = connection.prepare_cached(
+        "SELECT 1 FROM tokens JOIN accounts USING (account)
+         WHERE token = ?1 AND account = ?2 AND expires_at > ?3 AND generation = ?4",
+    )?;
+    for token in &import.tokens {
+        if !select.exists(params![token.as_bytes(), import.account.as_bytes(), now, import.generation.0])? {
+            return Ok(false);
+        }
+    }
+    Ok(!import.tokens.is_empty())
 }
 
-fn is_pending(connection: &Connection, account: Pseudonym, number: NumberKey, now: Millis) -> Result<bool> {
-    connection
-        .prepare_cached(
-            "SELECT 1 FROM imports WHERE account = ?1
-             UNION ALL SELECT 1 FROM pending_numbers WHERE number = ?2 AND until > ?3",
-        )?
-        .exists(params![account.as_bytes(), number.as_bytes(), now])
+fn is_pending(
+    connection: &Connection,
+    account: Pseudonym,
+    numbers: &[NumberKey],
+    now: Millis,
+) -> Result<bool> {
+    if connection.prepare_cached("SELECT 1 FROM imports WHERE account = ?1")?.exists([account.as_bytes()])? {
+        return Ok(true);
+    }
+    let mut select =
+        connection.prepare_cached("SELECT 1 FROM pending_numbers WHERE number = ?1 AND until > ?2")?;
+    for number in numbers {
+        if select.exists(params![number.as_bytes(), now])? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn enqueue(connection: &Connection, import: &NewImport, now: Millis) -> Result<()> {
@@ -73,13 +89,12 @@ fn enqueue(connection: &Connection, import: &NewImport, now: Millis) -> Result<(
         .prepare_cached("INSERT INTO import_lists (id, sealed) VALUES (?1, ?2)")?
         .execute(params![import.id.as_bytes(), import.sealed])?;
     // An expired number may still stand there.
-    connection
-        .prepare_cached(
-            "INSERT INTO pending_numbers (number, until) VALUES (?1, ?2)
-             ON CONFLICT (number) DO UPDATE SET until = excluded.until",
-        )?
-        .execute(params![import.number.as_bytes(), quotas::full_hour(now.saturating_add(NUMBER_HELD))])?;
-    Ok(())
+    let mut hold = connection.prepare_cached(
+        "INSERT INTO pending_numbers (number, until) VALUES (?1, ?2)
+         ON CONFLICT (number) DO UPDATE SET until = excluded.until",
+    )?;
+    let until = quotas::full_hour(now.saturating_add(NUMBER_HELD));
+    import.numbers.iter().try_for_each(|number| hold.execute(params![number.as_bytes(), until]).map(drop))
 }
 
 pub(super) fn lease_next(
@@ -130,7 +145,7 @@ pub(super) fn step(connection: &Connection, step: &ImportStep, now: Millis) -> R
         .collect::<Result<Vec<HalfOutcome>>>()?;
     refund(connection, step, &outcomes, now)?;
     if done == total {
-        delete(connection, step.import, step.number)?;
+        delete(connection, step.import, &step.numbers)?;
     } else {
         connection
             .prepare_cached("UPDATE imports SET done = ?2, leased_until = ?3 WHERE id = ?1")?
@@ -169,15 +184,13 @@ fn refund(connection: &Connection, step: &ImportStep, outcomes: &[HalfOutcome], 
     quotas::give_back(connection, &refunds, now)
 }
 
-pub(super) fn delete(connection: &Connection, import: ImportId, number: NumberKey) -> Result<()> {
+pub(super) fn delete(connection: &Connection, import: ImportId, numbers: &[NumberKey]) -> Result<()> {
     connection.prepare_cached("DELETE FROM imports WHERE id = ?1")?.execute([import.as_bytes()])?;
-    connection
-        .prepare_cached("DELETE FROM pending_numbers WHERE number = ?1")?
-        .execute([number.as_bytes()])?;
-    Ok(())
+    let mut release = connection.prepare_cached("DELETE FROM pending_numbers WHERE number = ?1")?;
+    numbers.iter().try_for_each(|number| release.execute([number.as_bytes()]).map(drop))
 }
 
-/// Its number stays taken until a day is over: nobody can say which it was.
+/// Its identifiers stay taken until a day is over: nobody can say which they were.
 pub(super) fn abandon(connection: &Connection, import: ImportId, fence: Fence) -> Result<()> {
     connection
         .prepare_cached("DELETE FROM imports WHERE id = ?1 AND fence = ?2")?

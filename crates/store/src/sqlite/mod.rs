@@ -8,6 +8,7 @@ mod codes;
 #[cfg(test)]
 mod erasure_tests;
 mod imports;
+mod notices;
 mod open;
 mod pairs;
 mod quotas;
@@ -28,9 +29,10 @@ use rusqlite::ErrorCode;
 pub use open::OpenError;
 
 use crate::{
-    CodeGuess, CodeHash, CodePut, CodeTaken, Exhausted, Fence, ImportAccepted, ImportId, ImportStep,
-    KeyRecord, LeasedImport, Match, MatchPosition, Millis, NewCode, NewImport, NumberKey, PendingImport,
-    Permit, Pseudonym, Removal, StepOutcome, Store, StoreError, SyncStatus,
+    CodeGuess, CodeHash, CodePut, CodeTaken, DeadNotice, Exhausted, Fence, ImportAccepted, ImportId,
+    ImportStep, KeyRecord, LeasedImport, LeasedNotice, LiveToken, Match, MatchPosition, Millis, NewCode,
+    NewImport, NoticeCounts, NoticeId, NoticeOutcome, NumberKey, PendingImport, Permit, Pseudonym, Removal,
+    StepOutcome, Store, StoreError, SyncStatus,
 };
 use checkpoint::Log;
 use reads::Readers;
@@ -130,6 +132,14 @@ impl Store for SqliteStore {
         self.writer.write(move |connection| quotas::take(connection, &permits, now)).await
     }
 
+    async fn levels(&self, permits: Vec<Permit>, now: Millis) -> Result<Vec<u32>, StoreError> {
+        self.readers.read(move |connection| quotas::levels(connection, &permits, now)).await
+    }
+
+    async fn live_tokens(&self, account: Pseudonym, now: Millis) -> Result<Vec<LiveToken>, StoreError> {
+        self.readers.read(move |connection| reads::live_tokens(connection, account, now)).await
+    }
+
     async fn accept_import(&self, import: NewImport, now: Millis) -> Result<ImportAccepted, StoreError> {
         self.writer.write(move |connection| imports::accept(connection, &import, now)).await
     }
@@ -176,6 +186,40 @@ impl Store for SqliteStore {
         self.writer.write(move |connection| removal::dismiss(connection, account, other, now)).await
     }
 
+    async fn lease_notices(
+        &self,
+        limit: u32,
+        now: Millis,
+        lease_until: Millis,
+    ) -> Result<Vec<LeasedNotice>, StoreError> {
+        self.writer.write(move |connection| notices::lease(connection, limit, now, lease_until)).await
+    }
+
+    async fn settle_notice(
+        &self,
+        id: NoticeId,
+        attempt: u32,
+        outcome: NoticeOutcome,
+    ) -> Result<(), StoreError> {
+        self.writer.write(move |connection| notices::settle(connection, id, attempt, outcome)).await
+    }
+
+    async fn cancel_notices(&self, account: Pseudonym, others: Vec<Pseudonym>) -> Result<(), StoreError> {
+        self.writer.write(move |connection| notices::cancel(connection, account, &others)).await
+    }
+
+    async fn notice_counts(&self, now: Millis) -> Result<NoticeCounts, StoreError> {
+        self.readers.read(move |connection| notices::counts(connection, now)).await
+    }
+
+    async fn dead_notices(&self, limit: u32, now: Millis) -> Result<Vec<DeadNotice>, StoreError> {
+        self.readers.read(move |connection| notices::dead(connection, limit, now)).await
+    }
+
+    async fn revive_notices(&self, now: Millis) -> Result<u64, StoreError> {
+        self.writer.write(move |connection| notices::revive(connection, now)).await
+    }
+
     async fn pending_import(&self, account: Pseudonym) -> Result<Option<PendingImport>, StoreError> {
         self.readers.read(move |connection| reads::pending_import(connection, account)).await
     }
@@ -183,7 +227,7 @@ impl Store for SqliteStore {
     async fn remove_data(
         &self,
         account: Pseudonym,
-        pending: Option<(ImportId, NumberKey)>,
+        pending: Option<(ImportId, Vec<NumberKey>)>,
         now: Millis,
     ) -> Result<Removal, StoreError> {
         let work = move |connection: &_| removal::remove(connection, account, pending, now);

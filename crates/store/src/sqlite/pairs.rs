@@ -3,7 +3,8 @@
 use acquaint_protocol::pair::{EpochId, PairHash};
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
-use crate::{Half, HalfOutcome, ImportStep, Millis, Pseudonym};
+use super::notices;
+use crate::{Half, HalfOutcome, ImportStep, Millis, NoticeTimes, Pseudonym};
 
 /// Where a half may stand: there is room for one.
 type Place = (EpochId, PairHash);
@@ -53,12 +54,18 @@ pub(super) fn submit(
     let held = !met.matches.is_empty() || met.halves.iter().any(|h| h.account == step.account);
     // What has expired counts as absent, also on its way in.
     if submitted.expires_at > now {
-        apply(connection, submitted, &mut met, now)?;
+        apply(connection, submitted, &mut met, step.notices, now)?;
     }
     Ok(HalfOutcome { matched: undismissed(connection, step.account, &met.matches)?, held })
 }
 
-fn apply(connection: &Connection, submitted: Standing, met: &mut Met, now: Millis) -> Result<()> {
+fn apply(
+    connection: &Connection,
+    submitted: Standing,
+    met: &mut Met,
+    notices: Option<NoticeTimes>,
+    now: Millis,
+) -> Result<()> {
     let me = submitted.account;
     let (same, rest): (Vec<Standing>, Vec<Standing>) =
         met.halves.iter().partition(|h| h.account == me && h.bit == submitted.bit);
@@ -79,7 +86,7 @@ fn apply(connection: &Connection, submitted: Standing, met: &mut Met, now: Milli
         rest.into_iter().partition(|h| h.account != me && h.bit != mine.bit);
     for theirs in &opposite {
         take_out(connection, theirs.place)?;
-        join(connection, mine, *theirs, &mut met.matches, now)?;
+        join(connection, mine, *theirs, &mut met.matches, notices, now)?;
     }
 
     if !opposite.is_empty() {
@@ -113,6 +120,7 @@ fn join(
     mine: Standing,
     theirs: Standing,
     matches: &mut Vec<Side>,
+    notices: Option<NoticeTimes>,
     now: Millis,
 ) -> Result<()> {
     if let Some(side) = matches.iter_mut().find(|side| side.other == theirs.account) {
@@ -120,6 +128,10 @@ fn join(
         renew(connection, &mut their_side, theirs)?;
         side.other_expires_at = their_side.half.expires_at;
         return Ok(());
+    }
+    if let Some(times) = notices {
+        // Before the match is there, so that one over another pair of the same two shows.
+        notices::queue(connection, mine.account, theirs.account, times, now)?;
     }
     let side = Side { half: mine, other: theirs.account, other_expires_at: theirs.expires_at, found_at: now };
     insert_side(connection, &side)?;

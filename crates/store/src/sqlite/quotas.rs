@@ -66,6 +66,15 @@ pub(super) fn reserve(
     Ok(worst.map_or(Ok(Reserved(buckets)), Err))
 }
 
+/// How full the buckets are, in whole permits.
+pub(super) fn levels(connection: &Connection, permits: &[Permit], now: Millis) -> Result<Vec<u32>> {
+    let level = |permit| {
+        let standing = Bucket::load(connection, permit, now)?.standing;
+        Ok(u32::try_from(standing / PERMIT + i64::from(standing % PERMIT != 0)).unwrap_or(u32::MAX))
+    };
+    permits.iter().map(level).collect()
+}
+
 pub(super) fn give_back(connection: &Connection, permits: &[Permit], now: Millis) -> Result<()> {
     for permit in permits {
         let mut bucket = Bucket::load(connection, permit, now)?;

@@ -9,7 +9,8 @@ use tokio::sync::Semaphore;
 
 use super::{open, unavailable};
 use crate::{
-    ImportId, KeyRecord, Match, MatchPosition, Millis, PendingImport, Pseudonym, StoreError, SyncStatus,
+    ImportId, KeyRecord, LiveToken, Match, MatchPosition, Millis, PendingImport, Pseudonym, StoreError,
+    SyncStatus, TokenId,
 };
 
 const READERS: usize = 4;
@@ -128,6 +129,22 @@ pub(super) fn count_matches(connection: &Connection, account: Pseudonym, now: Mi
              AND other NOT IN (SELECT other FROM dismissals WHERE account = ?1)",
         )?
         .query_row(params![account.as_bytes(), now], |row| row.get(0))
+}
+
+pub(super) fn live_tokens(
+    connection: &Connection,
+    account: Pseudonym,
+    now: Millis,
+) -> Result<Vec<LiveToken>> {
+    connection
+        .prepare_cached(
+            "SELECT token, sealed FROM tokens WHERE account = ?1 AND expires_at > ?2
+             ORDER BY expires_at DESC, token",
+        )?
+        .query_map(params![account.as_bytes(), now], |row| {
+            Ok(LiveToken { token: TokenId::from_bytes(row.get(0)?), sealed_identifier: row.get(1)? })
+        })?
+        .collect()
 }
 
 pub(super) fn sealed_accounts(

@@ -20,24 +20,30 @@ pub(super) fn dismiss(
              ON CONFLICT DO NOTHING",
         )?
         .execute(params![account.as_bytes(), other.as_bytes(), now])?;
+    connection
+        .prepare_cached(
+            "DELETE FROM notices WHERE account = ?1 AND other = ?2
+             AND EXISTS (SELECT 1 FROM dismissals WHERE account = ?1 AND other = ?2)",
+        )?
+        .execute(params![account.as_bytes(), other.as_bytes()])?;
     reads::count_matches(connection, account, now)
 }
 
 pub(super) fn remove(
     connection: &Connection,
     account: Pseudonym,
-    pending: Option<(ImportId, NumberKey)>,
+    pending: Option<(ImportId, Vec<NumberKey>)>,
     now: Millis,
 ) -> Result<Removal> {
     let current = connection
         .prepare_cached("SELECT id FROM imports WHERE account = ?1")?
         .query_row([account.as_bytes()], |row| row.get(0).map(ImportId::from_bytes))
         .optional()?;
-    if current != pending.map(|(import, _)| import) {
+    if current != pending.as_ref().map(|(import, _)| *import) {
         return Ok(Removal::OtherPending);
     }
-    if let Some((import, number)) = pending {
-        imports::delete(connection, import, number)?;
+    if let Some((import, numbers)) = pending {
+        imports::delete(connection, import, &numbers)?;
     }
     for place in places(
         connection,
@@ -55,6 +61,7 @@ pub(super) fn remove(
     for statement in [
         "DELETE FROM codes WHERE account = ?1",
         "DELETE FROM tokens WHERE account = ?1",
+        "DELETE FROM notices WHERE account = ?1 OR other = ?1",
         "DELETE FROM dismissals WHERE account = ?1",
         "DELETE FROM accounts WHERE account = ?1",
     ] {
@@ -108,6 +115,8 @@ pub(super) fn sweep(connection: &Connection, limit: u32, now: Millis) -> Result<
          (SELECT account FROM codes WHERE expires_at <= ?1 LIMIT ?2)",
         "DELETE FROM tokens WHERE token IN
          (SELECT token FROM tokens WHERE expires_at <= ?1 LIMIT ?2)",
+        "DELETE FROM notices WHERE (account, other) IN
+         (SELECT account, other FROM notices WHERE expires_at <= ?1 LIMIT ?2)",
         "DELETE FROM pairs WHERE (epoch, hash) IN
          (SELECT epoch, hash FROM pairs WHERE expires_at <= ?1 LIMIT ?2)",
         "DELETE FROM limits WHERE (limit_kind, key) IN

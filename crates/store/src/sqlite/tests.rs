@@ -11,7 +11,7 @@ use rusqlite::Connection;
 
 use super::erasure_tests::Person;
 use super::{OpenError, SqliteStore};
-use crate::{Store, conformance};
+use crate::{NoticeCounts, Pseudonym, Store, conformance};
 
 const FAR: i64 = 1_000_000_000;
 
@@ -76,9 +76,30 @@ fn foreign_newer_and_damaged_files_are_refused() {
         sql("PRAGMA user_version = 99")(file);
         sql("PRAGMA wal_checkpoint(TRUNCATE)")(file);
     });
-    assert!(matches!(newer, OpenError::Newer { found: 99, known: 1 }), "{newer}");
+    assert!(matches!(newer, OpenError::Newer { found: 99, known: 2 }), "{newer}");
     let damaged = refused(&|file| fs::write(file, [b'x'; 5000]).unwrap());
     assert!(matches!(damaged, OpenError::Damaged(_)), "{damaged}");
+}
+
+#[tokio::test]
+async fn data_of_the_first_version_is_carried_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let old = Connection::open(directory.path().join("acquaint.db")).unwrap();
+    old.execute_batch(include_str!("v1.sql")).unwrap();
+    old.execute_batch(
+        "PRAGMA application_id = 0x41637174; PRAGMA user_version = 1;
+         INSERT INTO accounts VALUES (x'01010101010101010101010101010101', x'02', 3, 4, 1000);
+         INSERT INTO tokens VALUES (x'05', x'01010101010101010101010101010101', 1000);",
+    )
+    .unwrap();
+    drop(old);
+    let store = SqliteStore::open(directory.path()).unwrap();
+    let account = Pseudonym::from_bytes([1; 16]);
+    assert_eq!(store.sync_status(account, 5).await.unwrap().unwrap().synced_at, 4);
+    assert_eq!(store.live_tokens(account, 5).await.unwrap(), []);
+    assert_eq!(store.notice_counts(5).await.unwrap(), NoticeCounts::default());
+    drop(store);
+    SqliteStore::open(directory.path()).unwrap();
 }
 
 #[tokio::test]
