@@ -124,6 +124,8 @@ pub struct Verification {
     pub number_guesses_per_day: u32,
     /// Wrong guesses a day for an account, whatever it guesses at.
     pub account_guesses_per_day: u32,
+    /// Wrong guesses a day about codes to the numbers of one region.
+    pub region_guesses_per_day: u32,
     /// Wrong guesses a day in total.
     pub all_guesses_per_day: u32,
     /// Codes a day to the numbers of one region.
@@ -232,6 +234,7 @@ impl Default for Verification {
             number_codes_per_day: 10,
             number_guesses_per_day: 15,
             account_guesses_per_day: 15,
+            region_guesses_per_day: 2_000,
             all_guesses_per_day: 10_000,
             region_codes_per_day: 1_000,
             sms_codes_per_day: 5_000,

@@ -1,7 +1,7 @@
 //! One error enum per use case. No text here carries a number, an address, a code or an account.
 
 use acquaint_custody::CustodyError;
-use acquaint_protocol::identifier::PhoneError;
+use acquaint_protocol::identifier::IdentifierError;
 use acquaint_store::{Exhausted, Millis, StoreError};
 
 use crate::ambient::EntropyError;
@@ -49,24 +49,35 @@ impl RateLimited {
     pub(crate) fn exhausted(exhausted: Exhausted) -> Self {
         use acquaint_store::Limit;
         let what = match exhausted.limit {
-            Limit::AccountCodes | Limit::NumberCodes => "too many codes were sent: try again later",
-            Limit::NumberGuesses | Limit::AllGuesses => "too many wrong codes: try again later",
+            Limit::AccountCodes
+            | Limit::NumberCodes
+            | Limit::RegionCodes
+            | Limit::SmsCodes
+            | Limit::EmailCodes => "too many codes were sent: try again later",
+            Limit::AccountGuesses | Limit::NumberGuesses | Limit::RegionGuesses | Limit::AllGuesses => {
+                "too many wrong codes: try again later"
+            }
             Limit::AccountPairs | Limit::NumberPairs => {
                 "the limit of different contacts is reached: try again later, or with fewer contacts"
             }
         };
+        metrics::counter!("acquaint_limit_refusals_total", "limit" => exhausted.limit.name()).increment(1);
         // How long a number's or everybody's limit lasts would tell what others did.
-        let own = matches!(exhausted.limit, Limit::AccountCodes | Limit::AccountPairs);
+        let own =
+            matches!(exhausted.limit, Limit::AccountCodes | Limit::AccountGuesses | Limit::AccountPairs);
         Self { what, retry_at: exhausted.retry_at.filter(|_| own) }
     }
 }
 
-/// Why a number cannot be verified.
+/// Why an identifier cannot be verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidPhone {
-    /// It is no number.
+pub enum InvalidIdentifier {
+    /// It is no number, and no e-mail address either.
     #[error(transparent)]
-    NotANumber(#[from] PhoneError),
+    Unreadable(#[from] IdentifierError),
+    /// It is an e-mail address, and those are not taken.
+    #[error("phone must be a phone number: this service takes no e-mail addresses")]
+    NoEmails,
     /// It is no mobile-type number.
     #[error("phone must be a mobile number: no message can be sent to this kind of number")]
     NotMobile,
@@ -78,9 +89,9 @@ pub enum InvalidPhone {
 /// Why no code was sent.
 #[derive(Debug, thiserror::Error)]
 pub enum StartVerificationError {
-    /// The number cannot be verified.
+    /// The identifier cannot be verified.
     #[error(transparent)]
-    InvalidPhone(#[from] InvalidPhone),
+    InvalidIdentifier(#[from] InvalidIdentifier),
     /// Too many codes, or too many guesses.
     #[error(transparent)]
     RateLimited(#[from] RateLimited),
@@ -95,9 +106,9 @@ pub enum StartVerificationError {
 /// Why a code was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
-    /// The number cannot be verified.
+    /// The identifier cannot be verified.
     #[error(transparent)]
-    InvalidPhone(#[from] InvalidPhone),
+    InvalidIdentifier(#[from] InvalidIdentifier),
     /// Not the code that was sent last to this number for this account, or no longer valid.
     #[error("verification_code is wrong or no longer valid: it is the six digits that were sent last")]
     InvalidCode,

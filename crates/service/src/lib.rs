@@ -8,12 +8,15 @@ mod delivery;
 mod error;
 mod import;
 mod matches;
+mod notices;
 mod notify;
+mod observe;
 mod policy;
 mod pool;
 mod removal;
 mod start;
 mod token;
+mod verified;
 mod verify;
 
 use std::sync::Arc;
@@ -22,14 +25,15 @@ use acquaint_custody::{KeyCustody, Purpose, newest};
 use acquaint_store::Store;
 use tokio::sync::Notify;
 
-pub use acquaint_store::{Millis, Removed, SyncStatus};
+pub use acquaint_store::{Millis, NoticeCounts, Removed, SyncStatus};
 pub use ambient::{Clock, Entropy, EntropyError, SystemClock, SystemEntropy};
 pub use delivery::{Code, CodeSender, DeliveryError};
 pub use error::{
-    ImportError, Internal, InvalidPhone, MatchesError, RateLimited, StartVerificationError, VerifyError,
+    ImportError, Internal, InvalidIdentifier, MatchesError, RateLimited, StartVerificationError, VerifyError,
 };
 pub use import::{ImportMatch, MAX_CONTACTS};
 pub use matches::{MAX_PAGE, MatchPage};
+pub use notices::DeadLetter;
 pub use notify::{Notice, Notifier, NotifyError};
 pub use policy::{Bucket, Policy};
 pub use pool::{PoolError, PoolSize, PoolStats};
@@ -46,6 +50,9 @@ pub struct Discovery {
     pool: pool::StretchPool,
     waiters: import::Waiters,
     new_import: Notify,
+    new_notice: Notify,
+    /// Whether anybody is told of matches.
+    notifies: bool,
 }
 
 impl Discovery {

@@ -20,6 +20,8 @@ pub struct Bucket {
 pub struct Policy {
     /// Regions whose numbers may be verified; empty means every region.
     pub regions: BTreeSet<Region>,
+    /// Whether e-mail addresses are taken too.
+    pub emails: bool,
     /// How long a code is valid.
     pub code_ttl: Duration,
     /// Wrong guesses that end a code.
@@ -30,6 +32,16 @@ pub struct Policy {
     pub account_codes: Bucket,
     /// Codes sent to a number, across accounts.
     pub number_codes: Bucket,
+    /// Codes sent to the numbers of one region.
+    pub region_codes: Bucket,
+    /// Codes sent to phones in total.
+    pub sms_codes: Bucket,
+    /// Codes sent to e-mail addresses in total.
+    pub email_codes: Bucket,
+    /// Wrong guesses of one account.
+    pub account_guesses: Bucket,
+    /// Wrong guesses about codes to the numbers of one region.
+    pub region_guesses: Bucket,
     /// Wrong guesses about codes to one number, across accounts.
     pub number_guesses: Bucket,
     /// Wrong guesses in total.
@@ -46,6 +58,10 @@ pub struct Policy {
     pub import_deadline: Duration,
     /// An import is refused while what waits would take longer than this.
     pub max_queue_wait: Duration,
+    /// How long one attempt to tell of a match may take.
+    pub notice_timeout: Duration,
+    /// Attempts to tell of a match, until it is a dead letter.
+    pub notice_attempts: u32,
     /// How long a half, and so a match, lives without a new import.
     pub pair_ttl: Duration,
 }
@@ -63,11 +79,17 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             regions: BTreeSet::new(),
+            emails: false,
             code_ttl: Duration::from_secs(10 * 60),
             code_guesses: 5,
             code_resend: Duration::from_secs(30),
             account_codes: Bucket { capacity: 10, per_day: 10 },
             number_codes: Bucket { capacity: 10, per_day: 10 },
+            region_codes: Bucket { capacity: 1_000, per_day: 1_000 },
+            sms_codes: Bucket { capacity: 5_000, per_day: 5_000 },
+            email_codes: Bucket { capacity: 5_000, per_day: 5_000 },
+            account_guesses: Bucket { capacity: 15, per_day: 15 },
+            region_guesses: Bucket { capacity: 2_000, per_day: 2_000 },
             number_guesses: Bucket { capacity: 15, per_day: 15 },
             all_guesses: Bucket { capacity: 10_000, per_day: 10_000 },
             delivery_timeout: Duration::from_secs(7),
@@ -76,6 +98,8 @@ impl Default for Policy {
             number_pairs: Bucket { capacity: 5_000, per_day: 100 },
             import_deadline: Duration::from_secs(8),
             max_queue_wait: Duration::from_secs(10 * 60),
+            notice_timeout: Duration::from_secs(10),
+            notice_attempts: 12,
             pair_ttl: DAY * 365,
         }
     }

@@ -5,7 +5,7 @@ use acquaint_protocol::identifier::AccountId;
 use acquaint_store::{Removal, Removed};
 
 use crate::error::Internal;
-use crate::import::open_number;
+use crate::import::open_numbers;
 use crate::{Discovery, account};
 
 /// An import can be accepted between looking and removing, but not without end: there is one for each verification.
@@ -24,11 +24,11 @@ impl Discovery {
             let id = pending.as_ref().map(|pending| pending.id);
             let pending = match pending {
                 None => None,
-                Some(pending) => match open_number(&*self.custody, &pending) {
-                    Ok(number) => Some((pending.id, number)),
-                    // Nobody can work on it, nor say which number it holds; that is released within a day.
+                Some(pending) => match open_numbers(&*self.custody, &pending) {
+                    Ok(numbers) => Some((pending.id, numbers)),
+                    // Nobody can work on it, nor say which identifiers it holds; they are released within a day.
                     Err(Internal::Custody(CustodyError::NotOurs) | Internal::Unreadable(_)) => {
-                        Some((pending.id, acquaint_store::NumberKey::from_bytes([0; 32])))
+                        Some((pending.id, Vec::new()))
                     }
                     Err(error) => return Err(error),
                 },

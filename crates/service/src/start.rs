@@ -13,7 +13,9 @@ use crate::Discovery;
 use crate::ambient::{Clock, Entropy};
 use crate::delivery::CodeSender;
 use crate::import::{Waiters, run_imports};
+use crate::notices::tell;
 use crate::notify::Notifier;
+use crate::observe::observe;
 use crate::policy::Policy;
 use crate::pool::{PoolSize, StretchPool};
 
@@ -89,7 +91,7 @@ impl Running {
     /// # Errors
     /// [`StartError`]; then nothing runs and nothing was changed.
     pub async fn start(parts: Parts) -> Result<Self, StartError> {
-        let Parts { store, custody, sender, notifier: _, clock, entropy, policy, pool } = parts;
+        let Parts { store, custody, sender, notifier, clock, entropy, policy, pool } = parts;
         check_keys(&*store, &*custody).await?;
         let threads = pool_threads(&*custody, pool)?;
         let pool = StretchPool::start(threads).map_err(StartError::Threads)?;
@@ -103,10 +105,16 @@ impl Running {
             pool,
             waiters: Waiters::default(),
             new_import: Notify::new(),
+            new_notice: Notify::new(),
+            notifies: notifier.is_some(),
         });
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         tasks.spawn(run_imports(Arc::clone(&discovery), stopped.clone()));
+        if let Some(notifier) = notifier {
+            tasks.spawn(tell(Arc::clone(&discovery), notifier, stopped.clone()));
+        }
+        tasks.spawn(observe(Arc::clone(&discovery), stopped.clone()));
         tasks.spawn(sweep(Arc::clone(&discovery), stopped));
         Ok(Self { discovery, stop, tasks })
     }
@@ -169,7 +177,7 @@ async fn sweep(discovery: Arc<Discovery>, mut stop: watch::Receiver<bool>) {
     }
 }
 
-async fn wait(time: Duration, stop: &mut watch::Receiver<bool>) {
+pub(crate) async fn wait(time: Duration, stop: &mut watch::Receiver<bool>) {
     tokio::select! {
         () = tokio::time::sleep(time) => {}
         _ = stop.changed() => {}

@@ -1,46 +1,38 @@
 //! The token of verifyPhone (house plan, decision 6): sealed and opaque, bound to account, identifier and generation.
 
 use acquaint_custody::{CustodyError, KeyCustody, Purpose};
-use acquaint_protocol::identifier::Sii;
-use acquaint_store::{Generation, Millis, NumberKey, Pseudonym, TokenId};
+use acquaint_store::{Generation, Millis, Pseudonym, TokenId};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use zeroize::Zeroizing;
 
-use crate::codec::{Reader, put_text};
+use crate::codec::Reader;
 use crate::error::Internal;
 
-const TOKEN_V1: u8 = 1;
+const TOKEN_V2: u8 = 2;
 const AAD: &[u8] = b"verification token";
-/// Text beyond this length is no token; the longest real one is below 700 characters.
-const MAX_TEXT: usize = 1024;
+/// Text beyond this length is no token; a real one is below 200 characters.
+const MAX_TEXT: usize = 512;
 
-/// What a token says.
+/// What a token says. For what identifier it was given stands sealed in the store (see `verified.rs`): the token passes
+/// through other people's servers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Token {
     pub(crate) id: TokenId,
     pub(crate) account: Pseudonym,
     pub(crate) generation: Generation,
     pub(crate) expires_at: Millis,
-    pub(crate) verified_at: Millis,
-    pub(crate) number: NumberKey,
-    pub(crate) sii: Sii,
 }
 
 impl Token {
-    /// Layout: version, id (16), account (16), generation, expires_at, verified_at (i64 each), number key (32), SII
-    /// behind its length; sealed; base64url without padding.
+    /// Layout: version, id (16), account (16), generation, expires_at (i64 each); sealed; base64url without padding.
     pub(crate) fn seal(&self, custody: &dyn KeyCustody) -> Result<String, Internal> {
-        let Self { id, account, generation, expires_at, verified_at, number, sii } = self;
-        let mut bytes = Zeroizing::new(Vec::with_capacity(400));
-        bytes.push(TOKEN_V1);
+        let Self { id, account, generation, expires_at } = self;
+        let mut bytes = vec![TOKEN_V2];
         bytes.extend_from_slice(id.as_bytes());
         bytes.extend_from_slice(account.as_bytes());
-        for field in [generation.0, *expires_at, *verified_at] {
+        for field in [generation.0, *expires_at] {
             bytes.extend_from_slice(&field.to_be_bytes());
         }
-        bytes.extend_from_slice(number.as_bytes());
-        put_text(&mut bytes, sii.as_str()).ok_or(Internal::Unreadable("an identifier is too long"))?;
         Ok(URL_SAFE_NO_PAD.encode(custody.seal(Purpose::Token, AAD, &bytes)?))
     }
 
@@ -59,7 +51,7 @@ impl Token {
 
     fn decode(bytes: &[u8]) -> Option<Self> {
         let mut reader = Reader(bytes);
-        if reader.array()? != [TOKEN_V1] {
+        if reader.array()? != [TOKEN_V2] {
             return None;
         }
         let token = Self {
@@ -67,9 +59,6 @@ impl Token {
             account: Pseudonym::from_bytes(reader.array()?),
             generation: Generation(reader.i64()?),
             expires_at: reader.i64()?,
-            verified_at: reader.i64()?,
-            number: NumberKey::from_bytes(reader.array()?),
-            sii: Sii::parse(reader.text()?).ok()?,
         };
         reader.end()?;
         Some(token)
@@ -89,9 +78,6 @@ mod tests {
             account: Pseudonym::from_bytes([2; 16]),
             generation: Generation(-3),
             expires_at: 4,
-            verified_at: 5,
-            number: NumberKey::from_bytes([6; 32]),
-            sii: Sii::parse("tel:+12125550101").unwrap(),
         }
     }
 
@@ -101,7 +87,7 @@ mod tests {
         let text = token().seal(&custody).unwrap();
         assert_eq!(Token::open(&custody, &text).unwrap(), Some(token()));
         let sealed = URL_SAFE_NO_PAD.decode(&text).unwrap();
-        assert!(!sealed.windows(4).any(|window| window == b"2125" || window == [2; 4]));
+        assert!(!sealed.windows(4).any(|window| window == [2; 4]));
         let other = SoftwareCustody::generate(Suite::STANDARD).unwrap();
         assert_eq!(Token::open(&other, &text).unwrap(), None);
         // What is sealed for another use is no token.

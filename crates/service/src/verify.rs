@@ -1,17 +1,19 @@
-//! Verification: phone text → canonical number → code sent → code taken once → token (walkthrough 1).
+//! Verification: text → canonical identifier → code sent → code taken once → token (walkthrough 1).
 
 use acquaint_custody::{Purpose, newest};
 use acquaint_protocol::identifier::{AccountId, Identifier, Phone, Sii};
 use acquaint_store::{
-    CodeGuess, CodeHash, CodePut, CodeTaken, Generation, Limit, NewCode, NumberKey, Pseudonym, TokenId,
+    CodeGuess, CodeHash, CodePut, CodeTaken, Generation, Limit, NewCode, NumberKey, Permit, Pseudonym,
+    TokenId,
 };
 
 use crate::ambient::{bytes, six_digits};
 use crate::delivery::{Code, DeliveryError};
-use crate::error::{Internal, InvalidPhone, RateLimited, StartVerificationError, VerifyError};
+use crate::error::{Internal, InvalidIdentifier, RateLimited, StartVerificationError, VerifyError};
 use crate::policy::millis;
 use crate::pool::{Lane, PoolError};
 use crate::token::Token;
+use crate::verified::Verified;
 use crate::{Discovery, account};
 
 /// First byte of what the code key hashes: a code, or the number that one is sent to.
@@ -25,28 +27,25 @@ const GUESSES_USED_UP: RateLimited =
     RateLimited::new("too many wrong codes: wait until the code has expired, then ask for a new one");
 
 impl Discovery {
-    /// Sends a six-digit code to `phone`, within this call.
+    /// Sends a six-digit code to a phone number, or an e-mail address if the policy takes those, within this call.
     ///
     /// # Errors
-    /// [`StartVerificationError`]; unless a code was sent, the person's allowance is as before.
+    /// [`StartVerificationError`]; unless a code was sent, or may have been, the person's allowance is as before.
     pub async fn start_verification(
         &self,
         account: &AccountId,
-        phone: &str,
+        identifier: &str,
     ) -> Result<(), StartVerificationError> {
-        let phone = self.verifiable(phone)?;
+        let to = self.verifiable(identifier)?;
         let now = self.clock.now();
         let account = account::pseudonym(&*self.custody, account)?;
-        let number = match self.number_key(&Sii::from(&phone)).await {
+        let number = match self.number_key(&Sii::from(&to)).await {
             Err(Internal::Pool(PoolError::Busy)) => return Err(BUSY.into()),
             outcome => outcome?,
         };
         let code = Code::new(six_digits(&*self.entropy)?);
         let (code_hash, number_hash) = self.code_hashes(account, number, code.digits())?;
-        let permits = vec![
-            self.policy.account_codes.permit(Limit::AccountCodes, account.as_bytes(), 1),
-            self.policy.number_codes.permit(Limit::NumberCodes, number.as_bytes(), 1),
-        ];
+        let permits = self.code_permits(account, number, &to);
         let new = NewCode {
             account,
             code_hash,
@@ -62,7 +61,6 @@ impl Discovery {
             CodePut::GuessesUsedUp => return Err(GUESSES_USED_UP.into()),
             CodePut::Exhausted(exhausted) => return Err(RateLimited::exhausted(exhausted).into()),
         }
-        let to = Identifier::Phone(phone);
         let sending = tokio::time::timeout(self.policy.delivery_timeout, self.sender.send(&to, &code));
         let sent = sending.await.unwrap_or(Err(DeliveryError {
             reason: "the provider did not answer in time",
@@ -82,12 +80,17 @@ impl Discovery {
     ///
     /// # Errors
     /// [`VerifyError`]. A wrong guess is counted; text that is not six digits is no guess.
-    pub async fn verify(&self, account: &AccountId, phone: &str, code: &str) -> Result<String, VerifyError> {
-        let phone = self.verifiable(phone)?;
+    pub async fn verify(
+        &self,
+        account: &AccountId,
+        identifier: &str,
+        code: &str,
+    ) -> Result<String, VerifyError> {
+        let identifier = self.verifiable(identifier)?;
         if code.len() != 6 || !code.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(VerifyError::InvalidCode);
         }
-        let sii = Sii::from(&phone);
+        let sii = Sii::from(&identifier);
         let whose = account::pseudonym(&*self.custody, account)?;
         let number = match self.number_key(&sii).await {
             Err(Internal::Pool(PoolError::Busy)) => return Err(BUSY.into()),
@@ -102,20 +105,16 @@ impl Discovery {
             code_hash,
             number_hash,
             max_wrong: self.policy.code_guesses,
-            wrong_permits: vec![
-                self.policy.number_guesses.permit(Limit::NumberGuesses, number.as_bytes(), 1),
-                self.policy.all_guesses.permit(Limit::AllGuesses, &[], 1),
-            ],
+            wrong_permits: self.guess_permits(whose, number, &identifier),
             sealed_account: account::seal(&*self.custody, whose, account)?,
             fresh_generation: Generation(i64::from_be_bytes(bytes(&*self.entropy)?)),
             token: id,
+            sealed_identifier: Verified { sii, number, verified_at: now }.seal(&*self.custody, id)?,
             token_expires_at: expires_at,
         };
         match self.store.take_code(guess, now).await? {
             CodeTaken::Taken { generation } => {
-                let token =
-                    Token { id, account: whose, generation, expires_at, verified_at: now, number, sii };
-                Ok(token.seal(&*self.custody)?)
+                Ok(Token { id, account: whose, generation, expires_at }.seal(&*self.custody)?)
             }
             CodeTaken::Wrong | CodeTaken::NoCode => Err(VerifyError::InvalidCode),
             CodeTaken::GuessesUsedUp => Err(GUESSES_USED_UP.into()),
@@ -123,17 +122,51 @@ impl Discovery {
         }
     }
 
-    /// A number that may be verified here: of a mobile type and in a region that is served.
-    fn verifiable(&self, text: &str) -> Result<Phone, InvalidPhone> {
-        let phone = Phone::parse(text, None)?;
+    /// What may be verified here: a number of a mobile type in a region that is served, or an e-mail address.
+    fn verifiable(&self, text: &str) -> Result<Identifier, InvalidIdentifier> {
+        let identifier = Identifier::parse(text, None)?;
+        let phone = match &identifier {
+            Identifier::Phone(phone) => phone,
+            Identifier::Email(_) if self.policy.emails => return Ok(identifier),
+            Identifier::Email(_) => return Err(InvalidIdentifier::NoEmails),
+        };
         if !phone.kind().can_receive_sms() {
-            return Err(InvalidPhone::NotMobile);
+            return Err(InvalidIdentifier::NotMobile);
         }
         let served = &self.policy.regions;
         if !served.is_empty() && !phone.region().is_some_and(|region| served.contains(&region)) {
-            return Err(InvalidPhone::RegionNotServed);
+            return Err(InvalidIdentifier::RegionNotServed);
         }
-        Ok(phone)
+        Ok(identifier)
+    }
+
+    fn code_permits(&self, account: Pseudonym, number: NumberKey, to: &Identifier) -> Vec<Permit> {
+        let policy = &self.policy;
+        let mut permits = vec![
+            policy.account_codes.permit(Limit::AccountCodes, account.as_bytes(), 1),
+            policy.number_codes.permit(Limit::NumberCodes, number.as_bytes(), 1),
+        ];
+        match to {
+            Identifier::Phone(phone) => permits.extend([
+                policy.region_codes.permit(Limit::RegionCodes, &region_of(phone), 1),
+                policy.sms_codes.permit(Limit::SmsCodes, &[], 1),
+            ]),
+            Identifier::Email(_) => permits.push(policy.email_codes.permit(Limit::EmailCodes, &[], 1)),
+        }
+        permits
+    }
+
+    fn guess_permits(&self, account: Pseudonym, number: NumberKey, about: &Identifier) -> Vec<Permit> {
+        let policy = &self.policy;
+        let mut permits = vec![
+            policy.account_guesses.permit(Limit::AccountGuesses, account.as_bytes(), 1),
+            policy.number_guesses.permit(Limit::NumberGuesses, number.as_bytes(), 1),
+            policy.all_guesses.permit(Limit::AllGuesses, &[], 1),
+        ];
+        if let Identifier::Phone(phone) = about {
+            permits.push(policy.region_guesses.permit(Limit::RegionGuesses, &region_of(phone), 1));
+        }
+        permits
     }
 
     /// HMAC(number key, Argon2id(number)): a single number is never kept as a fast hash (house plan, decision 4).
@@ -169,4 +202,9 @@ impl Discovery {
             _ => Err(Internal::Unreadable("custody gave no hash")),
         }
     }
+}
+
+/// The letters of a number's region; `001`, the world in UN M.49, for numbers that belong to no country, such as +883.
+fn region_of(phone: &Phone) -> Vec<u8> {
+    phone.region().map_or_else(|| b"001".to_vec(), |region| region.as_str().into())
 }

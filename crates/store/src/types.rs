@@ -94,6 +94,26 @@ pub enum Limit {
     RegionGuesses = 11,
 }
 
+impl Limit {
+    /// A lasting name, for metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AccountCodes => "account_codes",
+            Self::NumberCodes => "number_codes",
+            Self::NumberGuesses => "number_guesses",
+            Self::AllGuesses => "all_guesses",
+            Self::AccountPairs => "account_pairs",
+            Self::NumberPairs => "number_pairs",
+            Self::AccountGuesses => "account_guesses",
+            Self::RegionCodes => "region_codes",
+            Self::SmsCodes => "sms_codes",
+            Self::EmailCodes => "email_codes",
+            Self::RegionGuesses => "region_guesses",
+        }
+    }
+}
+
 /// A request for room in one leaky bucket: the level leaks out at `per_day` a day, on every full hour.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Permit {

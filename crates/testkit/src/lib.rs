@@ -122,11 +122,12 @@ impl App {
         self.folder.path().join("data")
     }
 
-    /// The code that was sent last to a number.
+    /// The code that was sent last to a number or an e-mail address.
     #[must_use]
-    pub fn code(&self, phone: &str) -> String {
+    pub fn code(&self, to: &str) -> String {
+        let to = to.to_lowercase();
         let outbox = std::fs::read_to_string(&self.config.delivery.outbox_file).expect("the outbox");
-        let line = outbox.lines().rev().find_map(|line| line.strip_prefix(phone));
+        let line = outbox.lines().rev().find_map(|line| line.strip_prefix(&to));
         line.expect("a code for the number").trim().to_owned()
     }
 

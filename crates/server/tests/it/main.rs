@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests: a failure is a panic")]
 
 mod bad_input;
+mod emails;
 mod import;
+mod limits;
 mod matching;
 mod privacy;
 mod raw;

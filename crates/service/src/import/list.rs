@@ -3,42 +3,67 @@
 use std::collections::HashSet;
 
 use acquaint_custody::{KeyCustody, Purpose};
-use acquaint_protocol::identifier::{Phone, Sii};
-use acquaint_store::{ImportId, Millis, NumberKey};
+use acquaint_protocol::identifier::{Identifier, Sii};
+use acquaint_store::{ImportId, NumberKey};
 use zeroize::Zeroizing;
 
 use crate::codec::{Reader, put_text};
 use crate::error::Internal;
+use crate::verified::Verified;
 
+/// With one own number; a list that was accepted by an older program may still wait.
 const LIST_V1: u8 = 1;
+const LIST_V2: u8 = 2;
 
 /// All that the work on an import needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ContactList {
-    /// The verified number that submits.
-    pub(super) own: Sii,
-    pub(super) number: NumberKey,
-    pub(super) verified_at: Millis,
+    /// The verified identifiers that submit: each is paired with each contact, one after another.
+    pub(super) own: Vec<Verified>,
     /// Contacts with their position in the list as sent, in that order.
     pub(super) contacts: Vec<(u16, Sii)>,
 }
 
-/// Brings contacts into canonical form; what is no number, the own number and repetitions are left out, and the rest
+/// Brings contacts into canonical form; what is no identifier, own identifiers and repetitions are left out, and the rest
 /// keep their positions.
-pub(super) fn normalise(own: &Sii, texts: &[String]) -> Vec<(u16, Sii)> {
-    let mut seen = HashSet::with_capacity(texts.len());
+pub(super) fn normalise(own: &[Verified], texts: &[String], emails: bool) -> Vec<(u16, Sii)> {
+    let mut seen: HashSet<Sii> = own.iter().map(|own| own.sii.clone()).collect();
     (0_u16..)
         .zip(texts)
         .filter_map(|(position, text)| {
-            let sii = Sii::from(&Phone::parse(text, None).ok()?);
-            (sii != *own && seen.insert(sii.clone())).then_some((position, sii))
+            let identifier = Identifier::parse(text, None).ok()?;
+            if matches!(identifier, Identifier::Email(_)) && !emails {
+                return None;
+            }
+            let sii = Sii::from(&identifier);
+            seen.insert(sii.clone()).then_some((position, sii))
         })
         .collect()
 }
 
 impl ContactList {
-    /// Layout: version, own SII behind its length, number key (32), verified_at (i64), count (u16), then position (u16)
-    /// and SII for each contact.
+    /// How many pairs it makes.
+    pub(super) fn pairs(&self) -> Option<u32> {
+        u32::try_from(self.own.len().checked_mul(self.contacts.len())?).ok()
+    }
+
+    /// The `index`th pair: own identifier, position and contact.
+    pub(super) fn pair_at(&self, index: u32) -> Option<(&Sii, u16, &Sii)> {
+        let index = usize::try_from(index).ok()?;
+        let own = self.own.get(index.checked_div(self.contacts.len())?)?;
+        let (position, contact) = self.contacts.get(index % self.contacts.len())?;
+        Some((&own.sii, *position, contact))
+    }
+
+    /// The own identifier of the `index`th pair, and how many pairs from there on are of the same.
+    pub(super) fn own_at(&self, index: u32) -> Option<(&Verified, usize)> {
+        let index = usize::try_from(index).ok()?;
+        let own = self.own.get(index.checked_div(self.contacts.len())?)?;
+        Some((own, self.contacts.len() - index % self.contacts.len()))
+    }
+
+    /// Layout: version, count of own identifiers (u8), for each its SII behind its length, number key (32) and verified_at
+    /// (i64); count of contacts (u16), for each its position (u16) and SII.
     pub(super) fn seal(&self, custody: &dyn KeyCustody, id: ImportId) -> Result<Vec<u8>, Internal> {
         let bytes = self.encode().ok_or(Internal::Unreadable("a list is too long"))?;
         Ok(custody.seal(Purpose::Seal, &row(id), &bytes)?)
@@ -50,14 +75,13 @@ impl ContactList {
     }
 
     fn encode(&self) -> Option<Zeroizing<Vec<u8>>> {
-        let Self { own, number, verified_at, contacts } = self;
+        let Self { own, contacts } = self;
         // Room for all of it at once, so that no half-written copy is left behind unwiped.
-        let length: usize = contacts.iter().map(|(_, sii)| 4 + sii.as_bytes().len()).sum();
-        let mut bytes = Zeroizing::new(Vec::with_capacity(length + own.as_bytes().len() + 64));
-        bytes.push(LIST_V1);
-        put_text(&mut bytes, own.as_str())?;
-        bytes.extend_from_slice(number.as_bytes());
-        bytes.extend_from_slice(&verified_at.to_be_bytes());
+        let texts = own.iter().map(|own| &own.sii).chain(contacts.iter().map(|(_, sii)| sii));
+        let length: usize = texts.map(|sii| 4 + sii.as_bytes().len()).sum();
+        let mut bytes = Zeroizing::new(Vec::with_capacity(length + own.len() * 40 + 16));
+        bytes.extend_from_slice(&[LIST_V2, u8::try_from(own.len()).ok()?]);
+        own.iter().try_for_each(|own| own.put(&mut bytes))?;
         bytes.extend_from_slice(&u16::try_from(contacts.len()).ok()?.to_be_bytes());
         for (position, sii) in contacts {
             bytes.extend_from_slice(&position.to_be_bytes());
@@ -68,17 +92,24 @@ impl ContactList {
 
     fn decode(bytes: &[u8]) -> Option<Self> {
         let mut reader = Reader(bytes);
-        if reader.array()? != [LIST_V1] {
-            return None;
-        }
-        let own = Sii::parse(reader.text()?).ok()?;
-        let number = NumberKey::from_bytes(reader.array()?);
-        let verified_at = reader.i64()?;
+        let own = match reader.array()? {
+            [LIST_V1] => vec![Verified::read(&mut reader)?],
+            [LIST_V2] => {
+                let [count] = reader.array()?;
+                (0..count).map(|_| Verified::read(&mut reader)).collect::<Option<_>>()?
+            }
+            _ => return None,
+        };
         let count = reader.u16()?;
         let contact = |_| Some((reader.u16()?, Sii::parse(reader.text()?).ok()?));
         let contacts = (0..count).map(contact).collect::<Option<_>>()?;
         reader.end()?;
-        Some(Self { own, number, verified_at, contacts })
+        Some(Self { own, contacts })
+    }
+
+    /// What limits by identifier know the own identifiers by.
+    pub(super) fn numbers(&self) -> Vec<NumberKey> {
+        self.own.iter().map(|own| own.number).collect()
     }
 }
 
@@ -94,21 +125,61 @@ mod tests {
 
     use super::*;
 
-    fn sii(phone: &str) -> Sii {
-        Sii::from(&Phone::parse(phone, None).unwrap())
+    fn sii(text: &str) -> Sii {
+        Sii::from(&Identifier::parse(text, None).unwrap())
+    }
+
+    fn own(text: &str, number: u8) -> Verified {
+        Verified { sii: sii(text), number: NumberKey::from_bytes([number; 32]), verified_at: -5 }
     }
 
     fn list() -> ContactList {
-        let texts =
-            ["x", "+1 212-555-0102", "+12125550101", "+12125550102", "+12125550103"].map(String::from);
-        let own = sii("+12125550101");
-        let contacts = normalise(&own, &texts);
-        ContactList { own, number: NumberKey::from_bytes([7; 32]), verified_at: -5, contacts }
+        let texts = [
+            "x",
+            "+1 212-555-0102",
+            "+12125550101",
+            "Cy@example.com",
+            "ada@EXAMPLE.com",
+            "+12125550102",
+            "+12125550103",
+        ];
+        let own = vec![own("+12125550101", 7), own("ada@example.com", 8)];
+        let contacts = normalise(&own, &texts.map(String::from), true);
+        ContactList { own, contacts }
     }
 
     #[test]
     fn normalising_keeps_positions() {
-        assert_eq!(list().contacts, [(1, sii("+12125550102")), (4, sii("+12125550103"))]);
+        let (phones, address) = ([(1, sii("+12125550102")), (6, sii("+12125550103"))], sii("cy@example.com"));
+        let [first, second] = phones.clone();
+        assert_eq!(list().contacts, [first, (3, address), second]);
+        assert_eq!(list().pairs(), Some(6));
+        let texts = ["x", "+12125550102", "cy@example.com", "+12125550102", "", "", "+12125550103"];
+        assert_eq!(normalise(&[], &texts.map(String::from), false), phones);
+    }
+
+    #[test]
+    fn each_own_identifier_meets_each_contact() {
+        let list = list();
+        let pairs: Vec<_> = (0..7).map_while(|index| list.pair_at(index)).collect();
+        let [first, second] = [&list.own[0].sii, &list.own[1].sii];
+        let positions: Vec<_> = pairs.iter().map(|(own, position, _)| (*own, *position)).collect();
+        assert_eq!(positions, [first, second].map(|own| [1, 3, 6].map(|at| (own, at))).concat());
+        assert_eq!(pairs[4].2, &sii("cy@example.com"));
+        let left: Vec<_> = (0..7).map_while(|index| list.own_at(index)).map(|(_, left)| left).collect();
+        assert_eq!(left, [3, 2, 1, 3, 2, 1]);
+        assert!(ContactList { own: vec![], contacts: vec![] }.own_at(0).is_none());
+    }
+
+    #[test]
+    fn a_list_of_an_older_program_is_read() {
+        let mut bytes = vec![LIST_V1];
+        own("+12125550101", 7).put(&mut bytes).unwrap();
+        bytes.extend_from_slice(&[0, 1, 0, 9]);
+        put_text(&mut bytes, "tel:+12125550102").unwrap();
+        let expected =
+            ContactList { own: vec![own("+12125550101", 7)], contacts: vec![(9, sii("+12125550102"))] };
+        assert_eq!(ContactList::decode(&bytes).unwrap(), expected);
     }
 
     #[test]

@@ -4,16 +4,21 @@ mod list;
 mod progress;
 mod runner;
 
+use std::sync::Arc;
+
 use acquaint_custody::KeyCustody;
 use acquaint_protocol::identifier::AccountId;
-use acquaint_store::{ImportAccepted, ImportId, Limit, NewImport, NumberKey, PendingImport, Pseudonym};
+use acquaint_store::{
+    ImportAccepted, ImportId, Limit, LiveToken, NewImport, NumberKey, PendingImport, Pseudonym, TokenId,
+};
 use tokio::sync::Notify;
 
 use crate::ambient::bytes;
 use crate::error::{ImportError, Internal, RateLimited};
 use crate::policy::millis;
 use crate::token::Token;
-use crate::{Discovery, account};
+use crate::verified::Verified;
+use crate::{Discovery, account, notices};
 
 use list::ContactList;
 pub(crate) use progress::Waiters;
@@ -22,6 +27,11 @@ pub(crate) use runner::run_imports;
 
 /// Entries that one import may have (contract, `app.bsky.contact.importContacts`).
 pub const MAX_CONTACTS: usize = 1000;
+
+/// Own identifiers that one import pairs its contacts with.
+const MAX_IDENTIFIERS: usize = 4;
+/// How often an import is offered whose further tokens were taken meanwhile.
+const TRIES: usize = 3;
 
 const PENDING: RateLimited =
     RateLimited::new("an import of this account or number is still running: wait for its end");
@@ -37,7 +47,9 @@ pub struct ImportMatch {
 }
 
 impl Discovery {
-    /// Imports an address book: written forms of phone numbers, in the order that `input_index` counts.
+    /// Imports an address book: written forms of phone numbers (and e-mail addresses, if the policy takes those), in the
+    /// order that `input_index` counts. Each is paired with what `token` was given for, and with every other identifier
+    /// that the account has verified and whose token is still valid; all those tokens are used up.
     ///
     /// Once accepted, an import is finished whatever happens to this call or this process. The answer comes when it is
     /// finished or at the deadline, with what has matched so far; the rest arrives through [`Discovery::matches`].
@@ -66,43 +78,97 @@ impl Discovery {
             let _wake = Wake(&self.new_import);
             self.accept(token, contacts).await?
         };
-        let found = waiting.found_by(deadline).await;
+        let mut found = waiting.found_by(deadline).await;
+        // One contact can be matched over several own identifiers.
+        found.sort_unstable();
+        found.dedup();
+        if self.notifies && !found.is_empty() {
+            notices::learnt(&*self.store, whose, &found).await;
+        }
         self.with_names(found).await.map_err(ImportError::from)
     }
 
+    /// What the account has verified just now: what `token` was given for, and each other identifier with a valid token,
+    /// the latest first.
+    async fn verified(&self, token: &Token) -> Result<Option<Vec<(TokenId, Verified)>>, Internal> {
+        let mut live = self.store.live_tokens(token.account, self.clock.now()).await?;
+        let Some(presented) = live.iter().position(|live| live.token == token.id) else { return Ok(None) };
+        live[..=presented].rotate_right(1);
+        let mut verified: Vec<(TokenId, Verified)> = Vec::new();
+        for LiveToken { token, sealed_identifier } in live {
+            let own = Verified::open(&*self.custody, token, &sealed_identifier)?;
+            if verified.iter().all(|(_, known)| known.sii != own.sii) {
+                verified.push((token, own));
+            }
+        }
+        verified.truncate(MAX_IDENTIFIERS);
+        Ok(Some(verified))
+    }
+
     async fn accept(&self, token: Token, texts: Vec<String>) -> Result<Waiting, ImportError> {
-        let Token { id: token_id, account, generation, expires_at: _, verified_at, number, sii: own } = token;
+        let texts = Arc::new(texts);
+        // Another import can take a further identifier's token in between; then it is looked at again, without that.
+        for _ in 0..TRIES {
+            let verified = self.verified(&token).await?.ok_or(ImportError::InvalidToken)?;
+            let several = verified.len() > 1;
+            match self.try_accept(&token, verified, Arc::clone(&texts)).await {
+                Err(ImportError::InvalidToken) if several => {}
+                outcome => {
+                    // The blocking work is over: this is the last owner.
+                    Arc::into_inner(texts).into_iter().for_each(wipe);
+                    return outcome;
+                }
+            }
+        }
+        Err(ImportError::InvalidToken)
+    }
+
+    async fn try_accept(
+        &self,
+        token: &Token,
+        verified: Vec<(TokenId, Verified)>,
+        texts: Arc<Vec<String>>,
+    ) -> Result<Waiting, ImportError> {
+        let Token { id: _, account, generation, expires_at: _ } = *token;
         let id = ImportId::from_bytes(bytes(&*self.entropy)?);
-        let custody = std::sync::Arc::clone(&self.custody);
+        let (tokens, own): (Vec<TokenId>, Vec<Verified>) = verified.into_iter().unzip();
+        let (custody, emails) = (Arc::clone(&self.custody), self.policy.emails);
         // Off the request threads: a thousand numbers take some milliseconds.
         let prepared = tokio::task::spawn_blocking(move || {
-            let contacts = list::normalise(&own, &texts);
-            wipe(texts);
-            let total =
-                u32::try_from(contacts.len()).map_err(|_| Internal::Unreadable("a list is too long"))?;
-            let list = ContactList { own, number, verified_at, contacts };
-            Ok::<_, Internal>((total, list.seal(&*custody, id)?))
+            let contacts = list::normalise(&own, &texts, emails);
+            let list = ContactList { own, contacts };
+            Ok::<_, Internal>((list.seal(&*custody, id)?, list))
         });
-        let (total, sealed) = prepared.await.map_err(|_| Internal::Interrupted)??;
+        let (sealed, list) = prepared.await.map_err(|_| Internal::Interrupted)??;
+        let total = list.pairs().ok_or(Internal::Unreadable("a list is too long"))?;
+        let contacts = u32::try_from(list.contacts.len()).unwrap_or(u32::MAX);
+        let numbers = list.numbers();
+        let mut permits =
+            vec![self.policy.account_pairs.permit(Limit::AccountPairs, account.as_bytes(), total)];
+        permits.extend(
+            numbers.iter().map(|number| {
+                self.policy.number_pairs.permit(Limit::NumberPairs, number.as_bytes(), contacts)
+            }),
+        );
         let import = NewImport {
             id,
-            token: token_id,
+            tokens,
             account,
             generation,
-            number,
+            numbers,
             sealed,
             total,
             forget_account_at: self.clock.now().saturating_add(millis(self.policy.pair_ttl)),
-            permits: vec![
-                self.policy.account_pairs.permit(Limit::AccountPairs, account.as_bytes(), total),
-                self.policy.number_pairs.permit(Limit::NumberPairs, number.as_bytes(), total),
-            ],
+            permits,
             max_waiting: self.pool.capacity(self.policy.max_queue_wait),
         };
         // Before acceptance, so that no result can come before somebody listens.
         let waiting = self.waiters.join(id, total == 0);
         match self.store.accept_import(import, self.clock.now()).await {
-            Ok(ImportAccepted::Accepted) => Ok(waiting),
+            Ok(ImportAccepted::Accepted) => {
+                metrics::counter!("acquaint_imports_accepted_total").increment(1);
+                Ok(waiting)
+            }
             Ok(ImportAccepted::InvalidToken) => Err(ImportError::InvalidToken),
             Ok(ImportAccepted::AlreadyPending) => Err(PENDING.into()),
             Ok(ImportAccepted::Exhausted(exhausted)) => Err(RateLimited::exhausted(exhausted).into()),
@@ -137,9 +203,12 @@ impl Drop for Wake<'_> {
     }
 }
 
-/// The number that a pending import holds.
-pub(crate) fn open_number(custody: &dyn KeyCustody, pending: &PendingImport) -> Result<NumberKey, Internal> {
-    ContactList::open(custody, pending.id, &pending.sealed).map(|list| list.number)
+/// The identifiers that a pending import holds.
+pub(crate) fn open_numbers(
+    custody: &dyn KeyCustody,
+    pending: &PendingImport,
+) -> Result<Vec<NumberKey>, Internal> {
+    ContactList::open(custody, pending.id, &pending.sealed).map(|list| list.numbers())
 }
 
 fn wipe(texts: Vec<String>) {

@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use acquaint_custody::{CustodyError, KeyId, Stretching, epochs};
-use acquaint_protocol::identifier::Sii;
 use acquaint_protocol::pair::{EpochId, Pair, PairHash, Stretched, order_bit};
-use acquaint_store::{Half, ImportStep, LeasedImport, Limit, StepOutcome};
+use acquaint_store::{Half, ImportStep, LeasedImport, Limit, NoticeTimes, StepOutcome};
 use futures::StreamExt;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
@@ -25,6 +24,10 @@ const STEP_PAIRS: usize = 32;
 const STEP_TIME: Duration = Duration::from_secs(1);
 /// A lease outlives the slowest step many times over; after a crash it is what others wait for.
 const LEASE: Duration = Duration::from_secs(120);
+/// After an import's deadline, by then its answer is out: what it told need not be told again.
+const ANSWER_MARGIN: Duration = Duration::from_secs(5);
+/// How long it is worth telling of a match.
+const NOTICE_TTL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// How often the queue is looked at without being told: for leases that ran out.
 const POLL: Duration = Duration::from_secs(5);
 
@@ -76,12 +79,17 @@ async fn carry_through(discovery: &Discovery, leased: LeasedImport, stop: watch:
         outcome => outcome,
     };
     match outcome {
-        Ok(Progress::Over) => discovery.waiters.finish(id),
+        Ok(Progress::Over) => {
+            metrics::counter!("acquaint_imports_ended_total").increment(1);
+            discovery.waiters.finish(id);
+        }
         Ok(Progress::Stopped) => {}
         // Its lease runs out, and it is tried again.
         Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "an import is interrupted"),
     }
 }
+
+const TOO_SHORT: Internal = Internal::Unreadable("an accepted list is shorter than its total");
 
 /// Where the work on an import ended.
 enum Progress {
@@ -97,38 +105,39 @@ async fn work(
     list: ContactList,
     stop: watch::Receiver<bool>,
 ) -> Result<Progress, Internal> {
-    let ContactList { own, number, verified_at, contacts } = list;
     let keys = live_keys(discovery)?;
-    let done = usize::try_from(leased.done).unwrap_or(usize::MAX);
-    let rest = contacts.into_iter().skip(done);
+    let list = Arc::new(list);
     // Enough in flight to keep every thread busy while a step is committed.
     let in_flight = discovery.pool.threads() * 4;
-    let stretched =
-        rest.map(|(position, contact)| stretch(discovery, Arc::clone(&keys), own.clone(), position, contact));
+    let stretched = {
+        let (keys, list) = (Arc::clone(&keys), Arc::clone(&list));
+        let rest = leased.done..leased.total;
+        rest.map(move |index| stretch(discovery, Arc::clone(&keys), Arc::clone(&list), index))
+    };
     let mut stretched = std::pin::pin!(futures::stream::iter(stretched).buffered(in_flight));
-    let refunds = vec![
-        discovery.policy.account_pairs.permit(Limit::AccountPairs, leased.account.as_bytes(), 1),
-        discovery.policy.number_pairs.permit(Limit::NumberPairs, number.as_bytes(), 1),
-    ];
     let mut done = leased.done;
     while done < leased.total {
         if *stop.borrow() {
             return Ok(Progress::Stopped);
         }
+        let Some((own, left)) = list.own_at(done) else { return Err(TOO_SHORT) };
+        // A step is of one own identifier: its verification, and what is given back to it.
+        let largest = left.min(STEP_PAIRS);
         let began = Instant::now();
-        let mut pairs = Vec::with_capacity(STEP_PAIRS);
-        while pairs.len() < STEP_PAIRS && (pairs.is_empty() || began.elapsed() < STEP_TIME) {
+        let mut pairs = Vec::with_capacity(largest);
+        while pairs.len() < largest && (pairs.is_empty() || began.elapsed() < STEP_TIME) {
             match stretched.next().await {
                 Some(pair) => pairs.push(pair?),
                 None => break,
             }
         }
         if pairs.is_empty() {
-            return Err(Internal::Unreadable("an accepted list is shorter than its total"));
+            return Err(TOO_SHORT);
         }
         let positions: Vec<u16> = pairs.iter().map(|pair| pair.position).collect();
         let halves = seal_pairs(discovery, Arc::clone(&keys), pairs).await?;
         let now = discovery.clock.now();
+        let policy = &discovery.policy;
         let step = ImportStep {
             import: leased.id,
             account: leased.account,
@@ -136,20 +145,30 @@ async fn work(
             fence: leased.fence,
             done,
             halves,
-            verified_at,
-            expires_at: verified_at.saturating_add(millis(discovery.policy.pair_ttl)),
+            verified_at: own.verified_at,
+            expires_at: own.verified_at.saturating_add(millis(policy.pair_ttl)),
             lease_until: now.saturating_add(millis(LEASE)),
-            refunds: refunds.clone(),
-            number,
+            refunds: vec![
+                policy.account_pairs.permit(Limit::AccountPairs, leased.account.as_bytes(), 1),
+                policy.number_pairs.permit(Limit::NumberPairs, own.number.as_bytes(), 1),
+            ],
+            numbers: list.numbers(),
+            notices: discovery.notifies.then(|| NoticeTimes {
+                importer_due_at: now.saturating_add(millis(policy.import_deadline + ANSWER_MARGIN)),
+                expires_at: now.saturating_add(millis(NOTICE_TTL)),
+            }),
         };
         match discovery.store.match_or_insert(step, now).await? {
             StepOutcome::Fenced => return Ok(Progress::Over),
             StepOutcome::Committed(outcomes) => {
                 done = done.saturating_add(u32::try_from(outcomes.len()).unwrap_or(u32::MAX));
                 let found = positions.into_iter().zip(outcomes);
-                let found = found.flat_map(|(position, half)| {
-                    half.matched.into_iter().map(move |other| (position, other))
-                });
+                let found: Vec<_> = found
+                    .flat_map(|(position, half)| half.matched.into_iter().map(move |other| (position, other)))
+                    .collect();
+                if !found.is_empty() {
+                    discovery.new_notice.notify_one();
+                }
                 discovery.waiters.report(leased.id, found);
             }
         }
@@ -179,13 +198,13 @@ struct StretchedPair {
 async fn stretch(
     discovery: &Discovery,
     keys: LiveKeys,
-    own: Sii,
-    position: u16,
-    contact: Sii,
+    list: Arc<ContactList>,
+    index: u32,
 ) -> Result<StretchedPair, Internal> {
-    let bit = order_bit(&own, &contact);
+    let (own, position, contact) = list.pair_at(index).ok_or(TOO_SHORT)?;
+    let bit = order_bit(own, contact);
     let pair =
-        Pair::new(&own, &contact).map_err(|_| Internal::Unreadable("an own number in an accepted list"))?;
+        Pair::new(own, contact).map_err(|_| Internal::Unreadable("an own number in an accepted list"))?;
     let pair = Arc::new(pair);
     let mut stretched = Vec::with_capacity(keys.len());
     for (_, _, Stretching { pepper, suite, canonicalisation: _ }) in keys.iter() {

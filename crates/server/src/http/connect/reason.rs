@@ -123,7 +123,7 @@ impl From<Failed<RateLimited>> for ConnectError {
 impl From<Failed<StartVerificationError>> for ConnectError {
     fn from(Failed(error, now): Failed<StartVerificationError>) -> Self {
         match error {
-            StartVerificationError::InvalidPhone(error) => Reason::InvalidPhone.error(error.to_string()),
+            StartVerificationError::InvalidIdentifier(error) => Reason::InvalidPhone.error(error.to_string()),
             StartVerificationError::RateLimited(limited) => Failed(limited, now).into(),
             StartVerificationError::NotSent(ref source) => {
                 tracing::error!(error = source as &dyn std::error::Error, "a code could not be sent");
@@ -137,7 +137,7 @@ impl From<Failed<StartVerificationError>> for ConnectError {
 impl From<Failed<VerifyError>> for ConnectError {
     fn from(Failed(error, now): Failed<VerifyError>) -> Self {
         match error {
-            VerifyError::InvalidPhone(error) => Reason::InvalidPhone.error(error.to_string()),
+            VerifyError::InvalidIdentifier(error) => Reason::InvalidPhone.error(error.to_string()),
             VerifyError::InvalidCode => Reason::InvalidCode.error(error.to_string()),
             VerifyError::RateLimited(limited) => Failed(limited, now).into(),
             VerifyError::Internal(internal) => Failed(internal, now).into(),
