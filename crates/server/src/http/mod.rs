@@ -4,6 +4,7 @@ mod auth;
 mod body;
 mod connect;
 mod listen;
+mod notifications;
 mod request_log;
 
 use std::sync::Arc;
@@ -35,13 +36,16 @@ pub(crate) fn router(discovery: Arc<Discovery>, config: &Config) -> Router {
         .with_limits(Limits::default().with_max_request_body_size(bytes).with_max_message_size(bytes))
         .with_compression(CompressionRegistry::default());
     let key = (!config.auth.api_key.is_empty()).then_some(config.auth.api_key.as_str());
+    let key = BearerKey::new(key);
+    let operator = notifications::router(Arc::clone(&discovery));
     let rpc = Router::new()
         .fallback_service(rpc)
         .layer(from_fn_with_state(BodyLimits { bytes, time }, give_reasons))
-        .layer(from_fn_with_state(BearerKey::new(key), require_key));
+        .layer(from_fn_with_state(key.clone(), require_key));
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready).with_state(discovery))
+        .merge(operator.layer(from_fn_with_state(key, require_key)))
         .fallback_service(rpc)
         .layer(from_fn(request_log::survive_panics))
         .layer(from_fn_with_state(time, request_log::bound_and_log))

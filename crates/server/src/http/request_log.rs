@@ -48,6 +48,7 @@ pub(super) async fn bound_and_log(State(limit): State<Duration>, request: Reques
 fn known(path: &str) -> &'static str {
     match path {
         "/healthz" | "/readyz" => "health",
+        "/operator/notifications" | "/operator/notifications/retry" => "notifications",
         _ => method_of(path).unwrap_or("unknown"),
     }
 }

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod emails;
+mod enumeration;
 mod import;
 mod limits;
 mod matching;
