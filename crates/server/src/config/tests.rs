@@ -102,3 +102,55 @@ fn the_defaults_can_be_written_and_read_again() {
     let again = load(&config.to_toml().unwrap(), &[]).unwrap();
     assert_eq!(again.import.account_pairs, config.import.account_pairs);
 }
+
+/// Every default, as the documentation writes it, by its key.
+fn defaults() -> std::collections::BTreeMap<String, String> {
+    let table: toml::Table = Config::default().to_toml().unwrap().parse().unwrap();
+    let shown = |value: &toml::Value| match value {
+        toml::Value::String(text) => text.clone(),
+        value => value.to_string(),
+    };
+    let mut defaults = std::collections::BTreeMap::new();
+    for (name, value) in &table {
+        match value {
+            toml::Value::Table(section) => {
+                defaults.extend(section.iter().map(|(key, value)| (format!("{name}.{key}"), shown(value))));
+            }
+            value => {
+                defaults.insert(name.clone(), shown(value));
+            }
+        }
+    }
+    defaults
+}
+
+#[test]
+fn the_documented_limits_are_the_programs() {
+    let text = include_str!("../../../../docs/operations/limits.md");
+    let defaults = defaults();
+    let mut compared = 0;
+    for cell in text.lines().filter(|line| line.starts_with('|')).flat_map(|line| line.split('|')) {
+        let Some((key, value)) = cell.trim().split_once("` = ") else { continue };
+        let key = key.trim_start_matches('`');
+        assert_eq!(defaults.get(key).map(String::as_str), Some(value), "`{key}` in limits.md");
+        compared += 1;
+    }
+    assert!(compared == 27, "only {compared} defaults were found in limits.md");
+}
+
+#[test]
+fn every_key_is_documented_with_its_default() {
+    let text = include_str!("../../../../docs/operations/configuration.md");
+    let rows: std::collections::BTreeMap<&str, &str> = text
+        .lines()
+        .filter_map(|line| {
+            let mut cells = line.strip_prefix("| `")?.split(" | ");
+            Some((cells.next()?.trim_end_matches('`'), cells.next()?.trim().trim_matches('`')))
+        })
+        .collect();
+    for (key, default) in defaults() {
+        let shown = rows.get(key.as_str()).copied();
+        let expected = if default.is_empty() { "none" } else { default.as_str() };
+        assert_eq!(shown, Some(expected), "`{key}` in configuration.md");
+    }
+}
