@@ -150,3 +150,21 @@ async fn no_address_can_be_read_in_the_database_or_a_token() {
     app.settle().await;
     look(&app);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_half_rests_on_the_verification_of_its_own_identifier() {
+    let app = App::start_with(|config| {
+        with_emails(config);
+        config.import.pair_ttl_days = 1;
+    })
+    .await;
+    app.verify(&did(1), &number(1)).await;
+    app.clock.advance(Duration::from_secs(540));
+    let token = app.verify(&did(1), ADA).await;
+    // Both are in one step's reach.
+    app.client.import(&did(1), &token, (10..30).map(number).collect()).await.unwrap();
+    app.settle().await;
+    app.clock.advance(Duration::from_secs(24 * 60 * 60 - 480));
+    assert_eq!(app.import(&did(3), &number(11), &[&number(1)]).await, [], "a day after the number's");
+    assert_eq!(app.import(&did(2), &number(10), &[ADA]).await, [found(0, 1)], "a day after, less a minute");
+}
