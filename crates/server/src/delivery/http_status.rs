@@ -1,9 +1,7 @@
 //! What an HTTP exchange means for a code, where the provider's documentation says no more.
 
-use reqwest::StatusCode;
-
 use super::{Failure, Fate};
-use crate::outbound::Fault;
+use crate::outbound::{Answer, Fault};
 
 impl From<Fault> for Failure {
     fn from(fault: Fault) -> Self {
@@ -16,8 +14,8 @@ impl From<Fault> for Failure {
 
 /// What a status other than 2xx means (RFC 9110, section 15; 429: RFC 6585). A 4xx says that the request was not
 /// carried out. A 5xx other than 503 can come after the message was taken, or from a gateway that does not know.
-pub(super) fn failure(status: StatusCode) -> Failure {
-    let (fate, reason) = match status.as_u16() {
+pub(super) fn failure(answer: &Answer) -> Failure {
+    let (fate, reason) = match answer.status.as_u16() {
         300..=399 => (Fate::Refused, "it answers with a redirect: set the URL that it names"),
         401 | 403 => (Fate::Refused, "it refuses the credentials, or what they are used for"),
         404 | 405 | 410 => (Fate::Refused, "it has nothing at this URL: are URL and account right?"),
@@ -28,5 +26,7 @@ pub(super) fn failure(status: StatusCode) -> Failure {
         502 | 504 => (Fate::Unknown, "a gateway before it had no answer (502 or 504)"),
         _ => (Fate::Unknown, "it failed with an error of its own"),
     };
-    Failure::new(fate, reason)
+    // A refusal by a web page is mostly one by something in between.
+    let by_page = fate == Fate::Refused && answer.body.is_page();
+    Failure::new(fate, if by_page { answer.body.fault() } else { reason })
 }

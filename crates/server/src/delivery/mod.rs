@@ -149,7 +149,6 @@ struct Chain {
 #[async_trait]
 impl CodeSender for Chain {
     async fn send(&self, to: &Identifier, code: &Code) -> Result<(), DeliveryError> {
-        let end = Instant::now() + self.budget;
         let mut id = [0; 16];
         let drawn = self.entropy.fill(&mut id);
         drawn.map_err(|error| Failure::new(Fate::Refused, "there is no randomness for its id").by(error))?;
@@ -159,25 +158,30 @@ impl CodeSender for Chain {
             text: Zeroizing::new(self.text.replace("{code}", code.digits())),
             id: format!("{:032x}", u128::from_be_bytes(id)),
         };
-        let providers = match to {
+        Ok(self.deliver(&message).await?)
+    }
+}
+
+impl Chain {
+    async fn deliver(&self, message: &Message<'_>) -> Result<(), Failure> {
+        let end = Instant::now() + self.budget;
+        let providers = match message.to {
             Identifier::Phone(_) => &self.sms,
             Identifier::Email(_) => &self.email,
         };
         let mut last = Failure::new(Fate::Refused, "no provider is configured for it");
         for provider in providers {
             let Some(within) = self.time_for_one(end, Duration::ZERO) else { break };
-            let Err(failure) = self.send_by(provider, &message, within, end).await else { return Ok(()) };
+            let Err(failure) = self.send_by(provider, message, within, end).await else { return Ok(()) };
             let ends = matches!(failure.fate, Fate::Recipient | Fate::Unknown);
             last = failure;
             if ends {
                 break;
             }
         }
-        Err(last.into())
+        Err(last)
     }
-}
 
-impl Chain {
     /// One attempt with one provider, and a second where the person cannot get the code twice by it.
     async fn send_by(
         &self,
@@ -224,3 +228,6 @@ impl Chain {
         (left * 2 >= self.attempt.min(self.budget)).then(|| left.min(self.attempt))
     }
 }
+
+#[cfg(test)]
+mod tests;

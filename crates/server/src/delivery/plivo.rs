@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reqwest::{RequestBuilder, Url};
+use reqwest::{RequestBuilder, StatusCode, Url};
 use serde::Deserialize;
 use serde_json::json;
 
 use super::{Adapter, Failure, Fate, Message, http_status};
 use crate::config;
-use crate::outbound::Http;
+use crate::outbound::{Answer, Http};
 
 /// One account with its sender.
 pub(super) struct Plivo {
@@ -92,14 +92,11 @@ impl Plivo {
 
 /// Plivo documents no codes for refusals, only an `error` in words that repeat what was sent
 /// (<https://www.plivo.com/docs/messaging/api/response>): the status has to do.
-fn refusal(answer: &crate::outbound::Answer) -> Failure {
-    if answer.status.as_u16() == 400 {
-        let reason = if answer.json::<serde_json::Map<String, serde_json::Value>>().is_some() {
-            "it refuses the request: are `plivo.from` and the number's region enabled for the account?"
-        } else {
-            answer.body.fault()
-        };
+fn refusal(answer: &Answer) -> Failure {
+    if answer.status == StatusCode::BAD_REQUEST && !answer.body.is_page() {
+        let reason =
+            "it refuses the request: are `plivo.from` and the number's region enabled for the account?";
         return Failure::new(Fate::Refused, reason);
     }
-    http_status::failure(answer.status)
+    http_status::failure(answer)
 }

@@ -30,13 +30,17 @@ pub enum ProviderError {
 
 /// Sends codes as configured.
 pub(crate) fn sender(config: &Config, ambient: &Ambient) -> Result<Arc<dyn CodeSender>, ProviderError> {
+    Ok(Arc::new(chain(config, ambient)?))
+}
+
+pub(super) fn chain(config: &Config, ambient: &Ambient) -> Result<Chain, ProviderError> {
     let made = made(config, &ambient.clock)?;
     let among = |names: &[String]| {
         let by_name = |name: &String| made.iter().find(|provider| provider.name == name).cloned();
         names.iter().filter_map(by_name).collect()
     };
     let limit = Duration::from_secs(config.verification.delivery_timeout_s.into());
-    Ok(Arc::new(Chain {
+    Ok(Chain {
         sms: among(&config.delivery.sms),
         email: among(&config.delivery.email),
         text: config.delivery.text.clone(),
@@ -44,7 +48,7 @@ pub(crate) fn sender(config: &Config, ambient: &Ambient) -> Result<Arc<dyn CodeS
         // The caller gives up at the limit and then has to take the code for sent.
         budget: limit * 9 / 10,
         entropy: Arc::clone(&ambient.entropy),
-    }))
+    })
 }
 
 /// The time for one attempt.

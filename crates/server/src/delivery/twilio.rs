@@ -116,14 +116,13 @@ pub(crate) fn is_sid(text: &str, kind: &str) -> bool {
 }
 
 fn refusal(answer: &Answer) -> Failure {
-    let by_status = http_status::failure(answer.status);
+    let by_status = http_status::failure(answer);
     // What a 5xx says of the message is not to be relied on.
     if answer.status.is_server_error() || answer.status == StatusCode::TOO_MANY_REQUESTS {
         return by_status;
     }
     match answer.json::<Refusal>() {
         Some(Refusal { code }) => by_code(code).unwrap_or(by_status),
-        None if answer.status.is_client_error() => Failure::new(by_status.fate, answer.body.fault()),
         None => by_status,
     }
 }

@@ -41,7 +41,7 @@ impl Adapter for Webhook {
             StatusCode::UNPROCESSABLE_ENTITY => {
                 Err(Failure::new(Fate::Recipient, "it says that the recipient cannot be reached (422)"))
             }
-            status => Err(http_status::failure(status)),
+            _ => Err(http_status::failure(&answer)),
         }
     }
 
@@ -55,7 +55,7 @@ impl Adapter for Webhook {
         if answer.status.is_success() {
             return Ok("it takes what we sign".into());
         }
-        Err(http_status::failure(answer.status))
+        Err(http_status::failure(&answer))
     }
 }
 

@@ -60,3 +60,6 @@ fn refused(status: StatusCode) -> NotifyError {
     };
     NotifyError { reason, permanent, source: None }
 }
+
+#[cfg(test)]
+mod tests;

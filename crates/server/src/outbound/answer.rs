@@ -58,10 +58,15 @@ impl Answer {
 }
 
 impl Body {
+    /// Whether it is HTML or XML, which none of these services answers.
+    pub(crate) fn is_page(&self) -> bool {
+        matches!(self, Self::Whole(bytes) if bytes.trim_ascii_start().starts_with(b"<"))
+    }
+
     /// What is wrong with a body that is not of the documented form.
     pub(crate) fn fault(&self) -> &'static str {
         match self {
-            Self::Whole(bytes) if bytes.trim_ascii_start().starts_with(b"<") => {
+            Self::Whole(_) if self.is_page() => {
                 "its answer is a web page: is the URL right, or does something in between answer?"
             }
             Self::Whole(_) => "its answer is not of the documented form: is the URL right?",
