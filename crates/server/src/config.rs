@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use acquaint_protocol::identifier::AccountFormat;
 use serde::{Deserialize, Serialize};
 
-pub use delivery::{Delivery, Plivo, Smtp, Twilio, Webhook};
+pub use delivery::{Delivery, Plivo, Smtp, SmtpSecurity, Twilio, Webhook};
 pub use operation::{Notifications, Telemetry, Tls};
 pub use read::{ConfigError, OWN_VARIABLES};
 pub use secret::Secret;

@@ -1,8 +1,10 @@
 //! The server: configuration, adapters, and HTTP around the use cases of `acquaint-service`.
 
 pub mod config;
-mod delivery;
+pub mod delivery;
 mod http;
+mod notify;
+mod outbound;
 mod rpc;
 pub mod telemetry;
 
@@ -53,6 +55,9 @@ pub enum ServerError {
     /// The database has data, but there is no key file.
     #[error("the database has data but the key file {} is missing: put it back; new keys cannot read the data", .0.display())]
     KeysGone(std::path::PathBuf),
+    /// Codes or notifications cannot be sent as configured.
+    #[error(transparent)]
+    Provider(#[from] delivery::ProviderError),
     /// The port cannot be had.
     #[error("cannot listen on {address}")]
     Listen {
@@ -101,8 +106,8 @@ impl Server {
         let parts = Parts {
             store,
             custody,
-            sender: Arc::new(delivery::Outbox { file: config.delivery.outbox_file.clone() }),
-            notifier: None,
+            sender: delivery::sender(&config, &ambient)?,
+            notifier: notify::notifier(&config, &ambient)?,
             clock: ambient.clock,
             entropy: ambient.entropy,
             policy: policy(&config),

@@ -43,6 +43,8 @@ pub struct DeliveryError {
     pub reason: &'static str,
     /// The provider may have taken the code before it failed to say so: it stays valid, and nobody sends it again.
     pub may_arrive: bool,
+    /// The provider refuses this recipient: there is no use in another attempt.
+    pub recipient_refused: bool,
     /// The adapter's error.
     #[source]
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,

@@ -65,6 +65,7 @@ impl Discovery {
         let sent = sending.await.unwrap_or(Err(DeliveryError {
             reason: "the provider did not answer in time",
             may_arrive: true,
+            recipient_refused: false,
             source: None,
         }));
         if let Err(error) = sent {

@@ -4,6 +4,8 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test's tools: a failure is a panic")]
 
 mod ambient;
+pub mod mail;
+pub mod provider;
 
 use std::collections::BTreeMap;
 use std::fs::File;

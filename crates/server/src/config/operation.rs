@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
+use acquaint_protocol::identifier::AccountFormat;
 use serde::{Deserialize, Serialize};
 
 use super::check::bad;
-use super::{Config, ConfigError, Secret};
+use super::{Config, ConfigError, Secret, delivery};
 
 /// Encryption of the port.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -69,9 +70,7 @@ impl Default for Telemetry {
 }
 
 pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
-    if !["none", "appview", "webhook"].contains(&config.notifications.to.as_str()) {
-        return bad("notifications.to", "`none`, `appview` or `webhook`");
-    }
+    notifications(config)?;
     if !["text", "json"].contains(&config.log.format.as_str()) {
         return bad("log.format", "`text` or `json`");
     }
@@ -87,4 +86,31 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
         );
     }
     Ok(())
+}
+
+fn notifications(config: &Config) -> Result<(), ConfigError> {
+    let notifications = &config.notifications;
+    match notifications.to.as_str() {
+        "none" => Ok(()),
+        "appview" if config.account_format != AccountFormat::Did => bad(
+            "notifications.to",
+            "`none` or `webhook` unless `account_format` is `did`: the AppView takes DIDs only",
+        ),
+        "appview" => {
+            // The AppView cuts the credentials at every colon (`parseBasicAuth` in its `dist/auth-verifier.js`).
+            let password = notifications.appview_password.expose();
+            if password.is_empty() || password.contains(':') || password.chars().any(char::is_control) {
+                return bad(
+                    "notifications.appview_password",
+                    "one of the AppView's admin passwords, without a colon",
+                );
+            }
+            delivery::base_url("notifications.appview_url", &notifications.appview_url)
+        }
+        "webhook" => {
+            delivery::endpoint("notifications.webhook_url", &notifications.webhook_url)?;
+            delivery::signing_secret("notifications.webhook_secret", &notifications.webhook_secret)
+        }
+        _ => bad("notifications.to", "`none`, `appview` or `webhook`"),
+    }
 }

@@ -2,6 +2,8 @@ use std::path::PathBuf;
 
 use super::*;
 
+mod providers;
+
 const KEY: &str = "listen = \"127.0.0.1:0\"\n[auth]\napi_key = \"0123456789abcdef\"\n";
 
 fn load(text: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {

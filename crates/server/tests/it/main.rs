@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests: a failure is a panic")]
 
 mod bad_input;
+mod delivery;
+mod delivery;
 mod emails;
 mod enumeration;
 mod import;

@@ -125,6 +125,10 @@ impl From<Failed<StartVerificationError>> for ConnectError {
         match error {
             StartVerificationError::InvalidIdentifier(error) => Reason::InvalidPhone.error(error.to_string()),
             StartVerificationError::RateLimited(limited) => Failed(limited, now).into(),
+            StartVerificationError::NotSent(ref source) if source.recipient_refused => {
+                tracing::info!(error = source as &dyn std::error::Error, "a code could not be sent");
+                Reason::InvalidPhone.error("no code can be sent to it: give another one")
+            }
             StartVerificationError::NotSent(ref source) => {
                 tracing::error!(error = source as &dyn std::error::Error, "a code could not be sent");
                 Reason::InternalError.error_with_code(ErrorCode::Unavailable, error.to_string())
