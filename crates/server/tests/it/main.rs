@@ -4,12 +4,12 @@
 
 mod bad_input;
 mod delivery;
-mod delivery;
 mod emails;
 mod enumeration;
 mod import;
 mod limits;
 mod matching;
+mod notifications;
 mod privacy;
 mod raw;
 mod verification;
