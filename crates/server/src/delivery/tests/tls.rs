@@ -31,11 +31,7 @@ async fn a_certificate_that_the_system_does_not_trust_is_refused() {
     let (tls, _) = server_config(&["localhost"]);
     let provider = Provider::start_tls([made()], tls.clone()).await;
     let failure = send("twilio", &config(&provider.url), NUMBER).await.unwrap_err();
-    assert_eq!(
-        (failure.fate, failure.reason.contains("certificate")),
-        (Fate::Unavailable, true),
-        "{failure:?}"
-    );
+    assert_eq!((failure.fate, failure.reason.contains("certificate")), (Fate::Refused, true), "{failure:?}");
     assert!(provider.requests().is_empty());
 
     for (security, encryption) in encryptions(tls) {
