@@ -201,7 +201,7 @@ for (const version of HTTP_VERSIONS) {
     describe('INTERNAL_ERROR', () => {
       it('for a code that cannot be sent, which costs the person nothing', async () => {
         const { server, person } = await withServer({
-          ACQUAINT_VERIFICATION__OUTBOX_FILE: 'outbox',
+          ACQUAINT_DELIVERY__OUTBOX_FILE: 'outbox',
           ACQUAINT_VERIFICATION__ACCOUNT_CODES_PER_DAY: '2',
         })
         mkdirSync(path.join(server.folder, 'outbox'))

@@ -1,12 +1,16 @@
 //! What an HTTP exchange means for a code, where the provider's documentation says no more.
 
 use super::{Failure, Fate};
-use crate::outbound::{Answer, Fault};
+use crate::outbound::{Answer, Fault, is_certificate};
 
 impl From<Fault> for Failure {
     fn from(fault: Fault) -> Self {
         match fault {
-            Fault::NotSent(reason, source) => Self::new(Fate::Unavailable, reason).by(source),
+            Fault::NotSent(reason, source) => {
+                // A certificate is the same a moment later.
+                let fate = if is_certificate(&*source) { Fate::Refused } else { Fate::Unavailable };
+                Self::new(fate, reason).by(source)
+            }
             Fault::NoAnswer(reason, source) => Self::new(Fate::Unknown, reason).by(source),
         }
     }

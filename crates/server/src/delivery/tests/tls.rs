@@ -31,11 +31,7 @@ async fn a_certificate_that_the_system_does_not_trust_is_refused() {
     let (tls, _) = server_config(&["localhost"]);
     let provider = Provider::start_tls([made()], tls.clone()).await;
     let failure = send("twilio", &config(&provider.url), NUMBER).await.unwrap_err();
-    assert_eq!(
-        (failure.fate, failure.reason.contains("certificate")),
-        (Fate::Unavailable, true),
-        "{failure:?}"
-    );
+    assert_eq!((failure.fate, failure.reason.contains("certificate")), (Fate::Refused, true), "{failure:?}");
     assert!(provider.requests().is_empty());
 
     for (security, encryption) in encryptions(tls) {
@@ -48,6 +44,16 @@ async fn a_certificate_that_the_system_does_not_trust_is_refused() {
         );
         assert!(!server.log().commands.iter().any(|command| command.starts_with("AUTH")));
     }
+}
+
+/// A connection that does not stand in time has carried nothing.
+#[tokio::test]
+async fn a_handshake_that_never_ends_has_sent_nothing() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://localhost:{}", silent.local_addr().unwrap().port());
+    let failure = send("twilio", &config(&url), NUMBER).await.unwrap_err();
+    let wanted = (Fate::Unavailable, "it cannot be connected to in time");
+    assert_eq!((failure.fate, failure.reason), wanted, "{failure:?}");
 }
 
 fn encryptions(tls: ServerConfig) -> [(&'static str, Encryption); 2] {
