@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use connectrpc::ConnectError;
 use connectrpc::client::CallOptions;
+use connectrpc::{ConnectError, ErrorCode};
 use tokio::time::Instant;
 
 use crate::{ClientError, Settings};
@@ -25,7 +25,11 @@ impl Repeat {
             (Self::Never, _) => false,
             (_, ClientError::NotConnected(_)) => true,
             (Self::Unconnected, _) => false,
-            (Self::Idempotent, ClientError::Unavailable { .. } | ClientError::Unreachable(_)) => true,
+            (Self::Idempotent, ClientError::Unavailable { .. }) => true,
+            // These are a connection that broke; another code is another kind of server's, which will not change.
+            (Self::Idempotent, ClientError::Unreachable(cause)) => {
+                matches!(cause.code, ErrorCode::Unavailable | ErrorCode::Internal)
+            }
             (Self::Idempotent, _) => false,
         }
     }

@@ -27,6 +27,9 @@ pub(crate) fn transport(url: &Uri, extra_ca: &[u8]) -> Result<Transport, ClientE
     http.set_nodelay(true);
     http.set_connect_timeout(Some(CONNECT_TIMEOUT));
     let encrypted = url.scheme_str() == Some("https");
+    if !encrypted && !extra_ca.is_empty() {
+        return Err(ClientError::Config("an extra CA is for URLs that begin with `https://`"));
+    }
     let https = HttpsConnectorBuilder::new().with_tls_config(tls(encrypted, extra_ca)?);
     // A client made for an encrypted server never speaks in clear.
     let https = if encrypted { https.https_only() } else { https.https_or_http() };

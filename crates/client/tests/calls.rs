@@ -272,14 +272,17 @@ async fn errors_can_be_matched() {
         matches!(&unknown, ClientError::Refused { reason: Reason::Unknown(name), .. } if name == "SOMETHING_NEW")
     );
     assert!(matches!(client.ping().await, Err(ClientError::Unauthenticated)));
-    let other = Client::with_settings(&server.url, Settings { attempts: 1, ..settings() }).unwrap();
-    let ClientError::Unreachable(cause) = other.ping().await.unwrap_err() else { panic!() };
+    let ClientError::Unreachable(cause) = client.ping().await.unwrap_err() else { panic!() };
     assert!(cause.to_string().len() < 300);
+    // None of these is repeated.
+    assert_eq!(server.calls().len(), 4);
 
     for url in ["", "localhost:3200", "ftp://localhost", "http://", "https:///x"] {
         assert!(matches!(Client::new(url, ""), Err(ClientError::Config(_))), "{url}");
     }
     assert!(matches!(Client::new("http://localhost", "a\nb"), Err(ClientError::Config(_))));
+    let in_clear = Settings { extra_ca: authority().pem.into_bytes(), ..settings() };
+    assert!(matches!(Client::with_settings("http://localhost", in_clear), Err(ClientError::Config(_))));
 }
 
 #[tokio::test]

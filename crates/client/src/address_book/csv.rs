@@ -7,9 +7,9 @@ use super::{AddressBook, Contact, Format, SkipReason};
 /// Google joins several values of one label with this.
 const SEVERAL: &str = " ::: ";
 
-/// Outlook's and Thunderbird's columns for phones, in lower case. Not in it are faxes, pagers, and the phones of
+/// Outlook's, Thunderbird's and hand-made columns for phones, in lower case. Not in it are faxes, pagers, and the phones of
 /// assistants and switchboards, which are other people's.
-const PHONES: [&str; 14] = [
+const PHONES: [&str; 17] = [
     "primary phone",
     "mobile phone",
     "mobile phone 2",
@@ -24,16 +24,21 @@ const PHONES: [&str; 14] = [
     "mobile number",
     "work phone",
     "phone number",
+    "phone",
+    "mobile",
+    "telephone",
 ];
 
-/// Outlook's and Thunderbird's columns for e-mail addresses, in lower case.
-const EMAILS: [&str; 6] = [
+/// Outlook's, Thunderbird's and hand-made columns for e-mail addresses, in lower case.
+const EMAILS: [&str; 8] = [
     "e-mail address",
     "e-mail 2 address",
     "e-mail 3 address",
     "email address",
     "primary email",
     "secondary email",
+    "email",
+    "e-mail",
 ];
 
 /// What a contact's name is taken from: the first of these whose columns hold anything. Google's old layout has `Name`
