@@ -141,9 +141,9 @@ pub(crate) struct Verify {
 Address books: vCard 2.1, 3.0 and 4.0; the CSV of Google Contacts, Outlook and Thunderbird, with
 English titles. Numbers are sent in canonical form, each once; what is left out is told.
 
-For each match a line is printed: the name in your address book, a tab, the account. With --json, one
-object: entries, sent, imports, skipped (counts by reason), matches (name, contact, subject), and
-go_on_from (null when all was sent).")]
+For each match a line is printed: the name in your address book, a tab, the account. With --json,
+one object: entries, sent, imports, skipped (counts by reason), matches (name, contact, subject),
+and go_on_from (null when all was sent).")]
 pub(crate) struct Import {
     #[command(flatten)]
     pub(crate) remote: Remote,
@@ -177,8 +177,8 @@ pub(crate) struct Import {
   acquaint matches --actor did:plc:alice
   acquaint matches --actor did:plc:alice --url https://contacts.example.com --ca our-ca.pem
 
-Prints a line for each account, newest match first. With --json: {\"matches\": […], \"synced_at\": seconds
-since 1970, or null if nothing was ever imported}.")]
+Prints a line for each account, newest match first. With --json: {\"matches\": […], \"synced_at\":
+seconds since 1970, or null if nothing is stored}.")]
 pub(crate) struct Matches {
     #[command(flatten)]
     pub(crate) remote: Remote,
@@ -223,8 +223,9 @@ pub(crate) struct Remove {
   cut -f 2 numbers.tsv | acquaint normalise --region FR -
       one line out for each line in
 
-A text that is refused gives a line `refused: why`, and exit code 1 at the end. With --json: {\"results\":
-[{\"line\", \"canonical\", \"kind\": \"phone\" or \"email\"} or {\"line\", \"error\"}], \"refused\": 0}.")]
+A text that is refused gives a line `refused: why`, and exit code 1 at the end. With --json:
+{\"results\": [{\"line\", \"canonical\", \"kind\": \"phone\" or \"email\"} or {\"line\", \"error\"}],
+\"refused\": 0}.")]
 pub(crate) struct Normalise {
     /// Phone numbers and e-mail addresses; none, or `-`, reads lines of standard input
     pub(crate) texts: Vec<String>,

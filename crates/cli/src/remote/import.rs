@@ -123,10 +123,7 @@ impl Sending {
                 counted(total - self.sent, "entry", "entries")
             ));
         }
-        let style = ProgressStyle::with_template("  {bar:40} {pos}/{len} entries sent {msg}")?;
-        let bar = ProgressBar::new(u64::try_from(total)?).with_style(style);
         while self.sent < total {
-            bar.set_position(u64::try_from(self.sent)?);
             let batch = self.sent..total.min(self.sent + MAX_CONTACTS);
             let token = match (token.take(), &args.phone) {
                 (Some(token), _) => token,
@@ -136,13 +133,10 @@ impl Sending {
                 }
                 (None, None) => return Err("a token allows one import, of at most 1000 entries".into()),
             };
-            bar.set_message(format!("({} to {} under way)", batch.start + 1, batch.end));
-            bar.enable_steady_tick(std::time::Duration::from_millis(200));
+            // Only while nothing is asked for, and only on a terminal.
+            let bar = bar(&batch, total)?;
             let outcome = self.import(actor, &token, batch).await;
-            bar.disable_steady_tick();
-            // The prompt for the next code stands where the bar was.
             bar.finish_and_clear();
-            bar.reset();
             outcome?;
         }
         Ok(())
@@ -223,6 +217,17 @@ impl Sending {
             "go_on_from": rest,
         })
     }
+}
+
+/// How far it is, with the entries that are under way.
+fn bar(batch: &Range<usize>, total: usize) -> Result<ProgressBar, Failure> {
+    let style = ProgressStyle::with_template("{spinner} {bar:40} {pos}/{len} entries sent, {msg}")?;
+    let bar = ProgressBar::new(u64::try_from(total)?)
+        .with_style(style)
+        .with_position(u64::try_from(batch.start)?)
+        .with_message(format!("{} to {} under way", batch.start + 1, batch.end));
+    bar.enable_steady_tick(std::time::Duration::from_millis(100));
+    Ok(bar)
 }
 
 /// A name in one line and without tabs, whatever the file has in it: one line is one match.

@@ -9,6 +9,9 @@ use tempfile::TempDir;
 
 use crate::support::{PATIENCE, Server, Told, finish, program, run, until};
 
+/// How many entries were left out, by reason.
+type Counts<'a> = &'a [(&'a str, u64)];
+
 fn sample(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/address_books").join(name)
 }
@@ -60,7 +63,7 @@ async fn every_exporter_is_imported_and_what_is_skipped_is_told() {
     let mut server = Server::without_limits();
     server.start();
     let phone = "+19175550198";
-    let samples: [(&str, u64, &[(&str, u64)]); 12] = [
+    let samples: [(&str, u64, Counts<'_>); 12] = [
         ("icloud_3.0.vcf", 6, &[("email_not_wanted", 2)]),
         ("google_3.0.vcf", 4, &[("email_not_wanted", 3)]),
         ("android_2.1.vcf", 4, &[("email_not_wanted", 1), ("not_a_number", 1)]),
