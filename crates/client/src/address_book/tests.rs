@@ -308,9 +308,11 @@ fn only(lines: &str) -> Contact {
 
 #[test]
 fn field_forms() {
-    let phones: [(&str, &str); 12] = [
+    let phones: [(&str, &str); 13] = [
         ("TEL:+1 212 555 0101", "+1 212 555 0101"),
         ("tel;cell:1", "1"),
+        // A note that was not folded, and has what ends a card for calcard.
+        ("NOTE:the\nEND: of all\nTEL:1", "1"),
         ("Item1.Tel;PREF:1", "1"),
         ("TEL;VALUE=uri:tel:+1-212-555-0101;ext=7", "tel:+1-212-555-0101;ext=7"),
         ("TEL;TYPE=\"voice,cell\";VALUE=uri:tel:+1-2", "tel:+1-2"),
@@ -343,6 +345,9 @@ fn field_forms() {
     for (lines, expected) in names {
         assert_eq!(only(&format!("VERSION:2.1\n{lines}\nTEL:1")).name.as_deref(), expected, "{lines}");
     }
+    let agents = card("VERSION:2.1\nFN:A\nAGENT:BEGIN:VCARD\nFN:B\nTEL:2\nEND:VCARD\nTEL:1");
+    let agents = read(agents.as_bytes()).unwrap();
+    assert_eq!(rows(&agents), [(Some("B"), vec!["2"], vec![]), (Some("A"), vec!["1"], vec![])]);
     let agent = only("VERSION:3.0\nFN:A\nAGENT:BEGIN:VCARD\\nFN:B\\nTEL:2\\nEND:VCARD\\n\nTEL:1");
     assert_eq!((agent.name.as_deref(), agent.phones), (Some("A"), vec!["1".to_owned()]));
     assert!(!format!("{:?}", only("FN:Ada\nTEL:5550101\nEMAIL:ada@example.com")).contains("ada"));
