@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
@@ -24,16 +25,20 @@ pub(crate) enum Command {
     Init(Init),
     /// Run the server
     Serve(Serve),
-    /// Verify a phone number on a running server and print a token for one import
+    /// Verify a phone number, or an e-mail address, on a running server and print a token for one import
     Verify(Verify),
-    /// Import an address book (.vcf) on a running server
+    /// Import an address book (.vcf or .csv) on a running server
     Import(Import),
     /// List an account's matches
-    Matches(Remote),
+    Matches(Matches),
     /// Hide a match for good
     Dismiss(Dismiss),
     /// Remove everything that is stored of an account
-    Remove(Remote),
+    Remove(Remove),
+    /// Show the form in which numbers and e-mail addresses are compared; needs no server
+    Normalise(Normalise),
+    /// Print a script that completes these commands in your shell
+    Completions(Completions),
 }
 
 #[derive(Debug, clap::Args)]
@@ -77,14 +82,12 @@ pub(crate) struct Serve {
 
 /// Which server, and for whom.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Without --url, the server's address and API key are read from its configuration file."
-)]
 pub(crate) struct Remote {
     /// The account that acts, as a DID
     #[arg(long, env = "ACQUAINT_ACTOR")]
     pub(crate) actor: String,
-    /// The server, as http://127.0.0.1:3200
+    /// The server, as http://127.0.0.1:3200 or https://contacts.example.com; without it, the address and the API key are
+    /// read from the configuration file
     #[arg(long, env = "ACQUAINT_URL")]
     pub(crate) url: Option<String>,
     /// The operator's API key; better in the environment than on the command line
@@ -93,43 +96,152 @@ pub(crate) struct Remote {
     /// The server's configuration file, for the address and the key
     #[arg(long, env = "ACQUAINT_CONFIG", default_value = "acquaint.toml")]
     pub(crate) config: PathBuf,
+    /// Certificates (PEM) to trust beside the system's, for a server with a certificate of your own making
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  acquaint verify --actor did:plc:alice +12125550101\n\
-                  sends a code, asks for it, and prints the token on standard output.")]
+#[command(after_help = "Examples:
+  acquaint verify --actor did:plc:alice +12125550101
+      sends a code, asks for it, and prints the token on standard output
+
+  acquaint verify --actor did:plc:alice --send +12125550101
+  acquaint verify --actor did:plc:alice --code 123456 +12125550101
+      the same in two steps, for scripts
+
+With --json: {\"token\": …}, and with --send {\"sent\": true}.")]
 pub(crate) struct Verify {
     #[command(flatten)]
     pub(crate) remote: Remote,
-    /// The number, in international form
+    /// The number, in international form; or an e-mail address, where the server takes them
     pub(crate) phone: String,
+    /// Have the code sent, and no more
+    #[arg(long, conflicts_with = "code")]
+    pub(crate) send: bool,
+    /// The code that was sent before; no other is sent
+    #[arg(long)]
+    pub(crate) code: Option<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  acquaint import --actor did:plc:alice --phone +12125550101 contacts.vcf\n  \
-                  acquaint import --actor did:plc:alice --token TOKEN --region US contacts.vcf"
-)]
+#[command(after_help = "Examples:
+  acquaint import --actor did:plc:alice --phone +12125550101 contacts.vcf
+      has a code sent to the number, asks for it, and imports
+  acquaint import --actor did:plc:alice --token TOKEN --region US contacts.csv
+      with a token of `acquaint verify`
+  acquaint import --actor did:plc:alice --phone +12125550101 --from 1001 contacts.vcf
+      goes on where an import of more than 1000 stopped
+  export-contacts | acquaint import --actor did:plc:alice --phone +12125550101 --code 123456 -
+      from another program, with the code of `acquaint verify --send`
+
+Address books: vCard 2.1, 3.0 and 4.0; the CSV of Google Contacts, Outlook and Thunderbird, with
+English titles. Numbers are sent in canonical form, each once; what is left out is told.
+
+For each match a line is printed: the name in your address book, a tab, the account. With --json,
+one object: entries, sent, imports, skipped (counts by reason), matches (name, contact, subject),
+and go_on_from (null when all was sent).")]
 pub(crate) struct Import {
     #[command(flatten)]
     pub(crate) remote: Remote,
-    /// Verify this number first (asks for the code)
+    /// Verify this number, or e-mail address, first (asks for the code); anew for each 1000 entries
     #[arg(long, conflicts_with = "token", required_unless_present = "token")]
     pub(crate) phone: Option<String>,
-    /// A token that `acquaint verify` printed
-    #[arg(long)]
+    /// A token that `acquaint verify` printed; it allows one import, of at most 1000 entries
+    #[arg(long, conflicts_with = "code")]
     pub(crate) token: Option<String>,
+    /// A code that was sent to --phone before; none is sent for the first import then
+    #[arg(long)]
+    pub(crate) code: Option<String>,
     /// Where numbers without a country code are from (as US); by default, where --phone is from
     #[arg(long)]
     pub(crate) region: Option<String>,
-    /// The address book, as vCard
+    /// Send e-mail addresses too, if the server takes them; done by itself if --phone is one
+    #[arg(long)]
+    pub(crate) emails: bool,
+    /// Begin with this entry, counted from 1: what a stopped import told
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub(crate) from: NonZeroU32,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The address book; `-` for standard input, with --token or --code
     pub(crate) file: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  acquaint matches --actor did:plc:alice
+  acquaint matches --actor did:plc:alice --url https://contacts.example.com --ca our-ca.pem
+
+Prints a line for each account, newest match first. With --json: {\"matches\": […], \"synced_at\":
+seconds since 1970, or null if nothing is stored}.")]
+pub(crate) struct Matches {
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  acquaint dismiss --actor did:plc:alice did:plc:bob
+      alice is not shown bob again; he still sees her
+
+With --json: {\"matches_left\": 3}.")]
 pub(crate) struct Dismiss {
     #[command(flatten)]
     pub(crate) remote: Remote,
     /// The account to hide, as a DID
     pub(crate) subject: String,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  acquaint remove --actor did:plc:alice
+
+With --json: {\"contacts\": 3, \"matches\": 1}, what was removed.")]
+pub(crate) struct Remove {
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  acquaint normalise --region US '(212) 555-0101' Ada@Example.com
+      prints +12125550101 and ada@example.com
+  cut -f 2 numbers.tsv | acquaint normalise --region FR -
+      one line out for each line in
+
+A text that is refused gives a line `refused: why`, and exit code 1 at the end. With --json:
+{\"results\": [{\"line\", \"canonical\", \"kind\": \"phone\" or \"email\"} or {\"line\", \"error\"}],
+\"refused\": 0}.")]
+pub(crate) struct Normalise {
+    /// Phone numbers and e-mail addresses; none, or `-`, reads lines of standard input
+    pub(crate) texts: Vec<String>,
+    /// Where numbers without a country code are from, as US
+    #[arg(long)]
+    pub(crate) region: Option<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  acquaint completions bash > ~/.local/share/bash-completion/completions/acquaint
+  acquaint completions fish > ~/.config/fish/completions/acquaint.fish")]
+pub(crate) struct Completions {
+    /// The shell
+    pub(crate) shell: clap_complete::Shell,
 }

@@ -1,9 +1,12 @@
 //! `acquaint`: private contact discovery that anyone can run.
 
 mod args;
+mod completions;
 mod demo;
 mod failure;
 mod init;
+mod normalise;
+mod output;
 mod remote;
 mod serve;
 
@@ -23,8 +26,12 @@ fn main() -> std::process::ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failure::report(&error.into()),
     };
-    match runtime.block_on(run(args)) {
+    let outcome = runtime.block_on(run(args));
+    // A person who never enters the code that was asked for is not waited for.
+    runtime.shutdown_background();
+    match outcome {
         Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) if error.is::<output::Closed>() => std::process::ExitCode::SUCCESS,
         Err(error) => failure::report(&error),
     }
 }
@@ -35,9 +42,11 @@ async fn run(args: Args) -> Result<(), Failure> {
         Command::Serve(serve) => serve::run(&serve).await,
         Command::Demo(demo) => demo::run(&demo).await,
         Command::Verify(verify) => remote::verify(verify).await,
-        Command::Import(import) => remote::import(import).await,
+        Command::Import(import) => remote::import::run(import).await,
         Command::Matches(matches) => remote::matches(matches).await,
         Command::Dismiss(dismiss) => remote::dismiss(dismiss).await,
         Command::Remove(remove) => remote::remove(remove).await,
+        Command::Normalise(normalise) => normalise::run(normalise),
+        Command::Completions(completions) => completions::run(&completions),
     }
 }

@@ -1,7 +1,7 @@
 //! The demo's people. Their numbers are from the range that North America keeps for fiction, 555-0100 to 555-0199 in
 //! each area code (ATIS-0300115).
 
-use acquaint_client::address_book::read_vcards;
+use acquaint_client::address_book;
 use acquaint_client::identifier::{Phone, Region};
 
 use crate::failure::Failure;
@@ -61,7 +61,10 @@ impl Person {
     /// The address book's numbers in international form, as an app on the person's American phone would send them.
     pub(super) fn numbers(&self) -> Result<Vec<String>, Failure> {
         let region = Region::parse("US")?;
-        let phones = read_vcards(self.vcards)?.contacts.into_iter().flat_map(|contact| contact.phones);
+        let phones = address_book::read(self.vcards.as_bytes())?
+            .contacts
+            .into_iter()
+            .flat_map(|contact| contact.phones);
         Ok(phones
             .filter_map(|phone| Phone::parse(&phone, Some(region)).ok())
             .map(|phone| phone.as_str().to_owned())

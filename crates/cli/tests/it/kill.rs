@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use acquaint_client::{ClientError, Found};
+use acquaint_client::{ClientError, Found, Reason};
 use rusqlite::Connection;
 use tokio::task::JoinSet;
 
@@ -159,12 +159,14 @@ async fn import(person: &Person, texts: Vec<String>) -> Outcome {
     };
     match outcome {
         Ok(found) => Outcome::Accepted(found),
-        Err(ClientError::Refused { reason, message })
-            if reason == "RATE_LIMIT_EXCEEDED" && message.contains("still running") =>
+        Err(ClientError::Refused { reason: Reason::RateLimitExceeded, message, .. })
+            if message.contains("still running") =>
         {
             Outcome::Pending
         }
-        Err(ClientError::Unreachable(_)) => Outcome::Unknown,
+        Err(ClientError::NotConnected(_) | ClientError::Unreachable(_) | ClientError::Unavailable { .. }) => {
+            Outcome::Unknown
+        }
         Err(error) => panic!("{error:?}"),
     }
 }

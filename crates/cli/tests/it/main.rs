@@ -1,6 +1,8 @@
 //! Black box: the built program, from outside.
 
 #[cfg(test)]
+mod address_books;
+#[cfg(test)]
 mod kill;
 #[cfg(test)]
 mod leaks;

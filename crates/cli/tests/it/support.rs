@@ -295,7 +295,7 @@ impl Person {
 /// The reason of a refusal; anything else fails.
 pub(crate) fn reason<T: std::fmt::Debug>(outcome: Result<T, ClientError>) -> String {
     match outcome.unwrap_err() {
-        ClientError::Refused { reason, .. } => reason,
+        ClientError::Refused { reason, .. } => reason.to_string(),
         error => panic!("{error:?}"),
     }
 }

@@ -19,7 +19,7 @@ use acquaint_client::ClientError;
 /// The contract's reason of a refused call.
 fn reason<T: std::fmt::Debug>(outcome: Result<T, ClientError>) -> String {
     match outcome {
-        Err(ClientError::Refused { reason, .. }) => reason,
+        Err(ClientError::Refused { reason, .. }) => reason.to_string(),
         other => panic!("not refused with a reason: {other:?}"),
     }
 }
