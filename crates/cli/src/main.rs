@@ -2,10 +2,12 @@
 
 mod args;
 mod demo;
+mod doctor;
 mod failure;
 mod init;
 mod remote;
 mod serve;
+mod store;
 
 use clap::Parser;
 
@@ -34,6 +36,8 @@ async fn run(args: Args) -> Result<(), Failure> {
         Command::Init(init) => init::run(&init),
         Command::Serve(serve) => serve::run(&serve).await,
         Command::Demo(demo) => demo::run(&demo).await,
+        Command::Doctor(doctor) => doctor::run(&doctor).await,
+        Command::Store(store) => store::run(store.command).await,
         Command::Verify(verify) => remote::verify(verify).await,
         Command::Import(import) => remote::import(import).await,
         Command::Matches(matches) => remote::matches(matches).await,

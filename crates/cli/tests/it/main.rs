@@ -10,3 +10,5 @@ mod operation;
 mod removal;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod upkeep;

@@ -15,6 +15,8 @@ use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
+#[cfg(feature = "fuzzing")]
+pub use file::again;
 pub use file::KeyFileError;
 
 use crate::{CustodyError, KeyCustody, KeyId, Purpose, Stretching};
