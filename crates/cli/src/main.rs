@@ -9,6 +9,8 @@ mod remote;
 mod serve;
 mod store;
 
+use std::io::Write;
+
 use clap::Parser;
 
 use args::{Args, Command};
@@ -17,9 +19,10 @@ use failure::Failure;
 fn main() -> std::process::ExitCode {
     let args = Args::parse();
     // A panic's text can quote what a library was given, a number for instance: only its place is told.
-    std::panic::set_hook(Box::new(|info| match info.location() {
-        Some(place) => eprintln!("internal error at {}:{}", place.file(), place.line()),
-        None => eprintln!("internal error"),
+    // And where nobody reads it, that must not be a second panic, which ends the process.
+    std::panic::set_hook(Box::new(|info| {
+        let place = info.location().map(|place| format!(" at {}:{}", place.file(), place.line()));
+        let _unread = writeln!(std::io::stderr(), "internal error{}", place.unwrap_or_default());
     }));
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -86,19 +86,25 @@ pub(super) fn pool(config: &Config, server: Option<u32>) -> Seen {
     }
 }
 
-/// What the machine has, or the least that a control group of the process allows (cgroups(7), version 2).
+/// What the machine has, or the least that a control group of the process allows (cgroups(7), both versions).
 fn memory_limit(process: Option<u32>) -> Option<u64> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     let machine = line.trim().trim_end_matches(" kB").parse::<u64>().ok()?.saturating_mul(1024);
     let process = process.map_or_else(|| "self".to_owned(), |pid| pid.to_string());
     let groups = fs::read_to_string(format!("/proc/{process}/cgroup")).unwrap_or_default();
-    let group = groups.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
-    let root = Path::new("/sys/fs/cgroup");
-    let limits = root.join(group).ancestors().take_while(|path| path.starts_with(root)).filter_map(|path| {
-        fs::read_to_string(path.join("memory.max")).ok()?.trim().parse::<u64>().ok()
-    }).collect::<Vec<_>>();
-    Some(limits.into_iter().fold(machine, u64::min))
+    let limits = groups.lines().flat_map(|line| {
+        let (root, group, file) = match line.splitn(3, ':').collect::<Vec<_>>().as_slice() {
+            [_, "", group] => ("/sys/fs/cgroup", *group, "memory.max"),
+            [_, "memory", group] => ("/sys/fs/cgroup/memory", *group, "memory.limit_in_bytes"),
+            _ => return Vec::new(),
+        };
+        let own = Path::new(root).join(group.trim_start_matches('/'));
+        let parents = own.ancestors().take_while(|path| path.starts_with(root));
+        let limit = |path: &Path| fs::read_to_string(path.join(file)).ok()?.trim().parse::<u64>().ok();
+        parents.filter_map(limit).collect()
+    });
+    Some(limits.fold(machine, u64::min))
 }
 
 pub(super) fn swap() -> Seen {

@@ -1,6 +1,12 @@
 //! Black box: the built program, from outside.
 
 #[cfg(test)]
+mod disk;
+#[cfg(test)]
+mod doctor;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod kill;
 #[cfg(test)]
 mod leaks;
