@@ -51,7 +51,12 @@ fuzz_target!(|bytes: &[u8]| {
     let [method, form, body @ ..] = bytes else { return };
     match method % 8 {
         0 => call::<PingRequest, PingResponse>("Ping", *form, body, true),
-        1 => call::<StartPhoneVerificationRequest, StartPhoneVerificationResponse>("StartPhoneVerification", *form, body, false),
+        1 => call::<StartPhoneVerificationRequest, StartPhoneVerificationResponse>(
+            "StartPhoneVerification",
+            *form,
+            body,
+            false,
+        ),
         2 => call::<VerifyPhoneRequest, VerifyPhoneResponse>("VerifyPhone", *form, body, false),
         3 => call::<ImportContactsRequest, ImportContactsResponse>("ImportContacts", *form, body, false),
         4 => call::<GetMatchesRequest, GetMatchesResponse>("GetMatches", *form, body, true),

@@ -21,7 +21,10 @@ fuzz_target!(|text: &str| {
     // Whatever stands before it, a good card is read whole.
     let book = read_vcards(&[text, CARD].concat()).expect("a card was added");
     let last = book.contacts.last().expect("a card was added");
-    assert_eq!((last.name.as_deref(), last.phones.as_slice()), (Some("Ada Lovelace"), &["+12125550101".to_owned()][..]));
+    assert_eq!(
+        (last.name.as_deref(), last.phones.as_slice()),
+        (Some("Ada Lovelace"), &["+12125550101".to_owned()][..])
+    );
     assert!(book.contacts.len() > before.min(begins.saturating_sub(1)));
     assert!(!format!("{book:?}").contains("2125550101"));
 });

@@ -80,10 +80,12 @@ pub(crate) struct Serve {
 }
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "One line for each thing that is looked at: ok, warning or wrong, with what to do. The exit code is 1 if\n\
+#[command(
+    after_help = "One line for each thing that is looked at: ok, warning or wrong, with what to do. The exit code is 1 if\n\
                   something is wrong. Nothing is changed, and a running server is not disturbed. Run it as the\n\
                   user that runs the server.\n\n\
-                  Example:\n  acquaint doctor --config /etc/acquaint/acquaint.toml")]
+                  Example:\n  acquaint doctor --config /etc/acquaint/acquaint.toml"
+)]
 pub(crate) struct Doctor {
     /// The server's configuration file
     #[arg(long, env = "ACQUAINT_CONFIG", default_value = "acquaint.toml")]
@@ -102,19 +104,25 @@ pub(crate) struct Store {
 #[derive(Debug, Subcommand)]
 pub(crate) enum StoreCommand {
     /// Copy the database into one file, while the server runs
-    #[command(after_help = "The file is checked before it gets its name, and is never written over another. Room for two copies is\n\
+    #[command(
+        after_help = "The file is checked before it gets its name, and is never written over another. Room for two copies is\n\
                       needed beside it while it is made. The key file is not in it: back that up once, elsewhere.\n\n\
-                      Example:\n  acquaint store backup --config /etc/acquaint/acquaint.toml /backup/$(date +%F).db")]
+                      Example:\n  acquaint store backup --config /etc/acquaint/acquaint.toml /backup/$(date +%F).db"
+    )]
     Backup(OneFile),
     /// Put a back-up in the place of the database; the server must be stopped
-    #[command(after_help = "The present database is kept in a folder beside it. What people removed after the back-up was made\n\
+    #[command(
+        after_help = "The present database is kept in a folder beside it. What people removed after the back-up was made\n\
                       comes back: remove it again before the server is reachable (docs/operations/backup.md).\n\n\
-                      Example:\n  acquaint store restore --config /etc/acquaint/acquaint.toml /backup/2026-01-31.db")]
+                      Example:\n  acquaint store restore --config /etc/acquaint/acquaint.toml /backup/2026-01-31.db"
+    )]
     Restore(OneFile),
     /// Look whether the database, or a back-up, is whole and keeps its own rules
-    #[command(after_help = "Works while the server runs, and changes nothing. The exit code is 1 if something is wrong.\n\n\
+    #[command(
+        after_help = "Works while the server runs, and changes nothing. The exit code is 1 if something is wrong.\n\n\
                       Examples:\n  acquaint store check --config /etc/acquaint/acquaint.toml\n  \
-                      acquaint store check /backup/2026-01-31.db")]
+                      acquaint store check /backup/2026-01-31.db"
+    )]
     Check(Check),
 }
 

@@ -64,7 +64,10 @@ pub(crate) async fn run(args: &args::Doctor) -> Result<(), Failure> {
     match wrong {
         0 => Ok(()),
         1 => Err("something is wrong: the server does not start, or does not stay well".into()),
-        several => Err(format!("{several} things are wrong: the server does not start, or does not stay well").into()),
+        several => {
+            Err(format!("{several} things are wrong: the server does not start, or does not stay well")
+                .into())
+        }
     }
 }
 
@@ -108,7 +111,8 @@ async fn look(path: &Path) -> Vec<Seen> {
 fn configuration(path: &Path, config: &Config) -> Seen {
     const WHAT: &str = "configuration";
     if !config.auth.api_key.is_empty() && !upkeep::is_private(path) {
-        let command = format!("`chmod 600 {}`, and change the key if others may have read it", path.display());
+        let command =
+            format!("`chmod 600 {}`, and change the key if others may have read it", path.display());
         return warning(WHAT, "others can read the file, and the API key is in it", command);
     }
     ok(WHAT, format!("{} can be used", path.display()))
@@ -123,7 +127,9 @@ fn keys(config: &Config, health: Option<&Health>) -> Seen {
         return ok(WHAT, "none yet; the first start makes it");
     }
     match upkeep::check_keys(config, records) {
-        Ok(()) if records.is_empty() => ok(WHAT, format!("{file} can be used; there is no data that it could be held against")),
+        Ok(()) if records.is_empty() => {
+            ok(WHAT, format!("{file} can be used; there is no data that it could be held against"))
+        }
         Ok(()) => ok(WHAT, format!("{file} is the one that the data was made with")),
         // Its sentences say what to do.
         Err(error) => wrong(WHAT, causes(&error), "the server does not start before that is done"),
@@ -138,7 +144,11 @@ fn database_is(path: &Path, health: &Health) -> Seen {
     let (bytes, log) = health.bytes;
     if log > 256 << 20 {
         let told = format!("its log has {}, which it should not reach", size(log));
-        return warning(WHAT, told, "end what reads the database for long, as a back-up by another program, or start the server again");
+        return warning(
+            WHAT,
+            told,
+            "end what reads the database for long, as a back-up by another program, or start the server again",
+        );
     }
     ok(WHAT, format!("{} is whole, {}, schema version {}", path.display(), size(bytes), health.version))
 }

@@ -113,12 +113,8 @@ async fn restore(args: args::OneFile) -> Result<(), Failure> {
     let Restored { aside } = restored;
     if args.json {
         let report = Report::new(&database, &health);
-        return Report {
-            keys_checked: Some(keys_checked),
-            former_database: aside.as_deref(),
-            ..report
-        }
-        .print();
+        return Report { keys_checked: Some(keys_checked), former_database: aside.as_deref(), ..report }
+            .print();
     }
     println!("Restored {}: {}, {}, checked.", database.display(), size(health.bytes.0), rows(&health));
     match &aside {
@@ -158,10 +154,7 @@ impl std::error::Error for NotRestored {
 }
 
 fn stop_first(error: Failure) -> Failure {
-    let locked = matches!(
-        error.downcast_ref(),
-        Some(BackupError::Open(_, upkeep::OpenError::Locked { .. }))
-    );
+    let locked = matches!(error.downcast_ref(), Some(BackupError::Open(_, upkeep::OpenError::Locked { .. })));
     if locked {
         return NotRestored("the server runs: stop it, and restore then", error).into();
     }
@@ -189,7 +182,10 @@ async fn check(args: args::Check) -> Result<(), Failure> {
         Ok(health) => health,
         Err(error) => {
             if args.json {
-                println!("{}", serde_json::json!({ "ok": false, "file": path, "findings": [{ "what": causes(&error), "advice": advice(&error) }] }));
+                println!(
+                    "{}",
+                    serde_json::json!({ "ok": false, "file": path, "findings": [{ "what": causes(&error), "advice": advice(&error) }] })
+                );
             }
             return Err(format!("{}: {}. {}", path.display(), causes(&error), advice(&error)).into());
         }
@@ -265,9 +261,8 @@ where
 {
     let stop = stop_signal()?;
     let ended = Arc::new(AtomicBool::new(false));
-    let bar = ProgressBar::new(0).with_style(ProgressStyle::with_template(
-        "{msg:10} {wide_bar} {bytes}/{total_bytes} {eta}",
-    )?);
+    let bar = ProgressBar::new(0)
+        .with_style(ProgressStyle::with_template("{msg:10} {wide_bar} {bytes}/{total_bytes} {eta}")?);
     let (ends, shown) = (Arc::clone(&ended), bar.clone());
     let watch: Watch = Arc::new(move |Progress { phase, done, total }| {
         shown.set_message(match phase {

@@ -99,8 +99,7 @@ pub fn check_tls(tls: &Tls) -> Result<Option<(Millis, Millis)>, TlsFilesError> {
         .map_err(unreadable("tls.certificate", "the certificate chain"))?;
     let key = PrivateKeyDer::from_pem_file(&tls.key).map_err(unreadable("tls.key", "a private key"))?;
     let first = chain.first().ok_or(TlsFilesError::NoCertificate)?;
-    let (_, certificate) =
-        X509Certificate::from_der(first).map_err(|_| TlsFilesError::NoCertificate)?;
+    let (_, certificate) = X509Certificate::from_der(first).map_err(|_| TlsFilesError::NoCertificate)?;
     let validity = certificate.validity();
     let (from, to) = (validity.not_before.timestamp(), validity.not_after.timestamp());
     let provider = rustls::crypto::ring::default_provider();

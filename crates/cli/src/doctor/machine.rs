@@ -71,7 +71,11 @@ pub(super) fn pool(config: &Config, server: Option<u32>) -> Seen {
             "`pool.memory_mib` is {}, and suite `{}` needs {each} MiB for one hash",
             config.pool.memory_mib, config.keys.suite
         );
-        return wrong(WHAT, told, format!("set `pool.memory_mib` to {each} or more: the server does not start"));
+        return wrong(
+            WHAT,
+            told,
+            format!("set `pool.memory_mib` to {each} or more: the server does not start"),
+        );
     }
     let needs = u64::try_from(threads).unwrap_or(u64::MAX).saturating_mul(each);
     let Some(limit) = memory_limit(server) else {
@@ -111,7 +115,11 @@ pub(super) fn swap() -> Seen {
     const WHAT: &str = "swap";
     match fs::read_to_string("/proc/swaps") {
         Ok(text) if text.lines().count() <= 1 => ok(WHAT, "off"),
-        Ok(_) => warning(WHAT, "on: keys and numbers can be written to the disk", "`swapoff -a`, or encrypt the swap"),
+        Ok(_) => warning(
+            WHAT,
+            "on: keys and numbers can be written to the disk",
+            "`swapoff -a`, or encrypt the swap",
+        ),
         Err(_) => warning(WHAT, "cannot be read", "look with `swapon --show`"),
     }
 }

@@ -62,7 +62,8 @@ pub(super) async fn port(config: &Config, held: bool, holder: Option<u32>) -> Ve
             "name an address of this machine, and a port above 1023, in `listen`",
         ),
     };
-    let answers = config.listen.port() == 0 || matches!(answer, Some(Answer::Ours | Answer::OtherKey | Answer::Unknown));
+    let answers = config.listen.port() == 0
+        || matches!(answer, Some(Answer::Ours | Answer::OtherKey | Answer::Unknown));
     let process = match (held, answers) {
         (false, _) => ok(HOLDER, "no server uses the data folder"),
         (true, true) => ok(HOLDER, format!("{who} uses the data folder")),
@@ -165,13 +166,19 @@ pub(super) fn certificate(config: &Config, now: Millis) -> Seen {
             "off, and other machines can connect",
             "set `tls.certificate` and `tls.key`, or let a proxy on this machine do it",
         ),
-        Ok(Some((from, _))) if now < from => {
-            wrong(WHAT, format!("the certificate is valid in {} only", span(from - now)), "wait, or look at the clock")
+        Ok(Some((from, _))) if now < from => wrong(
+            WHAT,
+            format!("the certificate is valid in {} only", span(from - now)),
+            "wait, or look at the clock",
+        ),
+        Ok(Some((_, to))) if now >= to => {
+            wrong(WHAT, format!("the certificate ended {} ago", span(now - to)), RENEW)
         }
-        Ok(Some((_, to))) if now >= to => wrong(WHAT, format!("the certificate ended {} ago", span(now - to)), RENEW),
         Ok(Some((_, to))) if to - now < 14 * DAY => {
             warning(WHAT, format!("the certificate ends in {}", span(to - now)), RENEW)
         }
-        Ok(Some((_, to))) => ok(WHAT, format!("the certificate and its key fit, for {} more", span(to - now))),
+        Ok(Some((_, to))) => {
+            ok(WHAT, format!("the certificate and its key fit, for {} more", span(to - now)))
+        }
     }
 }

@@ -15,8 +15,12 @@ impl<'a> SmallDisk<'a> {
         );
         std::fs::create_dir_all(folder).unwrap();
         let size = format!("size={kib}k,mode=700");
-        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(folder).status().unwrap();
-        assert!(mount.success(), "this test mounts a small tmpfs, and `mount` failed: it needs CAP_SYS_ADMIN");
+        let mount =
+            Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(folder).status().unwrap();
+        assert!(
+            mount.success(),
+            "this test mounts a small tmpfs, and `mount` failed: it needs CAP_SYS_ADMIN"
+        );
         Self(folder)
     }
 

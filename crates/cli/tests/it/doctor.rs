@@ -81,7 +81,10 @@ fn a_healthy_set_up_is_told_so() {
 
     assert_eq!(server.stop().code(), Some(0));
     let before: Vec<_> = crate::support::files(&server.home()).into_iter().map(|file| file.path).collect();
-    let json = run(program().args(["doctor", "--json", "--config"]).arg(server.config()).env("ACQUAINT_LISTEN", "127.0.0.1:0"));
+    let json = run(program()
+        .args(["doctor", "--json", "--config"])
+        .arg(server.config())
+        .env("ACQUAINT_LISTEN", "127.0.0.1:0"));
     let report: serde_json::Value = serde_json::from_str(&json.out).unwrap();
     assert_eq!((json.code, &report["ok"]), (Some(0), &true.into()));
     let checks = report["checks"].as_array().unwrap();
@@ -99,7 +102,12 @@ fn configurations_that_cannot_be_read() {
     let server = Server::new();
     let told = run(program().args(["doctor", "--config", "/nowhere/acquaint.toml"]));
     says(&told, "WRONG", "configuration", &["/nowhere/acquaint.toml", "acquaint init"]);
-    says(&doctor(&server, &[("ACQUAINT_LISTN", "x")]), "WRONG", "configuration", &["ACQUAINT_LISTN", "ACQUAINT_LISTEN"]);
+    says(
+        &doctor(&server, &[("ACQUAINT_LISTN", "x")]),
+        "WRONG",
+        "configuration",
+        &["ACQUAINT_LISTN", "ACQUAINT_LISTEN"],
+    );
     private(&server.config(), 0o644);
     says(&doctor(&server, &[]), "warning", "configuration", &["API key", "chmod 600"]);
 }
@@ -120,7 +128,12 @@ fn key_files_that_do_not_fit() {
     std::fs::write(&keys, "{}").unwrap();
     says(&doctor(&server, &[]), "WRONG", "key file", &["is not a key file"]);
     std::fs::write(&keys, own).unwrap();
-    says(&doctor(&server, &[("ACQUAINT_KEYS__SUITE", "hard")]), "WRONG", "key file", &["keys.suite", "set it back"]);
+    says(
+        &doctor(&server, &[("ACQUAINT_KEYS__SUITE", "hard")]),
+        "WRONG",
+        "key file",
+        &["keys.suite", "set it back"],
+    );
     says(&doctor(&server, &[]), "ok", "key file", &[]);
 }
 
@@ -208,7 +221,10 @@ fn a_clock_that_differs_from_a_provider() {
             let _ = std::io::Write::write_all(&mut connection, answer.as_bytes());
         }
     });
-    let told = doctor(&server, &[("ACQUAINT_NOTIFICATIONS__TO", "webhook"), ("ACQUAINT_NOTIFICATIONS__WEBHOOK_URL", &url)]);
+    let told = doctor(
+        &server,
+        &[("ACQUAINT_NOTIFICATIONS__TO", "webhook"), ("ACQUAINT_NOTIFICATIONS__WEBHOOK_URL", &url)],
+    );
     says(&told, "warning", "clock", &["days away from that of 127.0.0.1", "set the clock"]);
     assert!(!told.out.contains("secret=1"), "{told:?}");
     let nobody = ("ACQUAINT_NOTIFICATIONS__WEBHOOK_URL", "http://127.0.0.1:9/");

@@ -27,8 +27,10 @@ fn count(database: &Connection, sql: &str) -> i64 {
 
 /// Waits for the end of all accepted imports, and tells how many pairs each account has.
 async fn pairs_of_each(server: &Server) -> Vec<i64> {
-    until("the end of the imports", || (count(&server.database(), "SELECT count(*) FROM imports") == 0).then_some(()))
-        .await;
+    until("the end of the imports", || {
+        (count(&server.database(), "SELECT count(*) FROM imports") == 0).then_some(())
+    })
+    .await;
     let database = server.database();
     let mut pairs = database.prepare("SELECT count(*) FROM pairs GROUP BY account").unwrap();
     pairs.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
@@ -66,12 +68,18 @@ async fn a_full_disk_refuses_and_loses_nothing() {
         }
         assert!(began.elapsed() < PATIENCE, "the disk is full, and codes are stored");
     }
-    assert_eq!(reason(people[3].client.import(&people[3].did, &token, contacts(3, 900)).await), "INTERNAL_ERROR");
+    assert_eq!(
+        reason(people[3].client.import(&people[3].did, &token, contacts(3, 900)).await),
+        "INTERNAL_ERROR"
+    );
     // Reads go on.
     assert!(reader.matches().await.is_empty());
     assert!(reader.client.sync_status(&reader.did).await.unwrap().is_some());
     assert!(server.log().contains("disk is full"), "the operator is not told");
-    let told = run(program().args(["doctor", "--config"]).arg(server.config()).env("ACQUAINT_LISTEN", server.url().strip_prefix("http://").unwrap()));
+    let told = run(program()
+        .args(["doctor", "--config"])
+        .arg(server.config())
+        .env("ACQUAINT_LISTEN", server.url().strip_prefix("http://").unwrap()));
     assert!(told.out.contains("WRONG   disk: "), "{told:?}");
     assert_eq!(told.code, Some(1));
 
@@ -99,7 +107,10 @@ async fn a_database_that_another_process_locks() {
 
     // Some seconds: who asks waits, and is served.
     lock.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let waits = { let person = people[1].clone(); tokio::spawn(async move { person.verify().await }) };
+    let waits = {
+        let person = people[1].clone();
+        tokio::spawn(async move { person.verify().await })
+    };
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert!(!waits.is_finished(), "something was written through another's lock");
     assert!(people[0].client.sync_status(&people[0].did).await.unwrap().is_some());
@@ -108,7 +119,10 @@ async fn a_database_that_another_process_locks() {
 
     // Longer than is waited for: refused, with the token still good.
     lock.execute_batch("BEGIN IMMEDIATE").unwrap();
-    assert_eq!(reason(people[1].client.import(&people[1].did, &token, contacts(1, 600)).await), "INTERNAL_ERROR");
+    assert_eq!(
+        reason(people[1].client.import(&people[1].did, &token, contacts(1, 600)).await),
+        "INTERNAL_ERROR"
+    );
     assert!(people[0].client.sync_status(&people[0].did).await.unwrap().is_some());
     lock.execute_batch("COMMIT").unwrap();
     drop(lock);
@@ -132,8 +146,12 @@ async fn a_key_file_that_is_replaced() {
     bob.import(vec![number(0)]).await.unwrap();
     assert_eq!(ada.matches().await, ["did:plc:bob"]);
     let address = server.url().strip_prefix("http://").unwrap().to_owned();
-    let told = run(program().args(["doctor", "--config"]).arg(server.config()).env("ACQUAINT_LISTEN", address));
-    assert!(told.out.contains("WRONG   key file: ") && told.out.contains("put the right key file back"), "{told:?}");
+    let told =
+        run(program().args(["doctor", "--config"]).arg(server.config()).env("ACQUAINT_LISTEN", address));
+    assert!(
+        told.out.contains("WRONG   key file: ") && told.out.contains("put the right key file back"),
+        "{told:?}"
+    );
     assert_eq!(server.stop().code(), Some(0));
     // The next start does not.
     let told = run(&mut server.serve_command());
@@ -178,7 +196,8 @@ async fn a_stop_under_load_loses_nothing_and_tears_no_answer() {
     // A caller that never ends its request must not hold the server.
     let address = server.url().strip_prefix("http://").unwrap().to_owned();
     let mut slow = TcpStream::connect(&address).unwrap();
-    std::io::Write::write_all(&mut slow, b"POST /rolodex.RolodexService/Ping HTTP/1.1\r\nHost: x\r\n").unwrap();
+    std::io::Write::write_all(&mut slow, b"POST /rolodex.RolodexService/Ping HTTP/1.1\r\nHost: x\r\n")
+        .unwrap();
     tokio::time::sleep(Duration::from_millis(150)).await;
     let began = Instant::now();
     let ended = tokio::task::spawn_blocking(move || (server.stop(), server));
@@ -241,10 +260,19 @@ async fn nobody_reads_what_it_prints() {
         assert!(client.sync_status("did:plc:a").await.unwrap().is_none());
         assert_eq!(reason(client.sync_status("no did").await), "INVALID_DID");
     }
-    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM).unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM)
+        .unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0));
     // None at all.
     let mut command = std::process::Command::new("sh");
-    command.arg("-c").arg("exec \"$@\" >&- 2>&-").arg("sh").arg(env!("CARGO_BIN_EXE_acquaint")).args(["doctor", "--config"]);
-    assert_eq!(command.arg(server.config()).env("ACQUAINT_LISTEN", "127.0.0.1:0").status().unwrap().code(), Some(0));
+    command
+        .arg("-c")
+        .arg("exec \"$@\" >&- 2>&-")
+        .arg("sh")
+        .arg(env!("CARGO_BIN_EXE_acquaint"))
+        .args(["doctor", "--config"]);
+    assert_eq!(
+        command.arg(server.config()).env("ACQUAINT_LISTEN", "127.0.0.1:0").status().unwrap().code(),
+        Some(0)
+    );
 }

@@ -34,7 +34,8 @@ async fn with_a_match() -> Server {
     ada.import(vec![number(1), number(7)]).await.unwrap();
     bob.import(vec![number(0)]).await.unwrap();
     until("the end of the imports", || {
-        let waiting: i64 = server.database().query_row("SELECT count(*) FROM imports", [], |row| row.get(0)).unwrap();
+        let waiting: i64 =
+            server.database().query_row("SELECT count(*) FROM imports", [], |row| row.get(0)).unwrap();
         (waiting == 0).then_some(())
     })
     .await;
@@ -51,7 +52,8 @@ async fn a_back_up_made_while_the_server_runs_brings_everything_back() {
         assert!(told.out.contains(word), "no {word:?} in {told:?}");
     }
     assert_eq!(mode(&file), 0o600);
-    let beside: Vec<PathBuf> = std::fs::read_dir(server.home()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let beside: Vec<PathBuf> =
+        std::fs::read_dir(server.home()).unwrap().map(|entry| entry.unwrap().path()).collect();
     let copies = beside.iter().filter(|path| path.to_str().unwrap().contains("one.db"));
     assert_eq!(copies.count(), 1, "drafts are left: {beside:?}");
     refused(&store(&server, "backup", &file), &["one.db is there already", "never overwritten"]);
@@ -75,12 +77,18 @@ async fn a_back_up_made_while_the_server_runs_brings_everything_back() {
         assert!(told.out.contains(word), "no {word:?} in {told:?}");
     }
     let aside = server.data().join("before-restore-1");
-    assert_eq!((mode(&aside), mode(&aside.join("acquaint.db")), mode(&server.data().join("acquaint.db"))), (0o700, 0o600, 0o600));
+    assert_eq!(
+        (mode(&aside), mode(&aside.join("acquaint.db")), mode(&server.data().join("acquaint.db"))),
+        (0o700, 0o600, 0o600)
+    );
     assert_eq!(std::fs::read(aside.join("acquaint.db")).unwrap(), before);
     server.start();
     let (ada, bob) = (server.person("did:plc:ada", &number(0)), server.person("did:plc:bob", &number(1)));
     // As it was when the back-up was made, also what was removed since: which is removed again.
-    assert_eq!((ada.matches().await, bob.matches().await), (vec!["did:plc:bob".into()], vec!["did:plc:ada".into()]));
+    assert_eq!(
+        (ada.matches().await, bob.matches().await),
+        (vec!["did:plc:bob".into()], vec!["did:plc:ada".into()])
+    );
     let told = run(program()
         .args(["remove", "--actor", "did:plc:bob", "--url", server.url()])
         .env("ACQUAINT_API_KEY", server.api_key()));
@@ -94,7 +102,8 @@ async fn a_back_up_taken_under_load_is_whole() {
     server.set("ACQUAINT_IMPORT__DEADLINE_MS", "50");
     server.set("ACQUAINT_POOL__THREADS", "1");
     server.start();
-    let numbers = |from: usize| (from..from + 500).map(|index| format!("+1212558{index:04}")).collect::<Vec<_>>();
+    let numbers =
+        |from: usize| (from..from + 500).map(|index| format!("+1212558{index:04}")).collect::<Vec<_>>();
     for person in 0..4 {
         let person = server.person(&format!("did:plc:load{person}"), &number(person));
         person.import(numbers(0)).await.unwrap();
@@ -102,7 +111,11 @@ async fn a_back_up_taken_under_load_is_whole() {
     let mut waited = 0;
     for back_up in 0..3 {
         let file = server.home().join(format!("{back_up}.db"));
-        let told = run(program().args(["store", "backup", "--json"]).arg(&file).arg("--config").arg(server.config()));
+        let told = run(program()
+            .args(["store", "backup", "--json"])
+            .arg(&file)
+            .arg("--config")
+            .arg(server.config()));
         assert_eq!(told.code, Some(0), "{told:?}");
         let report = json(&told);
         assert_eq!(report["ok"], true);
@@ -118,7 +131,8 @@ async fn a_back_up_taken_under_load_is_whole() {
     }
     assert!(waited > 0, "no back-up met a running import");
     until("the end of the imports", || {
-        let left: i64 = server.database().query_row("SELECT count(*) FROM imports", [], |row| row.get(0)).unwrap();
+        let left: i64 =
+            server.database().query_row("SELECT count(*) FROM imports", [], |row| row.get(0)).unwrap();
         (left == 0).then_some(())
     })
     .await;
@@ -143,7 +157,14 @@ async fn nothing_that_was_removed_before_is_in_a_back_up() {
     let bob = server.person("did:plc:bob", &number(1));
     // Names: the pseudonym of a removed account stays with its spent limits.
     let names = |sql: &str| -> Vec<Vec<u8>> {
-        server.database().prepare(sql).unwrap().query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+        server
+            .database()
+            .prepare(sql)
+            .unwrap()
+            .query_map([], |row| row.get(0))
+            .unwrap()
+            .map(Result::unwrap)
+            .collect()
     };
     let both = names("SELECT sealed FROM accounts");
     bob.client.remove_data("did:plc:bob").await.unwrap();
@@ -198,7 +219,11 @@ async fn what_cannot_be_restored_is_refused_and_changes_nothing() {
     refuse(&["schema version 4000", "use a newer program"]);
     changed("DROP INDEX pairs_by_expiry");
     refuse(&["`pairs_by_expiry` is missing"]);
-    changed("DELETE FROM matches WHERE rowid_is_absent = 1".replace(" WHERE rowid_is_absent = 1", " WHERE account = (SELECT min(account) FROM matches)").as_str());
+    changed(
+        "DELETE FROM matches WHERE rowid_is_absent = 1"
+            .replace(" WHERE rowid_is_absent = 1", " WHERE account = (SELECT min(account) FROM matches)")
+            .as_str(),
+    );
     refuse(&["matches without their other side: 1"]);
     // A copy of the files in place of a back-up.
     std::fs::write(&bad, &bytes).unwrap();
@@ -243,7 +268,8 @@ async fn a_restore_goes_over_a_damaged_database_and_into_an_empty_folder() {
 
     let database = server.data().join("acquaint.db");
     std::fs::write(&database, vec![0x5a; 40_960]).unwrap();
-    let told = run(program().args(["store", "restore", "--json"]).arg(&file).arg("--config").arg(server.config()));
+    let told =
+        run(program().args(["store", "restore", "--json"]).arg(&file).arg("--config").arg(server.config()));
     assert_eq!(told.code, Some(0), "{told:?}");
     let report = json(&told);
     assert_eq!((&report["ok"], &report["keys_checked"]), (&true.into(), &true.into()), "{report}");
@@ -267,18 +293,28 @@ async fn a_check_tells_what_is_there_and_what_is_wrong() {
     let mut server = with_a_match().await;
     let told = check(&server);
     assert_eq!(told.code, Some(0), "{told:?}");
-    for line in ["in use by a server", "rows of matches: 2", "rows of pairs: 1", "free on the disk", "Nothing is wrong."] {
+    for line in [
+        "in use by a server",
+        "rows of matches: 2",
+        "rows of pairs: 1",
+        "free on the disk",
+        "Nothing is wrong.",
+    ] {
         assert!(told.out.contains(line), "no {line:?} in {told:?}");
     }
     assert_eq!(server.stop().code(), Some(0));
     let listed = |server: &Server| {
-        let mut names: Vec<_> = files(&server.data()).into_iter().map(|file| (file.path, file.bytes)).collect();
+        let mut names: Vec<_> =
+            files(&server.data()).into_iter().map(|file| (file.path, file.bytes)).collect();
         names.sort();
         names
     };
     let before = listed(&server);
     let report = json(&run(program().args(["store", "check", "--json", "--config"]).arg(server.config())));
-    assert_eq!((&report["ok"], &report["in_use"], &report["rows"]["matches"]), (&true.into(), &false.into(), &2.into()));
+    assert_eq!(
+        (&report["ok"], &report["in_use"], &report["rows"]["matches"]),
+        (&true.into(), &false.into(), &2.into())
+    );
     assert!(report["free_bytes"].as_u64().unwrap() > 0);
     assert!(listed(&server) == before, "a check left something behind");
 
@@ -314,7 +350,11 @@ async fn a_back_up_that_finds_no_room_or_place_leaves_nothing() {
         .arg("--config")
         .arg(server.config()));
     refused(&told, &["the copy could not be made"]);
-    let left: Vec<_> = files(&server.home()).into_iter().filter(|file| file.path.to_str().unwrap().contains("full.db")).map(|file| file.path).collect();
+    let left: Vec<_> = files(&server.home())
+        .into_iter()
+        .filter(|file| file.path.to_str().unwrap().contains("full.db"))
+        .map(|file| file.path)
+        .collect();
     assert!(left.is_empty(), "{left:?}");
     assert_eq!(check(&server).code, Some(0));
 }

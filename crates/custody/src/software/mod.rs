@@ -15,9 +15,9 @@ use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
+pub use file::KeyFileError;
 #[cfg(feature = "fuzzing")]
 pub use file::again;
-pub use file::KeyFileError;
 
 use crate::{CustodyError, KeyCustody, KeyId, Purpose, Stretching};
 

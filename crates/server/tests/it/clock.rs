@@ -52,7 +52,11 @@ async fn codes_and_tokens_work_once_and_end() {
     let code = app.code(&phone);
     let wrong = if code == "000000" { "000001" } else { "000000" };
     for guess in 0..5 {
-        if guess % 2 == 0 { app.clock.turn_back(HOUR) } else { app.clock.advance(HOUR) }
+        if guess % 2 == 0 {
+            app.clock.turn_back(HOUR)
+        } else {
+            app.clock.advance(HOUR)
+        }
         assert_eq!(reason(app.client.verify(&me, &phone, wrong).await), "INVALID_CODE");
     }
     assert_ne!(reason(app.client.verify(&me, &phone, &code).await), "");
@@ -82,7 +86,10 @@ async fn imports_matches_and_expiry_go_on() {
     app.clock.turn_back(HOUR);
     let found = app.import(&bob.0, &bob.1, &[&ada.1]).await;
     assert_eq!(found.len(), 1);
-    assert_eq!((app.matches(&ada.0).await, app.matches(&bob.0).await), (vec![bob.0.clone()], vec![ada.0.clone()]));
+    assert_eq!(
+        (app.matches(&ada.0).await, app.matches(&bob.0).await),
+        (vec![bob.0.clone()], vec![ada.0.clone()])
+    );
     // A lease of a server that died an hour later by the clock does not hold its successor up.
     let app = app.restart_with(|_| {}).await;
     app.clock.turn_back(HOUR);

@@ -89,7 +89,12 @@ pub enum BackupError {
 }
 
 fn told(findings: &[Finding]) -> String {
-    findings.iter().map(|finding| format!("{}: {}. ", finding.what, finding.advice)).collect::<String>().trim_end().into()
+    findings
+        .iter()
+        .map(|finding| format!("{}: {}. ", finding.what, finding.advice))
+        .collect::<String>()
+        .trim_end()
+        .into()
 }
 
 fn files(path: &Path) -> impl FnOnce(io::Error) -> BackupError + use<> {
@@ -179,7 +184,9 @@ impl Restore {
             let mut name = database.as_os_str().to_owned();
             name.push(suffix);
             match fs::remove_file(&name) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(files(Path::new(&name))(error)),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(files(Path::new(&name))(error));
+                }
                 _ => {}
             }
         }
@@ -285,7 +292,8 @@ fn copy_pages(directory: &Path, to: &Path, watch: &Watch) -> Result<(), BackupEr
     // Made durable at the end, or not needed.
     copy.pragma_update_and_check(None, "journal_mode", "OFF", |_| Ok(()))?;
     copy.pragma_update(None, "synchronous", "OFF")?;
-    let page: u64 = source.pragma_query_value(None, "page_size", |row| row.get::<_, u32>(0).map(u64::from))?;
+    let page: u64 =
+        source.pragma_query_value(None, "page_size", |row| row.get::<_, u32>(0).map(u64::from))?;
     let snapshot = source.unchecked_transaction()?;
     snapshot.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
     let copying = Backup::new(&snapshot, &mut copy)?;

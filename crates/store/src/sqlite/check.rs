@@ -53,7 +53,8 @@ pub struct Finding {
     pub advice: &'static str,
 }
 
-const RESTORE: &str = "restore a back-up: `acquaint store restore FILE`; keep the damaged folder until that is done";
+const RESTORE: &str =
+    "restore a back-up: `acquaint store restore FILE`; keep the damaged folder until that is done";
 const REPORT: &str =
     "a defect of this program: please report it, and restore a back-up from before if matches are wrong";
 
@@ -120,7 +121,9 @@ pub(super) fn uri(path: &Path) -> Result<String, OpenError> {
     let mut uri = String::from("file:");
     for byte in path.as_os_str().as_bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'_' | b'-' => uri.push(char::from(*byte)),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'_' | b'-' => {
+                uri.push(char::from(*byte))
+            }
             byte => uri.push_str(&format!("%{byte:02X}")),
         }
     }
@@ -196,7 +199,8 @@ fn pages(connection: &Connection, depth: Depth) -> Vec<Finding> {
         let count = "SELECT count(*) FROM pragma_foreign_key_check";
         match connection.query_row(count, [], |row| row.get::<_, i64>(0)) {
             Ok(0) => {}
-            Ok(rows) => findings.push(Finding { what: format!("rows that refer to absent ones: {rows}"), advice: REPORT }),
+            Ok(rows) => findings
+                .push(Finding { what: format!("rows that refer to absent ones: {rows}"), advice: REPORT }),
             Err(error) => findings.push(damaged(error.to_string())),
         }
     }
@@ -242,7 +246,8 @@ fn newest(connection: &Connection) -> rusqlite::Result<Option<Millis>> {
 
 fn rows(connection: &Connection) -> rusqlite::Result<Vec<(String, u64)>> {
     let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name";
-    let names: Vec<String> = connection.prepare(sql)?.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    let names: Vec<String> =
+        connection.prepare(sql)?.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
     let count = |name: String| {
         let quoted = name.replace('"', "\"\"");
         let rows: i64 =
