@@ -25,6 +25,10 @@ pub(crate) enum Command {
     Init(Init),
     /// Run the server
     Serve(Serve),
+    /// Look for what keeps the server from running well, and say what to do
+    Doctor(Doctor),
+    /// Back up, restore or check the database
+    Store(Store),
     /// Verify a phone number, or an e-mail address, on a running server and print a token for one import
     Verify(Verify),
     /// Import an address book (.vcf or .csv) on a running server
@@ -78,6 +82,77 @@ pub(crate) struct Serve {
     /// The configuration file
     #[arg(long, env = "ACQUAINT_CONFIG", default_value = "acquaint.toml")]
     pub(crate) config: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "One line for each thing that is looked at: ok, warning or wrong, with what to do. The exit code is 1 if\n\
+                  something is wrong. Nothing is changed, and a running server is not disturbed. Run it as the\n\
+                  user that runs the server.\n\n\
+                  Example:\n  acquaint doctor --config /etc/acquaint/acquaint.toml"
+)]
+pub(crate) struct Doctor {
+    /// The server's configuration file
+    #[arg(long, env = "ACQUAINT_CONFIG", default_value = "acquaint.toml")]
+    pub(crate) config: PathBuf,
+    /// Print one JSON object in place of lines
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Store {
+    #[command(subcommand)]
+    pub(crate) command: StoreCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Copy the database into one file, while the server runs
+    #[command(
+        after_help = "The file is checked before it gets its name, and is never written over another. Room for two copies is\n\
+                      needed beside it while it is made. The key file is not in it: back that up once, elsewhere.\n\n\
+                      Example:\n  acquaint store backup --config /etc/acquaint/acquaint.toml /backup/$(date +%F).db"
+    )]
+    Backup(OneFile),
+    /// Put a back-up in the place of the database; the server must be stopped
+    #[command(
+        after_help = "The present database is kept in a folder beside it. What people removed after the back-up was made\n\
+                      comes back: remove it again before the server is reachable (docs/operations/backup.md).\n\n\
+                      Example:\n  acquaint store restore --config /etc/acquaint/acquaint.toml /backup/2026-01-31.db"
+    )]
+    Restore(OneFile),
+    /// Look whether the database, or a back-up, is whole and keeps its own rules
+    #[command(
+        after_help = "Works while the server runs, and changes nothing. The exit code is 1 if something is wrong.\n\n\
+                      Examples:\n  acquaint store check --config /etc/acquaint/acquaint.toml\n  \
+                      acquaint store check /backup/2026-01-31.db"
+    )]
+    Check(Check),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct OneFile {
+    /// The back-up
+    pub(crate) file: PathBuf,
+    /// The server's configuration file
+    #[arg(long, env = "ACQUAINT_CONFIG", default_value = "acquaint.toml")]
+    pub(crate) config: PathBuf,
+    /// Print one JSON object in place of sentences
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Check {
+    /// A back-up to look at in place of the configured database
+    pub(crate) file: Option<PathBuf>,
+    /// The server's configuration file
+    #[arg(long, env = "ACQUAINT_CONFIG", default_value = "acquaint.toml")]
+    pub(crate) config: PathBuf,
+    /// Print one JSON object in place of sentences
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Which server, and for whom.

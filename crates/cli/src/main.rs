@@ -3,12 +3,16 @@
 mod args;
 mod completions;
 mod demo;
+mod doctor;
 mod failure;
 mod init;
 mod normalise;
 mod output;
 mod remote;
 mod serve;
+mod store;
+
+use std::io::Write;
 
 use clap::Parser;
 
@@ -18,9 +22,10 @@ use failure::Failure;
 fn main() -> std::process::ExitCode {
     let args = Args::parse();
     // A panic's text can quote what a library was given, a number for instance: only its place is told.
-    std::panic::set_hook(Box::new(|info| match info.location() {
-        Some(place) => eprintln!("internal error at {}:{}", place.file(), place.line()),
-        None => eprintln!("internal error"),
+    // And where nobody reads it, that must not be a second panic, which ends the process.
+    std::panic::set_hook(Box::new(|info| {
+        let place = info.location().map(|place| format!(" at {}:{}", place.file(), place.line()));
+        let _unread = writeln!(std::io::stderr(), "internal error{}", place.unwrap_or_default());
     }));
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -41,6 +46,8 @@ async fn run(args: Args) -> Result<(), Failure> {
         Command::Init(init) => init::run(&init),
         Command::Serve(serve) => serve::run(&serve).await,
         Command::Demo(demo) => demo::run(&demo).await,
+        Command::Doctor(doctor) => doctor::run(&doctor).await,
+        Command::Store(store) => store::run(store.command).await,
         Command::Verify(verify) => remote::verify(verify).await,
         Command::Import(import) => remote::import::run(import).await,
         Command::Matches(matches) => remote::matches(matches).await,

@@ -1,5 +1,7 @@
 //! `acquaint serve`.
 
+use std::io::Write;
+
 use acquaint_server::config::Config;
 use acquaint_server::{Ambient, Server, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
@@ -12,23 +14,28 @@ pub(crate) async fn run(args: &args::Serve) -> Result<(), Failure> {
     telemetry::init(&config.log.level)
         .map_err(|_| "the configuration key `log.level` must be `error`, `warn`, `info`, `debug`, `trace` or filter directives")?;
     if config.auth.api_key.is_empty() {
-        eprintln!("!!! NO API KEY: every program on this machine may call this server !!!");
+        warn("NO API KEY: every program on this machine may call this server");
     }
     if config.uses_outbox() {
         let file = config.delivery.outbox_file.display();
-        eprintln!("!!! DEVELOPMENT OUTBOX: codes are not sent, they are written to {file} !!!");
+        warn(&format!("DEVELOPMENT OUTBOX: codes are not sent, they are written to {file}"));
     }
     if config.keys.suite == "development" {
-        eprintln!("!!! DEVELOPMENT SUITE: hashes are cheap to attack; never use it for real numbers !!!");
+        warn("DEVELOPMENT SUITE: hashes are cheap to attack; never use it for real numbers");
     }
     // From here on: a stop that comes during the start is a stop too, and nobody is told to connect before it works.
     let stop = stop_signal()?;
     let server = Server::start(config, Ambient::default()).await?;
     // The exact address, for whoever configured port 0.
-    println!("listening on http://{}", server.address()?);
+    // Whoever started it may be gone: that is no reason not to serve.
+    let _unread = writeln!(std::io::stdout(), "listening on http://{}", server.address()?);
     server.run(stop).await;
     tracing::info!("stopped");
     Ok(())
+}
+
+fn warn(what: &str) {
+    let _unread = writeln!(std::io::stderr(), "!!! {what} !!!");
 }
 
 /// Resolves at the first SIGTERM or SIGINT.

@@ -7,6 +7,7 @@ mod notify;
 mod outbound;
 mod rpc;
 pub mod telemetry;
+pub mod upkeep;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -129,6 +130,13 @@ impl Server {
     /// When the system does not tell.
     pub fn address(&self) -> std::io::Result<SocketAddr> {
         self.listener.local_addr()
+    }
+
+    /// What the port answers, without the port; for the fuzz targets.
+    #[cfg(feature = "fuzzing")]
+    #[must_use]
+    pub fn router(&self) -> axum::Router {
+        http::router(Arc::clone(&self.running.discovery), &self.config)
     }
 
     /// Answers requests until `stop`, then lets those that run finish and ends the background work after its step.

@@ -16,5 +16,11 @@ pub fn init(level: &str) -> Result<(), Box<dyn std::error::Error + Send + Sync>>
             )
         },
     )?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).try_init()
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        // Where nobody reads the log, telling so on standard error would be a panic for each line.
+        .log_internal_errors(false)
+        .try_init()
 }

@@ -6,6 +6,8 @@ mod ambient;
 mod codec;
 mod delivery;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod import;
 mod matches;
 mod notices;

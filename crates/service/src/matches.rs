@@ -111,6 +111,13 @@ fn decode_cursor(bytes: &[u8]) -> Option<MatchPosition> {
     Some(position)
 }
 
+/// What decoding and encoding again makes of a cursor's content; `None` where it is none.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn again(bytes: &[u8]) -> Option<Vec<u8>> {
+    let MatchPosition { found_at, other } = decode_cursor(bytes)?;
+    Some([&[CURSOR_V1], found_at.to_be_bytes().as_slice(), other.as_bytes()].concat())
+}
+
 /// A cursor is of use to the account that it was given to, and to nobody else.
 fn cursor_of(whose: Pseudonym) -> Vec<u8> {
     [b"cursor/".as_slice(), whose.as_bytes()].concat()

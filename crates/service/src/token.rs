@@ -65,6 +65,16 @@ impl Token {
     }
 }
 
+/// What decoding and sealing again makes of a token's content; `None` where it is none.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn again(custody: &dyn KeyCustody, bytes: &[u8]) -> Option<Result<Vec<u8>, Internal>> {
+    let text = Token::decode(bytes)?.seal(custody);
+    Some(text.and_then(|text| {
+        let sealed = URL_SAFE_NO_PAD.decode(text).map_err(|_| Internal::Unreadable("a token"))?;
+        Ok(custody.open(Purpose::Token, AAD, &sealed)?.to_vec())
+    }))
+}
+
 #[cfg(test)]
 mod tests {
     use acquaint_custody::software::SoftwareCustody;

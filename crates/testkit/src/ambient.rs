@@ -26,6 +26,11 @@ impl HandClock {
         self.now.fetch_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::SeqCst);
     }
 
+    /// Sets the clock back.
+    pub fn turn_back(&self, by: Duration) {
+        self.now.fetch_sub(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::SeqCst);
+    }
+
     /// Counts the starts of the application that it belongs to.
     pub(crate) fn starts(&self) -> u64 {
         self.starts.fetch_add(1, Ordering::SeqCst)

@@ -3,6 +3,12 @@
 #[cfg(test)]
 mod address_books;
 #[cfg(test)]
+mod disk;
+#[cfg(test)]
+mod doctor;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod kill;
 #[cfg(test)]
 mod leaks;
@@ -12,3 +18,5 @@ mod operation;
 mod removal;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod upkeep;

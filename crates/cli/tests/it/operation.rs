@@ -24,7 +24,7 @@ fn told_refusal(told: &Told, words: &[&str]) {
     }
 }
 
-fn mode(path: &Path) -> u32 {
+pub(crate) fn mode(path: &Path) -> u32 {
     std::fs::metadata(path).unwrap().permissions().mode() & 0o7777
 }
 
@@ -202,7 +202,7 @@ fn a_variable_that_is_no_text_disturbs_nobody() {
 fn every_command_has_help() {
     let told = run(program().arg("--help"));
     assert_eq!(told.code, Some(0));
-    for command in ["demo", "init", "serve", "verify", "import", "matches", "dismiss", "remove"] {
+    for command in ["demo", "init", "serve", "doctor", "verify", "import", "matches", "dismiss", "remove"] {
         assert!(
             told.out.lines().any(|line| line.trim_start().starts_with(command)),
             "{command} is not listed"
@@ -233,7 +233,7 @@ fn a_cut_off_address_book_is_told() {
 }
 
 /// A sample address book.
-fn example(name: &str) -> PathBuf {
+pub(crate) fn example(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name)
 }
 

@@ -154,8 +154,7 @@ fn bytes(text: &str) -> Option<[u8; 32]> {
 
 pub(super) fn write_new(path: &Path, custody: &SoftwareCustody) -> Result<(), KeyFileError> {
     let io = |source| KeyFileError::Io { path: path.into(), source };
-    let file = FileV1 { version: 1, keys: custody.keys.iter().map(|(id, key)| entry(*id, key)).collect() };
-    let text = Zeroizing::new(serde_json::to_vec_pretty(&file).map_err(|error| io(error.into()))?);
+    let text = text(custody).map_err(|error| io(error.into()))?;
     // Written beside its place and linked into it, so that the name never stands for half a file.
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -176,6 +175,21 @@ pub(super) fn write_new(path: &Path, custody: &SoftwareCustody) -> Result<(), Ke
         }
         Err(error) => Err(io(error)),
     }
+}
+
+fn text(custody: &SoftwareCustody) -> serde_json::Result<Zeroizing<Vec<u8>>> {
+    let file = FileV1 { version: 1, keys: custody.keys.iter().map(|(id, key)| entry(*id, key)).collect() };
+    serde_json::to_vec_pretty(&file).map(Zeroizing::new)
+}
+
+/// Reads the text of a key file and writes it again; for the fuzz target.
+///
+/// # Errors
+/// What is wrong with it, without any of it.
+#[cfg(feature = "fuzzing")]
+pub fn again(text_of_file: &str) -> Result<Vec<u8>, String> {
+    let written = text(&parse(text_of_file)?).map_err(|error| error.to_string())?;
+    Ok(written.to_vec())
 }
 
 fn entry(id: KeyId, key: &Key) -> KeyV1 {

@@ -16,6 +16,8 @@ use sha2::Sha256;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 pub use file::KeyFileError;
+#[cfg(feature = "fuzzing")]
+pub use file::again;
 
 use crate::{CustodyError, KeyCustody, KeyId, Purpose, Stretching};
 

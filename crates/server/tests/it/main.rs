@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests: a failure is a panic")]
 
 mod bad_input;
+mod clock;
 mod delivery;
 mod emails;
 mod enumeration;

@@ -113,6 +113,12 @@ impl ContactList {
     }
 }
 
+/// What decoding and encoding again makes of a list's content; `None` where it is none.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn again(bytes: &[u8]) -> Option<Option<Vec<u8>>> {
+    Some(ContactList::decode(bytes)?.encode().map(|bytes| bytes.to_vec()))
+}
+
 /// Binds a sealed list to its table and row.
 fn row(id: ImportId) -> Vec<u8> {
     [b"imports/".as_slice(), id.as_bytes()].concat()

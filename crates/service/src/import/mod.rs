@@ -1,6 +1,8 @@
 //! Import: token taken → quota charged → list sealed and stored → hashed by the pool → matches (walkthrough 2).
 
 mod list;
+#[cfg(feature = "fuzzing")]
+pub(crate) use list::again;
 mod progress;
 mod runner;
 

@@ -3,6 +3,8 @@
 //! One thread writes and merges what waits into one transaction; a few read-only connections read. A
 //! second process is refused by the directory's lock.
 
+mod backup;
+mod check;
 mod checkpoint;
 mod codes;
 #[cfg(test)]
@@ -18,6 +20,8 @@ mod schema;
 mod scrub;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod upkeep_tests;
 mod writer;
 
 use std::path::Path;
@@ -26,6 +30,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use rusqlite::ErrorCode;
 
+pub use backup::{BackupError, Phase, Progress, Restore, Restored, Watch, backup};
+pub use check::{Depth, Finding, Health, check, check_file, database_in};
 pub use open::OpenError;
 
 use crate::{

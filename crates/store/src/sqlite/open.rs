@@ -10,8 +10,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::schema;
 
-const DATABASE: &str = "acquaint.db";
-const LOCK: &str = "acquaint.lock";
+pub(super) const DATABASE: &str = "acquaint.db";
+pub(super) const LOCK: &str = "acquaint.lock";
 
 /// How long a statement waits for a lock that another connection of this process holds.
 pub(super) const BUSY: Duration = Duration::from_secs(5);
@@ -128,7 +128,7 @@ pub(super) fn log_of(database: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn common_pragmas(connection: &Connection) -> rusqlite::Result<()> {
+pub(super) fn common_pragmas(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY)?;
     connection.set_prepared_statement_cache_capacity(96);
     connection.pragma_update(None, "temp_store", "MEMORY")?;
@@ -136,7 +136,7 @@ fn common_pragmas(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "cell_size_check", "ON")
 }
 
-fn private_file(path: &Path) -> io::Result<File> {
+pub(super) fn private_file(path: &Path) -> io::Result<File> {
     let file =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
     fs::set_permissions(path, Permissions::from_mode(0o600))?;

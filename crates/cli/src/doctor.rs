@@ -1,0 +1,178 @@
+//! `acquaint doctor`: looks at everything that a server needs, and says what to do.
+
+mod machine;
+mod surroundings;
+
+use std::path::Path;
+
+use acquaint_server::Ambient;
+use acquaint_server::config::Config;
+use acquaint_server::upkeep::{self, Depth, Health};
+use serde::Serialize;
+
+use crate::args;
+use crate::failure::Failure;
+use crate::store::{advice, causes, size};
+
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Verdict {
+    Ok,
+    Warning,
+    Wrong,
+}
+
+/// What one look showed.
+#[derive(Serialize)]
+struct Seen {
+    what: &'static str,
+    verdict: Verdict,
+    told: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    advice: Option<String>,
+}
+
+fn ok(what: &'static str, told: impl Into<String>) -> Seen {
+    Seen { what, verdict: Verdict::Ok, told: told.into(), advice: None }
+}
+
+fn warning(what: &'static str, told: impl Into<String>, advice: impl Into<String>) -> Seen {
+    Seen { what, verdict: Verdict::Warning, told: told.into(), advice: Some(advice.into()) }
+}
+
+fn wrong(what: &'static str, told: impl Into<String>, advice: impl Into<String>) -> Seen {
+    Seen { what, verdict: Verdict::Wrong, told: told.into(), advice: Some(advice.into()) }
+}
+
+pub(crate) async fn run(args: &args::Doctor) -> Result<(), Failure> {
+    let seen = look(&args.config).await;
+    let wrong = seen.iter().filter(|seen| seen.verdict == Verdict::Wrong).count();
+    if args.json {
+        let report = serde_json::json!({ "ok": wrong == 0, "checks": seen });
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        for Seen { what, verdict, told, advice } in &seen {
+            let verdict = match verdict {
+                Verdict::Ok => "ok",
+                Verdict::Warning => "warning",
+                Verdict::Wrong => "WRONG",
+            };
+            let advice = advice.as_ref().map(|advice| format!(". To do: {advice}")).unwrap_or_default();
+            println!("{verdict:8}{what}: {told}{advice}.");
+        }
+    }
+    match wrong {
+        0 => Ok(()),
+        1 => Err("something is wrong: the server does not start, or does not stay well".into()),
+        several => {
+            Err(format!("{several} things are wrong: the server does not start, or does not stay well")
+                .into())
+        }
+    }
+}
+
+async fn look(path: &Path) -> Vec<Seen> {
+    let config = match Config::load_here(path) {
+        Ok(config) => config,
+        Err(error) => {
+            return vec![wrong("configuration", causes(&error), "correct it; nothing else was looked at")];
+        }
+    };
+    let mut seen = vec![configuration(path, &config)];
+    let database = upkeep::database_in(&config.data_dir);
+    let folder = config.data_dir.clone();
+    let health = match database.exists() {
+        false => None,
+        true => match tokio::task::spawn_blocking(move || upkeep::check(&folder, Depth::Quick)).await {
+            Ok(looked) => Some(looked),
+            Err(error) => return vec![wrong("database", error.to_string(), "report this defect")],
+        },
+    };
+    let sound = health.as_ref().and_then(|health| health.as_ref().ok());
+    let holder = machine::holder(&config.data_dir);
+    seen.push(keys(&config, sound));
+    seen.push(match &health {
+        None => ok("database", "none yet; the first start makes it"),
+        Some(Ok(health)) => database_is(&database, health),
+        Some(Err(error)) => wrong("database", causes(error), advice(error)),
+    });
+    seen.push(machine::data_folder(&config.data_dir));
+    seen.extend(surroundings::port(&config, sound.is_some_and(|health| health.held), holder).await);
+    seen.push(surroundings::clock(&config, sound.and_then(|health| health.newest)).await);
+    seen.push(delivery(&config));
+    seen.push(surroundings::certificate(&config, Ambient::default().clock.now()));
+    seen.push(machine::disk(&database, sound));
+    seen.push(machine::pool(&config, holder));
+    seen.push(machine::swap());
+    seen.push(machine::core_dumps(holder));
+    seen
+}
+
+fn configuration(path: &Path, config: &Config) -> Seen {
+    const WHAT: &str = "configuration";
+    if !config.auth.api_key.is_empty() && !upkeep::is_private(path) {
+        let command =
+            format!("`chmod 600 {}`, and change the key if others may have read it", path.display());
+        return warning(WHAT, "others can read the file, and the API key is in it", command);
+    }
+    ok(WHAT, format!("{} can be used", path.display()))
+}
+
+/// The key file, and whether it is the one of the data.
+fn keys(config: &Config, health: Option<&Health>) -> Seen {
+    const WHAT: &str = "key file";
+    let file = config.keys.file.display();
+    let records = health.map(|health| health.keys.as_slice()).unwrap_or_default();
+    if records.is_empty() && !config.keys.file.exists() {
+        return ok(WHAT, "none yet; the first start makes it");
+    }
+    match upkeep::check_keys(config, records) {
+        Ok(()) if records.is_empty() => {
+            ok(WHAT, format!("{file} can be used; there is no data that it could be held against"))
+        }
+        Ok(()) => ok(WHAT, format!("{file} is the one that the data was made with")),
+        // Its sentences say what to do.
+        Err(error) => wrong(WHAT, causes(&error), "the server does not start before that is done"),
+    }
+}
+
+fn database_is(path: &Path, health: &Health) -> Seen {
+    const WHAT: &str = "database";
+    if let Some(finding) = health.findings.first() {
+        return wrong(WHAT, &finding.what, finding.advice);
+    }
+    let (bytes, log) = health.bytes;
+    if log > 256 << 20 {
+        let told = format!("its log has {}, which it should not reach", size(log));
+        return warning(
+            WHAT,
+            told,
+            "end what reads the database for long, as a back-up by another program, or start the server again",
+        );
+    }
+    ok(WHAT, format!("{} is whole, {}, schema version {}", path.display(), size(bytes), health.version))
+}
+
+/// Whether codes can be sent.
+///
+/// To be replaced by a call of the server's own probe of its providers, once there is one: at present only the
+/// development outbox is looked at.
+fn delivery(config: &Config) -> Seen {
+    const WHAT: &str = "delivery";
+    if !config.uses_outbox() {
+        return ok(WHAT, format!("through {}", config.delivery.sms.join(", then ")));
+    }
+    let file = &config.delivery.outbox_file;
+    match machine::can_append(file) {
+        Err(error) => wrong(
+            WHAT,
+            format!("the outbox {} cannot be written: {error}", file.display()),
+            "correct `delivery.outbox_file`, or the permissions of its folder",
+        ),
+        Ok(()) => warning(
+            WHAT,
+            format!("codes are written to {}, not sent", file.display()),
+            "for real people, name a provider in `delivery.sms`",
+        ),
+    }
+}

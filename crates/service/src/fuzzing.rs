@@ -1,0 +1,31 @@
+//! Decoders of what is sealed, for the fuzz targets: nothing else can reach them without the keys.
+
+use acquaint_custody::KeyCustody;
+
+use crate::{Internal, import, matches, token};
+
+/// Decodes the content of a token and makes a token of it again; `None` where it is none. A token that was decoded comes
+/// back as the same bytes.
+pub fn token(custody: &dyn KeyCustody, content: &[u8]) -> Option<Result<Vec<u8>, Internal>> {
+    token::again(custody, content)
+}
+
+/// Whether a text is a token that these keys sealed.
+///
+/// # Errors
+/// When custody fails.
+pub fn is_token(custody: &dyn KeyCustody, text: &str) -> Result<bool, Internal> {
+    Ok(token::Token::open(custody, text)?.is_some())
+}
+
+/// As [`token()`] for the content of a cursor.
+#[must_use]
+pub fn cursor(content: &[u8]) -> Option<Vec<u8>> {
+    matches::again(content)
+}
+
+/// As [`token()`] for the content of an accepted address book. `Some(None)`: it was decoded and cannot be encoded.
+#[must_use]
+pub fn contact_list(content: &[u8]) -> Option<Option<Vec<u8>>> {
+    import::again(content)
+}
