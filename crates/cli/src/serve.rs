@@ -9,8 +9,7 @@ use crate::failure::Failure;
 
 pub(crate) async fn run(args: &args::Serve) -> Result<(), Failure> {
     let config = Config::load_here(&args.config)?;
-    telemetry::init(&config.log.level)
-        .map_err(|_| "the configuration key `log.level` must be `error`, `warn`, `info`, `debug`, `trace` or filter directives")?;
+    let traces = telemetry::start(&config.log, &config.telemetry)?;
     if config.auth.api_key.is_empty() {
         eprintln!("!!! NO API KEY: every program on this machine may call this server !!!");
     }
@@ -25,9 +24,13 @@ pub(crate) async fn run(args: &args::Serve) -> Result<(), Failure> {
     let stop = stop_signal()?;
     let server = Server::start(config, Ambient::default()).await?;
     // The exact address, for whoever configured port 0.
-    println!("listening on http://{}", server.address()?);
+    println!("listening on {}", server.url()?);
+    if let Some(address) = server.operator_address() {
+        println!("metrics on http://{address}/metrics");
+    }
     server.run(stop).await;
     tracing::info!("stopped");
+    traces.stop().await;
     Ok(())
 }
 

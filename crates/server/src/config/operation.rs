@@ -1,5 +1,6 @@
 //! What an operator's surroundings need: encryption, notifications, telemetry.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -48,6 +49,14 @@ pub struct Telemetry {
     pub otlp_url: String,
 }
 
+impl Telemetry {
+    /// Where the operator's port is; `None` for nowhere.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.listen.parse().ok()
+    }
+}
+
 impl Default for Notifications {
     fn default() -> Self {
         Self {
@@ -71,6 +80,29 @@ impl Default for Telemetry {
 pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     if !["none", "appview", "webhook"].contains(&config.notifications.to.as_str()) {
         return bad("notifications.to", "`none`, `appview` or `webhook`");
+    }
+    let Tls { certificate, key } = &config.tls;
+    match (certificate.as_os_str().is_empty(), key.as_os_str().is_empty()) {
+        (true, false) => {
+            return bad("tls.certificate", "set where `tls.key` is: the PEM file of the certificate chain");
+        }
+        (false, true) => return bad("tls.key", "set where `tls.certificate` is: the PEM file of its key"),
+        (true, true) | (false, false) => {}
+    }
+    let Telemetry { listen, otlp_url } = &config.telemetry;
+    if !listen.is_empty() && listen.parse::<SocketAddr>().is_err() {
+        return bad("telemetry.listen", "an address with a port, as `127.0.0.1:9464`, or empty");
+    }
+    if config.telemetry.address().is_some_and(|address| address == config.listen && address.port() != 0) {
+        return bad("telemetry.listen", "another address than `listen`: metrics have no key");
+    }
+    let is_url = |url: &str| {
+        url.parse::<http::Uri>().is_ok_and(|url| {
+            matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some_and(|host| !host.is_empty())
+        })
+    };
+    if !otlp_url.is_empty() && !is_url(otlp_url) {
+        return bad("telemetry.otlp_url", "a URL of HTTP or HTTPS, as `http://127.0.0.1:4318`, or empty");
     }
     if !["text", "json"].contains(&config.log.format.as_str()) {
         return bad("log.format", "`text` or `json`");

@@ -102,7 +102,12 @@ impl Discovery {
         // Before acceptance, so that no result can come before somebody listens.
         let waiting = self.waiters.join(id, total == 0);
         match self.store.accept_import(import, self.clock.now()).await {
-            Ok(ImportAccepted::Accepted) => Ok(waiting),
+            Ok(ImportAccepted::Accepted) => {
+                if total == 0 {
+                    metrics::counter!("acquaint_imports_finished_total").increment(1);
+                }
+                Ok(waiting)
+            }
             Ok(ImportAccepted::InvalidToken) => Err(ImportError::InvalidToken),
             Ok(ImportAccepted::AlreadyPending) => Err(PENDING.into()),
             Ok(ImportAccepted::Exhausted(exhausted)) => Err(RateLimited::exhausted(exhausted).into()),

@@ -154,6 +154,7 @@ async fn work(
             }
         }
     }
+    metrics::counter!("acquaint_imports_finished_total").increment(1);
     Ok(Progress::Over)
 }
 
