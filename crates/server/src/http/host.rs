@@ -25,6 +25,15 @@ fn is_good(request: &Request) -> bool {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
     // Empty is right for a target without an authority.
-    host.is_empty()
-        || host.to_str().is_ok_and(|host| !host.contains('@') && host.parse::<Authority>().is_ok())
+    host.is_empty() || host.to_str().is_ok_and(is_authority)
+}
+
+/// RFC 9110, section 7.2: a host and perhaps a port, nothing else.
+fn is_authority(host: &str) -> bool {
+    let Ok(authority) = host.parse::<Authority>() else { return false };
+    let port = host.strip_prefix(authority.host()).and_then(|port| port.strip_prefix(':'));
+    match port {
+        Some(port) => port.bytes().all(|byte| byte.is_ascii_digit()),
+        None => host == authority.host(),
+    }
 }

@@ -33,9 +33,12 @@ const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// Bytes of an answer that wait for an HTTP/2 peer to take them, for a stream.
 const SEND_BUFFER: usize = 64 * 1024;
-/// Streams that the peer, or this side for the peer's errors, reset before they were dealt with: more end the connection
-/// ("rapid reset", CVE-2023-44487, and its mirror, CVE-2025-8671).
-const MAX_RESETS: usize = 32;
+/// Streams that an HTTP/2 peer reset before they were dealt with: more end the connection ("rapid reset",
+/// CVE-2023-44487).
+const MAX_PEER_RESETS: usize = 32;
+/// Streams that this side reset for the peer's errors (CVE-2025-8671). A client that has not read the settings yet may
+/// open more streams than it may have, and is refused by resets.
+const MAX_OWN_RESETS: usize = 512;
 /// Silence after which an HTTP/2 peer is asked whether it is there.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// Pause after the system refused a connection, most often for want of file descriptors.
@@ -188,8 +191,8 @@ fn builder(http: &Http) -> Builder<TokioExecutor> {
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(SEND_BUFFER)
-        .max_pending_accept_reset_streams(MAX_RESETS)
-        .max_local_error_reset_streams(MAX_RESETS)
+        .max_pending_accept_reset_streams(MAX_PEER_RESETS)
+        .max_local_error_reset_streams(MAX_OWN_RESETS)
         .keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(header_time);
     builder

@@ -37,7 +37,9 @@ pub(super) async fn bound_and_log(State(limit): State<Duration>, request: Reques
             response.headers_mut().insert("x-request-id", value);
         }
         let (status, outcome) = (response.status().as_u16(), outcome(&response));
-        tracing::info!(status, outcome, millis = time.as_millis(), "answered");
+        // As 64 bits: wider ones become text in JSON.
+        let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(status, outcome, millis, "answered");
         metrics::answered(method, outcome, time);
         traces::answered(&trace, &id, status, outcome, is_ours(outcome));
         response

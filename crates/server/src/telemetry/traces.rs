@@ -56,21 +56,13 @@ pub(super) struct Traces(SdkTracerProvider);
 impl Traces {
     /// Begins to send spans to the collector at `url`. To be called inside a Tokio runtime.
     pub(super) fn begin(url: &str) -> Result<Self, TracesError> {
-        let exporter = SpanExporter::builder()
-            .with_http()
-            .with_http_client(Post::new()?)
-            .with_protocol(Protocol::HttpBinary)
-            .with_endpoint(format!("{}/v1/traces", url.trim_end_matches('/')))
-            .with_timeout(SENDING)
-            .build()
-            .map_err(TracesError::Address)?;
+        let exporter = exporter(url)?;
         let resource = Resource::builder_empty()
             .with_attributes([
                 KeyValue::new("service.name", "acquaint"),
                 KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
             ])
             .build();
-        let exporter = Plain { exporter, failing: AtomicBool::new(false) };
         Ok(Self(SdkTracerProvider::builder().with_resource(resource).with_batch_exporter(exporter).build()))
     }
 
@@ -96,6 +88,18 @@ impl Traces {
             tracing::warn!("the last traces could not be sent");
         }
     }
+}
+
+fn exporter(url: &str) -> Result<Plain<SpanExporter>, TracesError> {
+    let exporter = SpanExporter::builder()
+        .with_http()
+        .with_http_client(Post::new()?)
+        .with_protocol(Protocol::HttpBinary)
+        .with_endpoint(format!("{}/v1/traces", url.trim_end_matches('/')))
+        .with_timeout(SENDING)
+        .build()
+        .map_err(TracesError::Address)?;
+    Ok(Plain { exporter, failing: AtomicBool::new(false) })
 }
 
 /// The span of one request. Only its place in a trace is taken from the headers: `tracestate` could hold anything
@@ -227,10 +231,10 @@ impl Post {
 #[async_trait]
 impl HttpClient for Post {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let sending = self.client.execute(request.try_into()?);
+        let (client, request) = (self.client.clone(), request.try_into()?);
         self.runtime
             .spawn(async move {
-                let answer = sending.await?;
+                let answer = client.execute(request).await?;
                 let status = answer.status();
                 // Its body tells of rejected spans, and nobody would mend them.
                 let mut response = Response::new(Bytes::new());

@@ -3,10 +3,15 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests: a failure is a panic")]
 
 mod bad_input;
+mod deploy;
+mod hardening;
+mod http2;
 mod import;
 mod matching;
 mod privacy;
 mod raw;
+mod telemetry;
+mod tls;
 mod verification;
 
 use acquaint_client::ClientError;
