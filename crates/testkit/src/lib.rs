@@ -87,7 +87,18 @@ impl App {
             let _ = stopped.await;
         }));
         let client = Client::new(&url, API_KEY).expect("a client");
-        Self { client, url, operator, clock, config, folder, discovery, stop, server, opened: Mutex::default() }
+        Self {
+            client,
+            url,
+            operator,
+            clock,
+            config,
+            folder,
+            discovery,
+            stop,
+            server,
+            opened: Mutex::default(),
+        }
     }
 
     /// Stops it in good order and starts it again on the same data, with a changed configuration.
@@ -103,7 +114,8 @@ impl App {
     }
 
     async fn end(self) -> (TempDir, Config, Arc<HandClock>) {
-        let Self { client, url: _, operator: _, clock, config, folder, discovery, stop, server, opened } = self;
+        let Self { client, url: _, operator: _, clock, config, folder, discovery, stop, server, opened } =
+            self;
         // The server waits for its connections, and the pool for its last owner.
         drop(client);
         drop(discovery);

@@ -39,7 +39,7 @@ pub struct Notifications {
 }
 
 /// What is measured, and where it goes.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Telemetry {
     /// Address and port that `/metrics`, `/healthz` and `/readyz` are served on, without a key: keep it inside. Empty
@@ -71,12 +71,6 @@ impl Default for Notifications {
     }
 }
 
-impl Default for Telemetry {
-    fn default() -> Self {
-        Self { listen: String::new(), otlp_url: String::new() }
-    }
-}
-
 pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     if !["none", "appview", "webhook"].contains(&config.notifications.to.as_str()) {
         return bad("notifications.to", "`none`, `appview` or `webhook`");
@@ -98,7 +92,8 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     }
     let is_url = |url: &str| {
         url.parse::<http::Uri>().is_ok_and(|url| {
-            matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some_and(|host| !host.is_empty())
+            matches!(url.scheme_str(), Some("http" | "https"))
+                && url.host().is_some_and(|host| !host.is_empty())
         })
     };
     if !otlp_url.is_empty() && !is_url(otlp_url) {
@@ -119,4 +114,41 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(change: impl FnOnce(&mut Config)) -> String {
+        let mut config = Config::default();
+        change(&mut config);
+        check(&config).map_or_else(|error| error.to_string(), |()| String::new())
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_by_its_key() {
+        assert_eq!(refused(|_| {}), "");
+        assert!(refused(|config| config.tls.certificate = "chain.pem".into()).contains("`tls.key`"));
+        assert!(refused(|config| config.tls.key = "key.pem".into()).contains("`tls.certificate`"));
+        for listen in ["9464", "localhost:9464", "127.0.0.1", "http://127.0.0.1:9464"] {
+            assert!(refused(|config| config.telemetry.listen = listen.into()).contains("`telemetry.listen`"));
+        }
+        assert!(
+            refused(|config| config.telemetry.listen = config.listen.to_string()).contains("another address")
+        );
+        for url in ["127.0.0.1:4318", "http://", "grpc://127.0.0.1:4317", "collector"] {
+            assert!(
+                refused(|config| config.telemetry.otlp_url = url.into()).contains("`telemetry.otlp_url`")
+            );
+        }
+        assert!(refused(|config| config.log.format = "xml".into()).contains("`log.format`"));
+        let right = |config: &mut Config| {
+            config.tls = Tls { certificate: "chain.pem".into(), key: "key.pem".into() };
+            config.telemetry.listen = "[::1]:9464".into();
+            config.telemetry.otlp_url = "https://collector.example:4318".into();
+            config.log.format = "json".into();
+        };
+        assert_eq!(refused(right), "");
+    }
 }

@@ -15,7 +15,8 @@ pub(super) async fn require_host(request: Request, next: Next) -> Response {
     if request.version() != Version::HTTP_11 || is_good(&request) {
         return next.run(request).await;
     }
-    let error = ConnectError::new(ErrorCode::InvalidArgument, "one `Host` header with a host's name is needed");
+    let error =
+        ConnectError::new(ErrorCode::InvalidArgument, "one `Host` header with a host's name is needed");
     let mut response = answer(&error, StatusCode::BAD_REQUEST);
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response

@@ -101,7 +101,8 @@ pub(crate) async fn serve(port: Port, router: Router, http: &Http, stop: impl Fu
                     watcher.watch(server.serve_connection(TokioIo::new(*stream), service).into_owned()).await
                 }
                 Some(Began::Http2(stream)) => {
-                    let (server, stream) = (server.http2_only(), Prompt::new(*stream, PREFACE.len(), header_time));
+                    let (server, stream) =
+                        (server.http2_only(), Prompt::new(*stream, PREFACE.len(), header_time));
                     watcher.watch(server.serve_connection(TokioIo::new(stream), service).into_owned()).await
                 }
                 None => Ok(()),

@@ -182,7 +182,11 @@ fn read(files: &config::Tls) -> Result<[Vec<u8>; 2], TlsError> {
 }
 
 fn digest([certificate, key]: &[Vec<u8>; 2]) -> [u8; 32] {
-    [Sha256::digest(certificate), Sha256::digest(key)].iter().fold(Sha256::new(), |all, part| all.chain_update(part)).finalize().into()
+    [Sha256::digest(certificate), Sha256::digest(key)]
+        .iter()
+        .fold(Sha256::new(), |all, part| all.chain_update(part))
+        .finalize()
+        .into()
 }
 
 fn pair(files: &config::Tls, [certificate, key]: &[Vec<u8>; 2]) -> Result<Pair, TlsError> {

@@ -193,7 +193,10 @@ fn describe() {
     describe_gauge!(POOL_THREADS, "Threads of the hashing pool");
     describe_gauge!(POOL_BUSY, "Threads of the hashing pool that hash");
     describe_counter!(POOL_HASHES, "Argon2id hashes computed");
-    describe_counter!(CODES, "Requests for a code that reached the store, by outcome or by the limit that refused");
+    describe_counter!(
+        CODES,
+        "Requests for a code that reached the store, by outcome or by the limit that refused"
+    );
     describe_counter!(GUESSES, "Guesses at codes, by outcome or by the limit that refused");
     describe_counter!(IMPORTS, "Imports asked for with a token, by outcome or by the limit that refused");
     describe_counter!(IMPORTS_FINISHED, "Imports worked through to the end");

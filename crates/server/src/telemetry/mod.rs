@@ -13,8 +13,8 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::config::{Log, Telemetry};
-use traces::Traces;
 pub use metrics::RecorderTaken;
+use traces::Traces;
 pub use traces::TracesError;
 
 /// Why logging and traces do not start.
@@ -86,7 +86,10 @@ where
 
 fn filter(level: &str) -> Result<EnvFilter, ParseError> {
     // At `trace`, libraries tell of every frame that they read, with its content.
-    let quiet = ["h2", "hyper", "hyper_util", "reqwest", "rustls", "tower"].map(|library| format!("{library}=warn"));
+    let quiet =
+        ["h2", "hyper", "hyper_util", "reqwest", "rustls", "tower"].map(|library| format!("{library}=warn"));
     let quiet = quiet.into_iter().chain([format!("{}=off", traces::TARGET)]);
-    quiet.into_iter().try_fold(EnvFilter::try_new(level)?, |filter, directive| Ok(filter.add_directive(directive.parse()?)))
+    quiet.into_iter().try_fold(EnvFilter::try_new(level)?, |filter, directive| {
+        Ok(filter.add_directive(directive.parse()?))
+    })
 }

@@ -24,7 +24,10 @@ use super::traces::{ended, step};
 pub(crate) fn observed(parts: Parts) -> Parts {
     Parts {
         store: Arc::new(ObservedStore { store: parts.store, failures: Failures::of(STORE_FAILURES) }),
-        custody: Arc::new(ObservedCustody { custody: parts.custody, failures: Failures::of(CUSTODY_FAILURES) }),
+        custody: Arc::new(ObservedCustody {
+            custody: parts.custody,
+            failures: Failures::of(CUSTODY_FAILURES),
+        }),
         sender: Arc::new(ObservedSender(parts.sender)),
         ..parts
     }

@@ -25,7 +25,8 @@ fn every_sample_configuration_is_one() {
     for entry in std::fs::read_dir(deploy("config")).unwrap() {
         let path = entry.unwrap().path();
         let environment = SECRETS.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let config = Config::load(&path, environment).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let config =
+            Config::load(&path, environment).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let text = std::fs::read_to_string(&path).unwrap();
         for (name, _) in SECRETS {
             let key = name.rsplit("__").next().unwrap().to_lowercase();
@@ -70,7 +71,8 @@ fn the_unit_is_hardened_and_systemd_reads_it() {
         assert!(unit.contains(&(key.into(), value.into())), "{key}={value}");
     }
     // Not on every machine that builds this.
-    let Ok(told) = Command::new("systemd-analyze").arg("verify").arg(deploy("systemd/acquaint.service")).output()
+    let Ok(told) =
+        Command::new("systemd-analyze").arg("verify").arg(deploy("systemd/acquaint.service")).output()
     else {
         return;
     };

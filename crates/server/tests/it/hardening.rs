@@ -131,7 +131,9 @@ async fn a_body_without_an_end_is_refused_and_not_read_for_ever() {
         let hearing = async {
             let _ = read.read_to_end(&mut told).await;
         };
-        timeout(PATIENCE, async { tokio::join!(sending, hearing, is_served(&app)) }).await.expect("the server closes");
+        timeout(PATIENCE, async { tokio::join!(sending, hearing, is_served(&app)) })
+            .await
+            .expect("the server closes");
         let told = String::from_utf8_lossy(&told).into_owned();
         assert!(told.starts_with("HTTP/1.1 413 ") && told.contains("TOO_MANY_CONTACTS"), "{told}");
     }
@@ -156,7 +158,8 @@ async fn a_gzip_bomb_is_not_unpacked() {
     let packed = packed.finish().unwrap();
     assert!(packed.len() < 64 * 1024, "it must pass the limit of what is sent: {}", packed.len());
     for method in ["ImportContacts", "Ping"] {
-        let more = format!("content-encoding: gzip\r\nconnection: close\r\ncontent-length: {}\r\n", packed.len());
+        let more =
+            format!("content-encoding: gzip\r\nconnection: close\r\ncontent-length: {}\r\n", packed.len());
         let answer = exchange(&app.url, &[head(method, &more).as_bytes(), &packed].concat()).await;
         let error: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
         assert_eq!(error["code"], "resource_exhausted", "{answer:?}");
@@ -204,7 +207,10 @@ async fn too_many_and_too_large_headers_are_refused() {
     // The first goes into the table (RFC 7541, section 6.2.1), the rest names it by one byte each.
     let indexed = [vec![0x40], http2::field("x", &"y".repeat(3000))[1..].to_vec(), vec![0xbe; 4000]].concat();
     let block = [http2::call("Ping"), indexed].concat();
-    stream.write_all(&frame(http2::HEADERS, http2::END_HEADERS | http2::END_STREAM, 1, &block)).await.unwrap();
+    stream
+        .write_all(&frame(http2::HEADERS, http2::END_HEADERS | http2::END_STREAM, 1, &block))
+        .await
+        .unwrap();
     let refused = async {
         loop {
             match http2::next(&mut stream).await {
@@ -331,7 +337,10 @@ async fn streams_over_the_bound_are_refused_and_the_rest_goes_on() {
     let mut stream = http2::connect(&app.url).await;
     let ids: Vec<u32> = (0..300).map(|n| 2 * n + 1).collect();
     for id in &ids {
-        stream.write_all(&frame(http2::HEADERS, http2::END_HEADERS, *id, &http2::call("Ping"))).await.unwrap();
+        stream
+            .write_all(&frame(http2::HEADERS, http2::END_HEADERS, *id, &http2::call("Ping")))
+            .await
+            .unwrap();
     }
     is_served(&app).await;
     for id in &ids[..256] {
@@ -374,7 +383,10 @@ async fn requests_that_two_servers_could_read_in_two_ways_are_refused() {
         post("x: y\r\n z\r\ncontent-length: 2\r\n", "{}"),
         post("transfer-encoding: chunked\r\n", "zz\r\n{}\r\n0\r\n\r\n"),
         post("transfer-encoding: chunked\r\n", "fffffffffffffffff\r\n{}\r\n0\r\n\r\n"),
-        head("Ping", "content-length: 2\r\n").replace("HTTP/1.1", "HTTP/1.0").replace("content-length: 2", "transfer-encoding: chunked") + "2\r\n{}\r\n0\r\n\r\n",
+        head("Ping", "content-length: 2\r\n")
+            .replace("HTTP/1.1", "HTTP/1.0")
+            .replace("content-length: 2", "transfer-encoding: chunked")
+            + "2\r\n{}\r\n0\r\n\r\n",
         format!("GET /healthz HTTP/1.1\r\nhost: x\r\n\0: y\r\n\r\n{smuggled}"),
     ];
     for request in refused {
@@ -384,9 +396,10 @@ async fn requests_that_two_servers_could_read_in_two_ways_are_refused() {
         assert!(answers(&answer) <= 1, "what follows is taken for a request: {request}: {answer:?}");
     }
     // Both lengths: the chunks count, and the connection ends there (RFC 9112, section 6.1).
-    for more in
-        ["content-length: 4\r\ntransfer-encoding: chunked\r\n", "transfer-encoding: chunked\r\ncontent-length: 4\r\n"]
-    {
+    for more in [
+        "content-length: 4\r\ntransfer-encoding: chunked\r\n",
+        "transfer-encoding: chunked\r\ncontent-length: 4\r\n",
+    ] {
         let request = post(more, "2\r\n{}\r\n0\r\n\r\n") + smuggled;
         let answer = timeout(PATIENCE, exchange(&app.url, request.as_bytes())).await.expect("it is closed");
         assert_eq!((answer.status, answers(&answer)), (200, 1), "{answer:?}");
@@ -419,7 +432,9 @@ async fn the_target_may_be_absolute_and_the_host_must_be_one() {
     let old = exchange(&app.url, b"GET /healthz HTTP/1.0\r\n\r\n").await;
     assert_eq!(old.status, 200, "HTTP/1.0 knows no Host");
     // Whatever the target's form, it is not told back.
-    for target in ["*", "acquaint.example:443", "//etc/passwd", "/../../etc/passwd", "/rolodex.RolodexService/Ping%2e"] {
+    for target in
+        ["*", "acquaint.example:443", "//etc/passwd", "/../../etc/passwd", "/rolodex.RolodexService/Ping%2e"]
+    {
         let answer = exchange(&app.url, get(target, "host: x\r\n").as_bytes()).await;
         assert!((400..500).contains(&answer.status), "{target}: {answer:?}");
         assert!(!String::from_utf8_lossy(&answer.body).contains("passwd"), "{answer:?}");

@@ -1,6 +1,6 @@
 //! The whole application over HTTP, with a clock set by hand.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests: a failure is a panic")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests: a failure is a panic")]
 
 mod bad_input;
 mod deploy;

@@ -35,7 +35,10 @@ async fn story(app: &App) {
     assert_eq!(reason(app.client.verify(&did(0), &number(0), "000000").await), "INVALID_CODE");
     assert_eq!(reason(app.client.import(&did(0), &number(7), vec![number(1)]).await), "INVALID_TOKEN");
     assert_eq!(reason(app.client.start_verification("+12125550103", &number(0)).await), "INVALID_DID");
-    let unknown = format!("POST /{} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\nauthorization: Bearer {API_KEY}\r\n\r\n", number(0));
+    let unknown = format!(
+        "POST /{} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\nauthorization: Bearer {API_KEY}\r\n\r\n",
+        number(0)
+    );
     assert_eq!(exchange(&app.url, unknown.as_bytes()).await.status, 404);
     let no_key = "POST /rolodex.RolodexService/Ping HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
     assert_eq!(exchange(&app.url, no_key.as_bytes()).await.status, 401);
@@ -74,8 +77,12 @@ fn exported(text: &str) -> BTreeMap<String, Shape> {
             let name = line.split(['{', ' ']).next().unwrap();
             let of_histogram = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
             let name = of_histogram.filter(|name| found.contains_key(*name)).unwrap_or(name);
-            let labels = line.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map_or("", |(labels, _)| labels);
-            let labels = labels.split(',').filter_map(|label| label.split_once('=')).map(|(name, _)| name.to_owned());
+            let labels = line
+                .split_once('{')
+                .and_then(|(_, rest)| rest.split_once('}'))
+                .map_or("", |(labels, _)| labels);
+            let labels =
+                labels.split(',').filter_map(|label| label.split_once('=')).map(|(name, _)| name.to_owned());
             found.get_mut(name).unwrap().1.extend(labels.filter(|name| name != "le"));
         }
     }
@@ -199,13 +206,17 @@ fn every_metric_of_an_alert_is_documented() {
     let mut alerts = 0;
     for rule in rules["groups"][0]["rules"].as_sequence().unwrap() {
         let (alert, expression) = (rule["alert"].as_str().unwrap(), rule["expr"].as_str().unwrap());
-        let words = expression.split(|character: char| !character.is_ascii_alphanumeric() && character != '_');
+        let words =
+            expression.split(|character: char| !character.is_ascii_alphanumeric() && character != '_');
         let metrics: Vec<&str> = words.filter(|word| word.starts_with("acquaint_")).collect();
         assert!(!metrics.is_empty() || alert == "AcquaintDown", "{alert} is about nothing");
         for metric in metrics {
             assert!(table.contains_key(metric), "{alert}: {metric} is not documented");
         }
-        assert!(rule["annotations"]["summary"].is_string() && rule["labels"]["severity"].is_string(), "{alert}");
+        assert!(
+            rule["annotations"]["summary"].is_string() && rule["labels"]["severity"].is_string(),
+            "{alert}"
+        );
         assert!(described.contains(&format!("| `{alert}` |")), "{alert} is not described");
         alerts += 1;
     }
@@ -239,9 +250,8 @@ async fn collector() -> (String, Arc<Mutex<Vec<Bytes>>>) {
     let take = async |State(kept): State<Arc<Mutex<Vec<Bytes>>>>, body: Bytes| {
         kept.lock().unwrap().push(body);
     };
-    let router = axum::Router::new()
-        .route("/v1/traces", axum::routing::post(take))
-        .with_state(Arc::clone(&kept));
+    let router =
+        axum::Router::new().route("/v1/traces", axum::routing::post(take)).with_state(Arc::clone(&kept));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum_serve(listener, router).await });
@@ -327,10 +337,18 @@ async fn logs_and_traces_tell_of_requests_and_of_nobody() {
     assert_eq!(status[0].trace_state, "");
     let id = attribute(status[0], "request.id").unwrap();
     assert!(answer.head.contains(&format!("x-request-id: {id}")));
-    let allowed =
-        ["rpc.system.name", "rpc.method", "rpc.response.status_code", "http.response.status_code", "request.id"];
+    let allowed = [
+        "rpc.system.name",
+        "rpc.method",
+        "rpc.response.status_code",
+        "http.response.status_code",
+        "request.id",
+    ];
     for span in &spans {
-        assert!(span.attributes.iter().all(|attribute| allowed.contains(&attribute.key.as_str())), "{span:?}");
+        assert!(
+            span.attributes.iter().all(|attribute| allowed.contains(&attribute.key.as_str())),
+            "{span:?}"
+        );
         assert!(span.events.is_empty() && span.links.is_empty(), "{span:?}");
         assert!(span.status.as_ref().is_none_or(|status| status.message.is_empty()), "{span:?}");
     }
@@ -354,10 +372,8 @@ async fn logs_and_traces_tell_of_requests_and_of_nobody() {
 async fn a_collector_that_does_not_answer_delays_no_request_and_no_stop() {
     // Takes connections and never says a word.
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let wanted = Telemetry {
-        otlp_url: format!("http://{}", silent.local_addr().unwrap()),
-        ..Telemetry::default()
-    };
+    let wanted =
+        Telemetry { otlp_url: format!("http://{}", silent.local_addr().unwrap()), ..Telemetry::default() };
     let (subscriber, sending) = telemetry::subscriber(&Log::default(), &wanted, std::io::sink).unwrap();
     let until_here = tracing::subscriber::set_default(subscriber);
     let app = App::start().await;

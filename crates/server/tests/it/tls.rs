@@ -193,12 +193,23 @@ async fn what_is_wrong_with_the_files_is_told_by_its_key() {
     assert!(error.contains("`tls.certificate`") && error.contains("nowhere.pem"), "{error}");
     let error = with(key(files.path().join("nowhere.pem"))).await;
     assert!(error.contains("`tls.key`") && error.contains("cannot be read"), "{error}");
-    for content in ["", "not PEM", &pem("key.pem"), "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+    for content in
+        ["", "not PEM", &pem("key.pem"), "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
+    {
         let error = with(certificate(path("bad.pem", content))).await;
-        assert!(error.contains("`tls.certificate`") && error.contains("BEGIN CERTIFICATE"), "{content}: {error}");
+        assert!(
+            error.contains("`tls.certificate`") && error.contains("BEGIN CERTIFICATE"),
+            "{content}: {error}"
+        );
     }
     let sealed = pem("key.pem").replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
-    for content in ["", "not PEM", &pem("chain.pem"), &sealed, "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"] {
+    for content in [
+        "",
+        "not PEM",
+        &pem("chain.pem"),
+        &sealed,
+        "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
+    ] {
         let error = with(key(path("bad.pem", content))).await;
         assert!(error.contains("`tls.key`") && error.contains("BEGIN PRIVATE KEY"), "{content}: {error}");
     }
@@ -223,7 +234,8 @@ async fn a_renewed_certificate_is_taken_and_a_bad_one_is_not() {
     // As certbot has it: links into a folder of renewals.
     let folder = TempDir::new().unwrap();
     let at = |name: &str| folder.path().join(name);
-    let renewal = |n: usize| Tls { certificate: at(&format!("chain{n}.pem")), key: at(&format!("key{n}.pem")) };
+    let renewal =
+        |n: usize| Tls { certificate: at(&format!("chain{n}.pem")), key: at(&format!("key{n}.pem")) };
     for n in 1..=2 {
         write(&renewal(n), &generated());
     }
