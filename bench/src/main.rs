@@ -1,6 +1,7 @@
 //! Measurements. `cargo run --release -p bench -- NAME` prints a table, and with `--json` one object as its last line.
 
 mod import;
+mod load;
 mod machine;
 
 use clap::{Parser, Subcommand};
@@ -20,12 +21,22 @@ struct Args {
 enum Name {
     /// What an import of 1000 contacts costs at suite `standard`, and what it does to other requests
     Import,
+    /// Light calls while imports hash, the memory of idle connections, and the start with 10 million rows
+    Load,
+    /// The server that `load` measures
+    #[command(hide = true)]
+    Serve {
+        /// Where its configuration is
+        folder: std::path::PathBuf,
+    },
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let args = Args::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match args.name {
-        Name::Import => runtime.block_on(import::run(args.json)),
+        Name::Import => runtime.block_on(import::run(args.json)).map_err(|error| error.to_string().into()),
+        Name::Load => runtime.block_on(load::run(args.json)),
+        Name::Serve { folder } => runtime.block_on(load::serve(&folder)),
     }
 }

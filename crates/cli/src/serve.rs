@@ -11,8 +11,7 @@ use crate::failure::Failure;
 
 pub(crate) async fn run(args: &args::Serve) -> Result<(), Failure> {
     let config = Config::load_here(&args.config)?;
-    telemetry::init(&config.log.level)
-        .map_err(|_| "the configuration key `log.level` must be `error`, `warn`, `info`, `debug`, `trace` or filter directives")?;
+    let traces = telemetry::start(&config.log, &config.telemetry)?;
     if config.auth.api_key.is_empty() {
         warn("NO API KEY: every program on this machine may call this server");
     }
@@ -28,9 +27,13 @@ pub(crate) async fn run(args: &args::Serve) -> Result<(), Failure> {
     let server = Server::start(config, Ambient::default()).await?;
     // The exact address, for whoever configured port 0.
     // Whoever started it may be gone: that is no reason not to serve.
-    let _unread = writeln!(std::io::stdout(), "listening on http://{}", server.address()?);
+    let _unread = writeln!(std::io::stdout(), "listening on {}", server.url()?);
+    if let Some(address) = server.operator_address() {
+        let _unread = writeln!(std::io::stdout(), "metrics on http://{address}/metrics");
+    }
     server.run(stop).await;
     tracing::info!("stopped");
+    traces.stop().await;
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod delivery;
+mod files;
 mod http;
 mod notify;
 mod outbound;
@@ -23,10 +24,15 @@ use acquaint_service::{Bucket, Parts, Policy, PoolSize, Running, StartError, Sys
 use acquaint_store::sqlite::{OpenError, SqliteStore};
 use acquaint_store::{Store, StoreError};
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+pub use http::tls::TlsError;
 
 pub use acquaint_service::{Clock, Discovery, Entropy, EntropyError, Millis, PoolStats};
 
-use config::Config;
+use config::{Config, Http};
+use http::Port;
+use http::tls::Tls;
 
 /// Why the server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +65,12 @@ pub enum ServerError {
     /// Codes or notifications cannot be sent as configured.
     #[error(transparent)]
     Provider(#[from] delivery::ProviderError),
+    /// The certificate or its key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Metrics cannot be served.
+    #[error(transparent)]
+    Metrics(#[from] telemetry::RecorderTaken),
     /// The port cannot be had.
     #[error("cannot listen on {address}")]
     Listen {
@@ -88,6 +100,9 @@ impl Default for Ambient {
 /// A server that is ready to take requests.
 pub struct Server {
     listener: TcpListener,
+    /// The operator's port, if there is one.
+    operator: Option<TcpListener>,
+    tls: Option<Tls>,
     running: Running,
     config: Config,
 }
@@ -99,9 +114,19 @@ impl Server {
     /// # Errors
     /// [`ServerError`] says what is wrong and what to do.
     pub async fn start(config: Config, ambient: Ambient) -> Result<Self, ServerError> {
-        let listener = TcpListener::bind(config.listen)
-            .await
-            .map_err(|source| ServerError::Listen { address: config.listen, source })?;
+        let tls = match config.tls.certificate.as_os_str().is_empty() {
+            true => None,
+            false => Some(Tls::open(&config.tls)?),
+        };
+        let listener = bind(config.listen).await?;
+        let operator = match config.telemetry.address() {
+            Some(address) => {
+                telemetry::metrics::begin(&config)?;
+                Some(bind(address).await?)
+            }
+            None => None,
+        };
+        files::allow(config.http.max_connections);
         let store = Arc::new(SqliteStore::open(&config.data_dir)?);
         let custody = open_keys(&config, &store).await?;
         let parts = Parts {
@@ -114,8 +139,8 @@ impl Server {
             policy: policy(&config),
             pool: pool_size(&config),
         };
-        let running = Running::start(parts).await?;
-        Ok(Self { listener, running, config })
+        let running = Running::start(telemetry::observed::observed(parts)).await?;
+        Ok(Self { listener, operator, tls, running, config })
     }
 
     /// The use cases, for a caller in the same process.
@@ -139,13 +164,49 @@ impl Server {
         http::router(Arc::clone(&self.running.discovery), &self.config)
     }
 
+    /// The same as a URL, `http://` or `https://`.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn url(&self) -> std::io::Result<String> {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        Ok(format!("{scheme}://{}", self.address()?))
+    }
+
+    /// The address of the operator's port, with `/metrics`; `None` if none is configured.
+    #[must_use]
+    pub fn operator_address(&self) -> Option<SocketAddr> {
+        self.operator.as_ref()?.local_addr().ok()
+    }
+
     /// Answers requests until `stop`, then lets those that run finish and ends the background work after its step.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        let Self { listener, running, config } = self;
+        let Self { listener, operator, tls, running, config } = self;
+        let mut background = JoinSet::new();
+        let tls = tls.map(|Tls { acceptor, watch }| {
+            background.spawn(watch);
+            acceptor
+        });
+        // The operator sees the end of the main port's requests too.
+        if let Some(listener) = operator {
+            let time = Duration::from_secs(u64::from(config.http.request_timeout_s));
+            let router = http::operator(Arc::clone(&running.discovery), time);
+            let http = Http { max_connections: http::OPERATOR_CONNECTIONS, ..config.http.clone() };
+            background.spawn(async move {
+                let port = Port { listener, tls: None, counted: false };
+                http::serve(port, router, &http, std::future::pending()).await;
+            });
+            background.spawn(telemetry::metrics::keep_up());
+        }
         let router = http::router(Arc::clone(&running.discovery), &config);
-        http::serve(listener, router, &config.http, stop).await;
+        http::serve(Port { listener, tls, counted: true }, router, &config.http, stop).await;
         running.stop().await;
+        background.shutdown().await;
     }
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, ServerError> {
+    TcpListener::bind(address).await.map_err(|source| ServerError::Listen { address, source })
 }
 
 /// Opens the key file, or makes it on the very first run: never beside data that other keys have sealed.

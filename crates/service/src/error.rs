@@ -61,7 +61,6 @@ impl RateLimited {
                 "the limit of different contacts is reached: try again later, or with fewer contacts"
             }
         };
-        metrics::counter!("acquaint_limit_refusals_total", "limit" => exhausted.limit.name()).increment(1);
         // How long a number's or everybody's limit lasts would tell what others did.
         let own =
             matches!(exhausted.limit, Limit::AccountCodes | Limit::AccountGuesses | Limit::AccountPairs);

@@ -81,6 +81,11 @@ impl Discovery {
         Ok(self.store.waiting_pairs().await?)
     }
 
+    /// How long the hashing pool needs for so many waiting pairs, going by its recent speed.
+    pub fn queue_wait(&self, pairs: u64) -> std::time::Duration {
+        self.pool.time_for(pairs)
+    }
+
     /// What the hashing pool has done so far.
     pub fn pool_stats(&self) -> PoolStats {
         self.pool.stats()

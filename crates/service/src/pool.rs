@@ -53,6 +53,8 @@ pub struct PoolStats {
     pub hashes: u64,
     /// CPU time spent in them, in nanoseconds.
     pub cpu_nanos: u64,
+    /// Threads that hash at this moment.
+    pub busy: u64,
 }
 
 /// How large a pool may be.
@@ -80,6 +82,7 @@ struct Shared {
     wake: Condvar,
     hashes: AtomicU64,
     cpu_nanos: AtomicU64,
+    busy: AtomicU64,
     /// Smoothed wall-clock nanoseconds of one hash on one thread; 0 until measured.
     hash_nanos: AtomicU64,
 }
@@ -104,6 +107,7 @@ impl StretchPool {
             wake: Condvar::new(),
             hashes: AtomicU64::new(0),
             cpu_nanos: AtomicU64::new(0),
+            busy: AtomicU64::new(0),
             hash_nanos: AtomicU64::new(0),
         });
         let spawn = |index| {
@@ -167,16 +171,28 @@ impl StretchPool {
         PoolStats {
             hashes: self.shared.hashes.load(Ordering::Relaxed),
             cpu_nanos: self.shared.cpu_nanos.load(Ordering::Relaxed),
+            busy: self.shared.busy.load(Ordering::Relaxed),
         }
     }
 
     /// How many hashes the pool does in `time`, going by what it has measured.
     pub(crate) fn capacity(&self, time: Duration) -> u64 {
-        let measured = match self.shared.hash_nanos.load(Ordering::Relaxed) {
-            0 => UNMEASURED.as_nanos(),
-            nanos => u128::from(nanos),
-        };
-        u64::try_from(time.as_nanos() * self.threads.len() as u128 / measured).unwrap_or(u64::MAX)
+        let hashes = time.as_nanos() * self.threads.len() as u128 / u128::from(self.hash_nanos());
+        u64::try_from(hashes).unwrap_or(u64::MAX)
+    }
+
+    /// How long the pool needs for so many hashes, going by what it has measured.
+    pub(crate) fn time_for(&self, hashes: u64) -> Duration {
+        let nanos = u128::from(hashes) * u128::from(self.hash_nanos()) / self.threads.len().max(1) as u128;
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+
+    /// Of one hash on one thread.
+    fn hash_nanos(&self) -> u64 {
+        match self.shared.hash_nanos.load(Ordering::Relaxed) {
+            0 => u64::try_from(UNMEASURED.as_nanos()).unwrap_or(u64::MAX),
+            nanos => nanos,
+        }
     }
 }
 
@@ -196,8 +212,25 @@ impl Drop for StretchPool {
     }
 }
 
+/// One thread that hashes, also when the hash panics.
+struct Busy<'a>(&'a AtomicU64);
+
+impl<'a> Busy<'a> {
+    fn begin(count: &'a AtomicU64) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Shared {
     fn measured<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _busy = Busy::begin(&self.busy);
         let (began, cpu_began) = (Instant::now(), thread_cpu_nanos());
         let outcome = work();
         let nanos = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);

@@ -10,6 +10,7 @@ pub mod provider;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -34,6 +35,8 @@ pub struct App {
     pub client: Client,
     /// Where it listens, as `http://127.0.0.1:port`.
     pub url: String,
+    /// Its operator's port, if one is configured.
+    pub operator: Option<SocketAddr>,
     /// Its clock; begins at 2026-01-01T00:00:00Z.
     pub clock: Arc<HandClock>,
     config: Config,
@@ -78,6 +81,7 @@ impl App {
         let server =
             Server::start(config.clone(), ambient).await.unwrap_or_else(|error| panic!("no start: {error}"));
         let url = format!("http://{}", server.address().expect("an address"));
+        let operator = server.operator_address();
         let discovery = server.discovery();
         let (stop, stopped) = oneshot::channel();
         let server = tokio::spawn(server.run(async {
@@ -85,7 +89,18 @@ impl App {
             let _ = stopped.await;
         }));
         let client = Client::new(&url, API_KEY).expect("a client");
-        Self { client, url, clock, config, folder, discovery, stop, server, opened: Mutex::default() }
+        Self {
+            client,
+            url,
+            operator,
+            clock,
+            config,
+            folder,
+            discovery,
+            stop,
+            server,
+            opened: Mutex::default(),
+        }
     }
 
     /// Stops it in good order and starts it again on the same data, with a changed configuration.
@@ -101,7 +116,8 @@ impl App {
     }
 
     async fn end(self) -> (TempDir, Config, Arc<HandClock>) {
-        let Self { client, url: _, clock, config, folder, discovery, stop, server, opened } = self;
+        let Self { client, url: _, operator: _, clock, config, folder, discovery, stop, server, opened } =
+            self;
         // The server waits for its connections, and the pool for its last owner.
         drop(client);
         drop(discovery);

@@ -1,5 +1,6 @@
 //! What an operator's surroundings need: encryption, notifications, telemetry.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use acquaint_protocol::identifier::AccountFormat;
@@ -39,7 +40,7 @@ pub struct Notifications {
 }
 
 /// What is measured, and where it goes.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Telemetry {
     /// Address and port that `/metrics`, `/healthz` and `/readyz` are served on, without a key: keep it inside. Empty
@@ -47,6 +48,14 @@ pub struct Telemetry {
     pub listen: String,
     /// An OpenTelemetry collector that traces are sent to (OTLP over HTTP), as `http://127.0.0.1:4318`; empty for none.
     pub otlp_url: String,
+}
+
+impl Telemetry {
+    /// Where the operator's port is; `None` for nowhere.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.listen.parse().ok()
+    }
 }
 
 impl Default for Notifications {
@@ -63,14 +72,32 @@ impl Default for Notifications {
     }
 }
 
-impl Default for Telemetry {
-    fn default() -> Self {
-        Self { listen: String::new(), otlp_url: String::new() }
-    }
-}
-
 pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     notifications(config)?;
+    let Tls { certificate, key } = &config.tls;
+    match (certificate.as_os_str().is_empty(), key.as_os_str().is_empty()) {
+        (true, false) => {
+            return bad("tls.certificate", "set where `tls.key` is: the PEM file of the certificate chain");
+        }
+        (false, true) => return bad("tls.key", "set where `tls.certificate` is: the PEM file of its key"),
+        (true, true) | (false, false) => {}
+    }
+    let Telemetry { listen, otlp_url } = &config.telemetry;
+    if !listen.is_empty() && listen.parse::<SocketAddr>().is_err() {
+        return bad("telemetry.listen", "an address with a port, as `127.0.0.1:9464`, or empty");
+    }
+    if config.telemetry.address().is_some_and(|address| address == config.listen && address.port() != 0) {
+        return bad("telemetry.listen", "another address than `listen`: metrics have no key");
+    }
+    let is_url = |url: &str| {
+        url.parse::<http::Uri>().is_ok_and(|url| {
+            matches!(url.scheme_str(), Some("http" | "https"))
+                && url.host().is_some_and(|host| !host.is_empty())
+        })
+    };
+    if !otlp_url.is_empty() && !is_url(otlp_url) {
+        return bad("telemetry.otlp_url", "a URL of HTTP or HTTPS, as `http://127.0.0.1:4318`, or empty");
+    }
     if !["text", "json"].contains(&config.log.format.as_str()) {
         return bad("log.format", "`text` or `json`");
     }
@@ -112,5 +139,42 @@ fn notifications(config: &Config) -> Result<(), ConfigError> {
             delivery::signing_secret("notifications.webhook_secret", &notifications.webhook_secret)
         }
         _ => bad("notifications.to", "`none`, `appview` or `webhook`"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(change: impl FnOnce(&mut Config)) -> String {
+        let mut config = Config::default();
+        change(&mut config);
+        check(&config).map_or_else(|error| error.to_string(), |()| String::new())
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_by_its_key() {
+        assert_eq!(refused(|_| {}), "");
+        assert!(refused(|config| config.tls.certificate = "chain.pem".into()).contains("`tls.key`"));
+        assert!(refused(|config| config.tls.key = "key.pem".into()).contains("`tls.certificate`"));
+        for listen in ["9464", "localhost:9464", "127.0.0.1", "http://127.0.0.1:9464"] {
+            assert!(refused(|config| config.telemetry.listen = listen.into()).contains("`telemetry.listen`"));
+        }
+        assert!(
+            refused(|config| config.telemetry.listen = config.listen.to_string()).contains("another address")
+        );
+        for url in ["127.0.0.1:4318", "http://", "grpc://127.0.0.1:4317", "collector"] {
+            assert!(
+                refused(|config| config.telemetry.otlp_url = url.into()).contains("`telemetry.otlp_url`")
+            );
+        }
+        assert!(refused(|config| config.log.format = "xml".into()).contains("`log.format`"));
+        let right = |config: &mut Config| {
+            config.tls = Tls { certificate: "chain.pem".into(), key: "key.pem".into() };
+            config.telemetry.listen = "[::1]:9464".into();
+            config.telemetry.otlp_url = "https://collector.example:4318".into();
+            config.log.format = "json".into();
+        };
+        assert_eq!(refused(right), "");
     }
 }

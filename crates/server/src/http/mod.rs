@@ -1,11 +1,15 @@
-//! HTTP: one port for HTTP/1.1 and h2c with prior knowledge, the RPC, and the health checks.
+//! HTTP: one port for HTTP/1.1 and HTTP/2 with the RPC and the health checks, and one for the operator.
 
 mod auth;
 mod body;
 mod connect;
+mod host;
 mod listen;
 mod notifications;
+mod operator;
+mod prompt;
 mod request_log;
+pub(crate) mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +29,9 @@ use body::BodyLimits;
 use connect::Rolodex;
 use connect::refusal::give_reasons;
 
-pub(crate) use listen::serve;
+pub(crate) use connect::refusal::METHODS;
+pub(crate) use listen::{Port, serve};
+pub(crate) use operator::{OPERATOR_CONNECTIONS, operator};
 
 /// Everything that the port answers.
 pub(crate) fn router(discovery: Arc<Discovery>, config: &Config) -> Router {
@@ -47,6 +53,7 @@ pub(crate) fn router(discovery: Arc<Discovery>, config: &Config) -> Router {
         .route("/readyz", get(ready).with_state(discovery))
         .merge(operator.layer(from_fn_with_state(key, require_key)))
         .fallback_service(rpc)
+        .layer(from_fn(host::require_host))
         .layer(from_fn(request_log::survive_panics))
         .layer(from_fn_with_state(time, request_log::bound_and_log))
 }

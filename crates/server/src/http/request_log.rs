@@ -1,4 +1,5 @@
-//! One log line for each request: an id, the method, the outcome and the time. No identifier, no body, no header.
+//! What is told of each request: a log line, a count, a span. An id, the method, the outcome and the time; no identifier,
+//! no body, no header.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,44 +14,99 @@ use http::{HeaderValue, StatusCode};
 use tracing::Instrument;
 
 use super::connect::refusal::{failure, method_of};
+use crate::telemetry::{metrics, traces};
 
 static COUNT: AtomicU64 = AtomicU64::new(1);
 
-/// Gives the request an id, bounds its time, and logs how it went. The id is in the answer's `x-request-id`.
+/// Gives the request an id, bounds its time, and tells how it went. The id is in the answer's `x-request-id`.
 pub(super) async fn bound_and_log(State(limit): State<Duration>, request: Request, next: Next) -> Response {
     // Counts from the process's start; with the process id, unique on a machine.
     let id = format!("{:x}-{:x}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     let method = known(request.uri().path());
+    if method == HEALTH {
+        return bounded(limit, request, next).await;
+    }
+    let trace = traces::request(method, request.headers());
     let span = tracing::info_span!("request", id, method);
     async {
+        let _running = metrics::InFlight::began();
         let began = Instant::now();
-        let answered = tokio::time::timeout(limit, next.run(request)).await;
-        let mut response = answered.unwrap_or_else(|_| {
-            failure(ErrorCode::DeadlineExceeded, StatusCode::GATEWAY_TIMEOUT, "the request took too long")
-        });
-        let millis = began.elapsed().as_millis();
+        let mut response = bounded(limit, request, next).await;
+        let time = began.elapsed();
         if let Ok(value) = HeaderValue::from_str(&id) {
             response.headers_mut().insert("x-request-id", value);
         }
-        let status = response.status().as_u16();
-        if method == "health" {
-            tracing::debug!(status, millis, "answered");
-        } else {
-            tracing::info!(status, millis, "answered");
-        }
+        let (status, outcome) = (response.status().as_u16(), outcome(&response));
+        // As 64 bits: wider ones become text in JSON.
+        let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(status, outcome, millis, "answered");
+        metrics::answered(method, outcome, time);
+        traces::answered(&trace, &id, status, outcome, is_ours(outcome));
         response
     }
     .instrument(span)
+    .instrument(trace.clone())
     .await
 }
+
+async fn bounded(limit: Duration, request: Request, next: Next) -> Response {
+    tokio::time::timeout(limit, next.run(request)).await.unwrap_or_else(|_| {
+        failure(ErrorCode::DeadlineExceeded, StatusCode::GATEWAY_TIMEOUT, "the request took too long")
+    })
+}
+
+const HEALTH: &str = "health";
 
 /// A path as it may be logged: what is not ours could hold anything.
 fn known(path: &str) -> &'static str {
     match path {
-        "/healthz" | "/readyz" => "health",
+        "/healthz" | "/readyz" => HEALTH,
         "/operator/notifications" | "/operator/notifications/retry" => "notifications",
         _ => method_of(path).unwrap_or("unknown"),
     }
+}
+
+/// The Connect code of an answer, or `ok`. Each status that this server gives stands for one code; gRPC has its own
+/// header (grpc.io, "PROTOCOL-HTTP2", Trailers-Only).
+fn outcome(response: &Response) -> &'static str {
+    let grpc = response.headers().get("grpc-status").and_then(|status| status.to_str().ok()?.parse().ok());
+    match (grpc, response.status().as_u16()) {
+        (Some(code @ 1..=16), _) => GRPC_CODES[code - 1],
+        (_, 200..=299) => "ok",
+        (_, 400) => "invalid_argument",
+        (_, 401) => "unauthenticated",
+        (_, 404 | 405 | 415 | 501) => "unimplemented",
+        (_, 408 | 504) => "deadline_exceeded",
+        (_, 413 | 429) => "resource_exhausted",
+        (_, 499) => "canceled",
+        (_, 503) => "unavailable",
+        _ => "internal",
+    }
+}
+
+/// gRPC's status codes from 1 to 16, by their names in Connect (connectrpc.com/docs/protocol, "Error codes").
+const GRPC_CODES: [&str; 16] = [
+    "canceled",
+    "unknown",
+    "invalid_argument",
+    "deadline_exceeded",
+    "not_found",
+    "already_exists",
+    "permission_denied",
+    "resource_exhausted",
+    "failed_precondition",
+    "aborted",
+    "out_of_range",
+    "unimplemented",
+    "internal",
+    "unavailable",
+    "data_loss",
+    "unauthenticated",
+];
+
+/// Whether the outcome is the server's fault and not the caller's.
+fn is_ours(outcome: &str) -> bool {
+    matches!(outcome, "internal" | "unavailable" | "unknown" | "data_loss" | "deadline_exceeded")
 }
 
 /// A panic in a handler is that request's failure and nobody else's. Its text is not logged: it could quote anything.

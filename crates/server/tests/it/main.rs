@@ -1,18 +1,23 @@
 //! The whole application over HTTP, with a clock set by hand.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests: a failure is a panic")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests: a failure is a panic")]
 
 mod bad_input;
 mod clock;
 mod delivery;
+mod deploy;
 mod emails;
 mod enumeration;
+mod hardening;
+mod http2;
 mod import;
 mod limits;
 mod matching;
 mod notifications;
 mod privacy;
 mod raw;
+mod telemetry;
+mod tls;
 mod verification;
 
 use acquaint_client::ClientError;

@@ -168,7 +168,9 @@ impl Discovery {
         let waiting = self.waiters.join(id, total == 0);
         match self.store.accept_import(import, self.clock.now()).await {
             Ok(ImportAccepted::Accepted) => {
-                metrics::counter!("acquaint_imports_accepted_total").increment(1);
+                if total == 0 {
+                    metrics::counter!("acquaint_imports_finished_total").increment(1);
+                }
                 Ok(waiting)
             }
             Ok(ImportAccepted::InvalidToken) => Err(ImportError::InvalidToken),

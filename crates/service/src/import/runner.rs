@@ -79,10 +79,7 @@ async fn carry_through(discovery: &Discovery, leased: LeasedImport, stop: watch:
         outcome => outcome,
     };
     match outcome {
-        Ok(Progress::Over) => {
-            metrics::counter!("acquaint_imports_ended_total").increment(1);
-            discovery.waiters.finish(id);
-        }
+        Ok(Progress::Over) => discovery.waiters.finish(id),
         Ok(Progress::Stopped) => {}
         // Its lease runs out, and it is tried again.
         Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "an import is interrupted"),
@@ -173,6 +170,7 @@ async fn work(
             }
         }
     }
+    metrics::counter!("acquaint_imports_finished_total").increment(1);
     Ok(Progress::Over)
 }
 

@@ -17,7 +17,8 @@ use crate::http::body::{self, BodyLimits, Unread, discard};
 /// Where the RPC's methods stand.
 const PREFIX: &str = "/rolodex.RolodexService/";
 
-const METHODS: [&str; 8] = [
+/// The methods of the RPC.
+pub(crate) const METHODS: [&str; 8] = [
     "Ping",
     "GetSyncStatus",
     "StartPhoneVerification",

@@ -1,0 +1,209 @@
+//! The store, the key holder and the sender, watched: what failed is counted, what limits refused is counted, and each
+//! call is a span of the trace. They do what those behind them do.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use acquaint_custody::{CustodyError, KeyCustody, KeyId, Purpose, Stretching};
+use acquaint_protocol::identifier::Identifier;
+use acquaint_service::{Code, CodeSender, DeliveryError, Parts};
+use acquaint_store::{
+    CodeGuess, CodeHash, CodePut, CodeTaken, DeadNotice, Exhausted, Fence, ImportAccepted, ImportId,
+    ImportStep, KeyRecord, LeasedImport, LeasedNotice, LiveToken, Match, MatchPosition, Millis, NewCode,
+    NewImport, NoticeCounts, NoticeId, NoticeOutcome, NumberKey, PendingImport, Permit, Pseudonym, Removal,
+    StepOutcome, Store, StoreError, SyncStatus,
+};
+use async_trait::async_trait;
+use metrics::{counter, gauge};
+use tracing::Instrument;
+use zeroize::Zeroizing;
+
+use super::metrics::{CODES, CUSTODY_FAILURES, GUESSES, IMPORTS, STORE_FAILURES};
+use super::traces::{ended, step};
+
+/// The same parts, watched.
+pub(crate) fn observed(parts: Parts) -> Parts {
+    Parts {
+        store: Arc::new(ObservedStore { store: parts.store, failures: Failures::of(STORE_FAILURES) }),
+        custody: Arc::new(ObservedCustody {
+            custody: parts.custody,
+            failures: Failures::of(CUSTODY_FAILURES),
+        }),
+        sender: Arc::new(ObservedSender(parts.sender)),
+        ..parts
+    }
+}
+
+/// Failures of one part, in all and in a row.
+struct Failures {
+    names: [&'static str; 2],
+    in_a_row: AtomicU32,
+}
+
+impl Failures {
+    fn of(names: [&'static str; 2]) -> Self {
+        Self { names, in_a_row: AtomicU32::new(0) }
+    }
+
+    fn note(&self, failed: bool) {
+        let [total, consecutive] = self.names;
+        if failed {
+            counter!(total).increment(1);
+            gauge!(consecutive).set(self.in_a_row.fetch_add(1, Ordering::Relaxed).saturating_add(1));
+        } else if self.in_a_row.load(Ordering::Relaxed) > 0 {
+            self.in_a_row.store(0, Ordering::Relaxed);
+            gauge!(consecutive).set(0);
+        }
+    }
+}
+
+fn code_put(outcome: &CodePut) {
+    let outcome = match outcome {
+        CodePut::Stored => "stored",
+        CodePut::TooRecent => "too_recent",
+        CodePut::GuessesUsedUp => "guesses_used_up",
+        CodePut::Exhausted(exhausted) => exhausted.limit.name(),
+    };
+    counter!(CODES, "outcome" => outcome).increment(1);
+}
+
+fn code_taken(outcome: &CodeTaken) {
+    let outcome = match outcome {
+        CodeTaken::Taken { .. } => "right",
+        CodeTaken::Wrong => "wrong",
+        CodeTaken::NoCode => "no_code",
+        CodeTaken::GuessesUsedUp => "guesses_used_up",
+        CodeTaken::Exhausted(exhausted) => exhausted.limit.name(),
+    };
+    counter!(GUESSES, "outcome" => outcome).increment(1);
+}
+
+fn import_accepted(outcome: &ImportAccepted) {
+    let outcome = match outcome {
+        ImportAccepted::Accepted => "accepted",
+        ImportAccepted::InvalidToken => "invalid_token",
+        ImportAccepted::AlreadyPending => "already_pending",
+        ImportAccepted::Exhausted(exhausted) => exhausted.limit.name(),
+        ImportAccepted::QueueFull { .. } => "queue_full",
+    };
+    counter!(IMPORTS, "outcome" => outcome).increment(1);
+}
+
+fn nothing<T>(_: &T) {}
+
+struct ObservedStore {
+    store: Arc<dyn Store>,
+    failures: Failures,
+}
+
+/// Each verb with what its outcome is counted by.
+macro_rules! observe {
+    ($($count:ident: $verb:ident($($name:ident: $kind:ty),*) -> $told:ty;)*) => {
+        #[async_trait]
+        impl Store for ObservedStore {
+            $(async fn $verb(&self, $($name: $kind),*) -> Result<$told, StoreError> {
+                let span = step(concat!("store ", stringify!($verb)));
+                let outcome = self.store.$verb($($name),*).instrument(span.clone()).await;
+                self.failures.note(outcome.is_err());
+                ended(&span, outcome.is_err());
+                if let Ok(told) = &outcome {
+                    $count(told);
+                }
+                outcome
+            })*
+        }
+    };
+}
+
+observe! {
+    nothing: key_records() -> Vec<KeyRecord>;
+    nothing: record_keys(records: Vec<KeyRecord>) -> ();
+    code_put: put_code(code: NewCode, now: Millis) -> CodePut;
+    nothing: withdraw_code(account: Pseudonym, code_hash: CodeHash, permits: Vec<Permit>, now: Millis) -> ();
+    code_taken: take_code(guess: CodeGuess, now: Millis) -> CodeTaken;
+    nothing: take_permits(permits: Vec<Permit>, now: Millis) -> Result<(), Exhausted>;
+    nothing: levels(permits: Vec<Permit>, now: Millis) -> Vec<u32>;
+    nothing: live_tokens(account: Pseudonym, now: Millis) -> Vec<LiveToken>;
+    import_accepted: accept_import(import: NewImport, now: Millis) -> ImportAccepted;
+    nothing: next_import(now: Millis, lease_until: Millis) -> Option<LeasedImport>;
+    nothing: match_or_insert(step: ImportStep, now: Millis) -> StepOutcome;
+    nothing: abandon_import(import: ImportId, fence: Fence) -> ();
+    nothing: waiting_pairs() -> u64;
+    nothing: matches(account: Pseudonym, after: Option<MatchPosition>, limit: u32, now: Millis) -> Vec<Match>;
+    nothing: sealed_accounts(accounts: Vec<Pseudonym>) -> Vec<Option<Vec<u8>>>;
+    nothing: sync_status(account: Pseudonym, now: Millis) -> Option<SyncStatus>;
+    nothing: dismiss(account: Pseudonym, other: Pseudonym, now: Millis) -> u32;
+    nothing: lease_notices(limit: u32, now: Millis, lease_until: Millis) -> Vec<LeasedNotice>;
+    nothing: settle_notice(id: NoticeId, attempt: u32, outcome: NoticeOutcome) -> ();
+    nothing: cancel_notices(account: Pseudonym, others: Vec<Pseudonym>) -> ();
+    nothing: notice_counts(now: Millis) -> NoticeCounts;
+    nothing: dead_notices(limit: u32, now: Millis) -> Vec<DeadNotice>;
+    nothing: revive_notices(now: Millis) -> u64;
+    nothing: pending_import(account: Pseudonym) -> Option<PendingImport>;
+    nothing: remove_data(account: Pseudonym, pending: Option<(ImportId, Vec<NumberKey>)>, now: Millis) -> Removal;
+    nothing: sweep(limit: u32, now: Millis) -> u64;
+    nothing: ping() -> ();
+}
+
+struct ObservedCustody {
+    custody: Arc<dyn KeyCustody>,
+    failures: Failures,
+}
+
+impl ObservedCustody {
+    fn noted<T>(&self, outcome: Result<T, CustodyError>) -> Result<T, CustodyError> {
+        // Bytes from outside that are not ours are the caller's fault.
+        self.failures.note(matches!(&outcome, Err(error) if !matches!(error, CustodyError::NotOurs)));
+        outcome
+    }
+}
+
+impl KeyCustody for ObservedCustody {
+    fn keys(&self) -> Vec<KeyId> {
+        self.custody.keys()
+    }
+
+    fn stretching(&self, key: KeyId) -> Result<Stretching, CustodyError> {
+        self.noted(self.custody.stretching(key))
+    }
+
+    fn hmac(&self, key: KeyId, inputs: &[&[u8]]) -> Result<Vec<[u8; 32]>, CustodyError> {
+        self.noted(self.custody.hmac(key, inputs))
+    }
+
+    fn seal(&self, purpose: Purpose, aad: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, CustodyError> {
+        self.noted(self.custody.seal(purpose, aad, plaintext))
+    }
+
+    fn open(&self, purpose: Purpose, aad: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, CustodyError> {
+        self.noted(self.custody.open(purpose, aad, sealed))
+    }
+}
+
+struct ObservedSender(Arc<dyn CodeSender>);
+
+#[async_trait]
+impl CodeSender for ObservedSender {
+    async fn send(&self, to: &Identifier, code: &Code) -> Result<(), DeliveryError> {
+        let span = step("deliver a code");
+        let sent = self.0.send(to, code).instrument(span.clone()).await;
+        ended(&span, sent.is_err());
+        sent
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_in_a_row_end_with_a_success() {
+        let failures = Failures::of(STORE_FAILURES);
+        for _ in 0..3 {
+            failures.note(true);
+        }
+        assert_eq!(failures.in_a_row.load(Ordering::Relaxed), 3);
+        failures.note(false);
+        assert_eq!(failures.in_a_row.load(Ordering::Relaxed), 0);
+    }
+}
