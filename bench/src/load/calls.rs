@@ -45,24 +45,26 @@ impl Connection {
     }
 }
 
+/// The calls that are sent, in turn. The last one hides nobody.
+pub(super) const KINDS: [&str; 4] = ["GetSyncStatus", "GetMatches", "Ping", "DismissMatch"];
+
 /// What became of a time of calls.
 #[derive(Default)]
 pub(super) struct Told {
-    /// From when each was due to its answer.
-    pub(super) millis: Vec<f64>,
+    /// From when each was due to its answer, by the kind in [`KINDS`].
+    pub(super) millis: [Vec<f64>; KINDS.len()],
     pub(super) errors: u64,
     /// From the first to the last answer.
     pub(super) seconds: f64,
 }
 
-/// Sends `rate` calls a second for `time`, in turn of four kinds: GetSyncStatus, GetMatches, Ping, and DismissMatch of
-/// nobody.
+/// Sends `rate` calls a second for `time`.
 pub(super) async fn send(connections: &[Connection], rate: u32, time: Duration, actor: &str) -> Result<Told> {
-    let kinds: Arc<[(&str, String)]> = Arc::new([
-        ("GetSyncStatus", format!("{{\"actor\":\"{actor}\"}}")),
-        ("GetMatches", format!("{{\"actor\":\"{actor}\",\"limit\":50}}")),
-        ("Ping", "{}".to_owned()),
-        ("DismissMatch", format!("{{\"actor\":\"{actor}\",\"subject\":\"did:plc:nobody\"}}")),
+    let messages = Arc::new([
+        format!("{{\"actor\":\"{actor}\"}}"),
+        format!("{{\"actor\":\"{actor}\",\"limit\":50}}"),
+        "{}".to_owned(),
+        format!("{{\"actor\":\"{actor}\",\"subject\":\"did:plc:nobody\"}}"),
     ]);
     let told = Arc::new(Mutex::new(Told::default()));
     let began = Instant::now();
@@ -77,13 +79,15 @@ pub(super) async fn send(connections: &[Connection], rate: u32, time: Duration, 
         while sent < due_now.min(total) {
             let due = began + Duration::from_secs_f64(sent as f64 / f64::from(rate));
             let n = usize::try_from(sent)?;
-            let Some(connection) = connections.get(n / 4 % connections.len()).cloned() else { continue };
-            let (kinds, told) = (Arc::clone(&kinds), Arc::clone(&told));
+            let Some(connection) = connections.get(n / KINDS.len() % connections.len()).cloned() else {
+                continue;
+            };
+            let (messages, told) = (Arc::clone(&messages), Arc::clone(&told));
             running.spawn(async move {
-                let (method, message) = &kinds[n % 4];
-                let good = matches!(connection.call(method, message).await, Ok(200));
+                let kind = n % KINDS.len();
+                let good = matches!(connection.call(KINDS[kind], &messages[kind]).await, Ok(200));
                 let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
-                told.millis.push(due.elapsed().as_secs_f64() * 1e3);
+                told.millis[kind].push(due.elapsed().as_secs_f64() * 1e3);
                 told.errors += u64::from(!good);
             });
             sent += 1;

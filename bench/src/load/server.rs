@@ -89,22 +89,6 @@ impl Child {
         if values.is_empty() { Err(format!("there is no {name}").into()) } else { Ok(values.iter().sum()) }
     }
 
-    /// CPU time of the process.
-    pub(super) async fn cpu_seconds(&self) -> Result<f64> {
-        self.metric("acquaint_process_cpu_seconds").await
-    }
-
-    /// CPU time of one hash, by the process while nothing else happens.
-    pub(super) async fn hashing_seconds(&self) -> Result<f64> {
-        let (cpu, hashes) = (self.cpu_seconds().await?, self.metric("acquaint_pool_hashes_total").await?);
-        tokio::time::sleep(std::time::Duration::from_secs(3)).await;
-        let hashed = self.metric("acquaint_pool_hashes_total").await? - hashes;
-        if hashed == 0.0 {
-            return Err("the imports ended too early for a look at what a hash costs".into());
-        }
-        Ok((self.cpu_seconds().await? - cpu) / hashed)
-    }
-
     /// In good order.
     pub(super) fn stop(mut self) -> Result<()> {
         drop(self.process.stdin.take());

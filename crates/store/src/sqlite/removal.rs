@@ -6,6 +6,22 @@ use rusqlite::{Connection, OptionalExtension, Params, Result, params};
 use super::{imports, pairs, reads};
 use crate::{ImportId, Millis, NumberKey, Pseudonym, Removal, Removed};
 
+/// What is left of `account`'s matches if `other` is not among them; then there is nothing to dismiss.
+pub(super) fn nobody_to_dismiss(
+    connection: &Connection,
+    account: Pseudonym,
+    other: Pseudonym,
+    now: Millis,
+) -> Result<Option<u32>> {
+    let matched = connection
+        .prepare_cached(
+            "SELECT 1 FROM matches
+             WHERE account = ?1 AND other = ?2 AND expires_at > ?3 AND other_expires_at > ?3",
+        )?
+        .exists(params![account.as_bytes(), other.as_bytes(), now])?;
+    if matched { Ok(None) } else { reads::count_matches(connection, account, now).map(Some) }
+}
+
 pub(super) fn dismiss(
     connection: &Connection,
     account: Pseudonym,
