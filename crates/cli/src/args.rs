@@ -25,6 +25,8 @@ pub(crate) enum Command {
     Init(Init),
     /// Run the server
     Serve(Serve),
+    /// Show the notifications that wait or were given up on a running server, and retry them
+    Notifications(Notifications),
     /// Look for what keeps the server from running well, and say what to do
     Doctor(Doctor),
     /// Back up, restore or check the database
@@ -161,6 +163,13 @@ pub(crate) struct Remote {
     /// The account that acts, as a DID
     #[arg(long, env = "ACQUAINT_ACTOR")]
     pub(crate) actor: String,
+    #[command(flatten)]
+    pub(crate) server: ServerAddress,
+}
+
+/// Which server.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ServerAddress {
     /// The server, as http://127.0.0.1:3200 or https://contacts.example.com; without it, the address and the API key are
     /// read from the configuration file
     #[arg(long, env = "ACQUAINT_URL")]
@@ -286,6 +295,26 @@ With --json: {\"contacts\": 3, \"matches\": 1}, what was removed.")]
 pub(crate) struct Remove {
     #[command(flatten)]
     pub(crate) remote: Remote,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  acquaint notifications
+      how many wait, and each dead letter: its age, its attempts, why the last one failed
+  acquaint notifications --retry
+      every dead letter is tried again, once you have mended what was wrong
+
+Whom a notification is about is not shown. With --json: {\"waiting\", \"dead\", \"letters\": [{\"id\",
+\"found_at\" (seconds since 1970), \"attempts\", \"reason\"}]}, and with --retry {\"retried\": 2}.")]
+pub(crate) struct Notifications {
+    #[command(flatten)]
+    pub(crate) server: ServerAddress,
+    /// Have every dead letter tried again
+    #[arg(long)]
+    pub(crate) retry: bool,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,

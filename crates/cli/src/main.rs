@@ -48,6 +48,7 @@ async fn run(args: Args) -> Result<(), Failure> {
         Command::Demo(demo) => demo::run(&demo).await,
         Command::Doctor(doctor) => doctor::run(&doctor).await,
         Command::Store(store) => store::run(store.command).await,
+        Command::Notifications(notifications) => remote::notifications::run(notifications).await,
         Command::Verify(verify) => remote::verify(verify).await,
         Command::Import(import) => remote::import::run(import).await,
         Command::Matches(matches) => remote::matches(matches).await,

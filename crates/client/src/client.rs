@@ -26,6 +26,24 @@ pub struct Client {
     settings: Arc<Settings>,
 }
 
+/// A server's URL.
+pub(crate) fn base(url: &str) -> Result<http::Uri, ClientError> {
+    let uri: http::Uri = url.parse().map_err(|_| WRONG_URL)?;
+    let is_http = matches!(uri.scheme_str(), Some("http" | "https"));
+    if is_http && uri.host().is_some_and(|host| !host.is_empty()) { Ok(uri) } else { Err(WRONG_URL) }
+}
+
+/// The header that carries the operator's key; none for an empty one.
+pub(crate) fn authorization(api_key: &str) -> Result<Option<http::HeaderValue>, ClientError> {
+    if api_key.is_empty() {
+        return Ok(None);
+    }
+    let mut value = http::HeaderValue::from_str(&format!("Bearer {api_key}"))
+        .map_err(|_| ClientError::Config("the API key must be printable ASCII"))?;
+    value.set_sensitive(true);
+    Ok(Some(value))
+}
+
 /// A contact that is matched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
@@ -77,16 +95,10 @@ impl Client {
     /// # Errors
     /// [`ClientError::Config`].
     pub fn with_settings(url: &str, settings: Settings) -> Result<Self, ClientError> {
-        let uri: http::Uri = url.parse().map_err(|_| WRONG_URL)?;
-        if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none_or(str::is_empty) {
-            return Err(WRONG_URL);
-        }
+        let uri = base(url)?;
         let transport = transport(&uri, &settings.extra_ca)?;
         let mut config = ClientConfig::new(uri);
-        if !settings.api_key.is_empty() {
-            let mut value = http::HeaderValue::from_str(&format!("Bearer {}", settings.api_key))
-                .map_err(|_| ClientError::Config("the API key must be printable ASCII"))?;
-            value.set_sensitive(true);
+        if let Some(value) = authorization(&settings.api_key)? {
             config = config.with_default_header(http::header::AUTHORIZATION, value);
         }
         Ok(Self { rpc: RolodexServiceClient::new(transport, config), settings: Arc::new(settings) })

@@ -37,6 +37,7 @@
 pub mod address_book;
 mod client;
 mod error;
+mod operator;
 pub mod prepare;
 mod retry;
 mod rpc;
@@ -48,6 +49,7 @@ pub use acquaint_protocol::identifier;
 
 pub use client::{Client, Found, Page, Removed, SyncStatus};
 pub use error::{ClientError, Reason};
+pub use operator::{DeadLetter, Notifications, Operator};
 pub use settings::Settings;
 pub use skipped::{SkipReason, Skipped};
 

@@ -22,6 +22,11 @@ pub(crate) type Transport = ServiceTransport<Client<HttpsConnector<HttpConnector
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(crate) fn transport(url: &Uri, extra_ca: &[u8]) -> Result<Transport, ClientError> {
+    Ok(ServiceTransport::new(Client::builder(TokioExecutor::new()).build(connector(url, extra_ca)?)))
+}
+
+/// Makes connections to one server.
+pub(crate) fn connector(url: &Uri, extra_ca: &[u8]) -> Result<HttpsConnector<HttpConnector>, ClientError> {
     let mut http = HttpConnector::new();
     http.enforce_http(false);
     http.set_nodelay(true);
@@ -33,8 +38,7 @@ pub(crate) fn transport(url: &Uri, extra_ca: &[u8]) -> Result<Transport, ClientE
     let https = HttpsConnectorBuilder::new().with_tls_config(tls(encrypted, extra_ca)?);
     // A client made for an encrypted server never speaks in clear.
     let https = if encrypted { https.https_only() } else { https.https_or_http() };
-    let connector = https.enable_all_versions().wrap_connector(http);
-    Ok(ServiceTransport::new(Client::builder(TokioExecutor::new()).build(connector)))
+    Ok(https.enable_all_versions().wrap_connector(http))
 }
 
 fn tls(encrypted: bool, extra_ca: &[u8]) -> Result<ClientConfig, ClientError> {

@@ -1,11 +1,14 @@
 //! One error enum per use case. No text here carries a number, an address, a code or an account.
 
+use std::time::Duration;
+
 use acquaint_custody::CustodyError;
 use acquaint_protocol::identifier::IdentifierError;
 use acquaint_store::{Exhausted, Millis, StoreError};
 
 use crate::ambient::EntropyError;
 use crate::delivery::DeliveryError;
+use crate::policy::millis;
 use crate::pool::PoolError;
 
 /// Something that the caller cannot help: a part of the service failed.
@@ -42,8 +45,9 @@ pub struct RateLimited {
 }
 
 impl RateLimited {
-    pub(crate) const fn new(what: &'static str) -> Self {
-        Self { what, retry_at: None }
+    /// Passes within `pause`.
+    pub(crate) fn passing(what: &'static str, now: Millis, pause: Duration) -> Self {
+        Self { what, retry_at: Some(now.saturating_add(millis(pause))) }
     }
 
     pub(crate) fn exhausted(exhausted: Exhausted) -> Self {

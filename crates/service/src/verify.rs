@@ -1,10 +1,12 @@
 //! Verification: text → canonical identifier → code sent → code taken once → token (walkthrough 1).
 
+use std::time::Duration;
+
 use acquaint_custody::{Purpose, newest};
 use acquaint_protocol::identifier::{AccountId, Identifier, Phone, Sii};
 use acquaint_store::{
-    CodeGuess, CodeHash, CodePut, CodeTaken, Generation, Limit, NewCode, NumberKey, Permit, Pseudonym,
-    TokenId,
+    CodeGuess, CodeHash, CodePut, CodeTaken, Generation, Limit, Millis, NewCode, NumberKey, Permit,
+    Pseudonym, TokenId,
 };
 
 use crate::ambient::{bytes, six_digits};
@@ -20,11 +22,8 @@ use crate::{Discovery, account};
 const CODE_V1: u8 = 1;
 const NUMBER_V1: u8 = 2;
 
-const BUSY: RateLimited = RateLimited::new("the service is busy: try again in a minute");
-const TOO_RECENT: RateLimited =
-    RateLimited::new("a code was sent a moment ago: wait before asking for another");
-const GUESSES_USED_UP: RateLimited =
-    RateLimited::new("too many wrong codes: wait until the code has expired, then ask for a new one");
+/// How long a busy pool is to be left alone.
+const BUSY_PAUSE: Duration = Duration::from_secs(5);
 
 impl Discovery {
     /// Sends a six-digit code to a phone number, or an e-mail address if the policy takes those, within this call.
@@ -40,7 +39,7 @@ impl Discovery {
         let now = self.clock.now();
         let account = account::pseudonym(&*self.custody, account)?;
         let number = match self.number_key(&Sii::from(&to)).await {
-            Err(Internal::Pool(PoolError::Busy)) => return Err(BUSY.into()),
+            Err(Internal::Pool(PoolError::Busy)) => return Err(self.busy().into()),
             outcome => outcome?,
         };
         let code = Code::new(six_digits(&*self.entropy)?);
@@ -57,8 +56,11 @@ impl Discovery {
         };
         match self.store.put_code(new, now).await? {
             CodePut::Stored => {}
-            CodePut::TooRecent => return Err(TOO_RECENT.into()),
-            CodePut::GuessesUsedUp => return Err(GUESSES_USED_UP.into()),
+            CodePut::TooRecent => {
+                let what = "a code was sent a moment ago: wait before asking for another";
+                return Err(RateLimited::passing(what, now, self.policy.code_resend).into());
+            }
+            CodePut::GuessesUsedUp => return Err(self.guesses_used_up(now).into()),
             CodePut::Exhausted(exhausted) => return Err(RateLimited::exhausted(exhausted).into()),
         }
         let sending = tokio::time::timeout(self.policy.delivery_timeout, self.sender.send(&to, &code));
@@ -94,7 +96,7 @@ impl Discovery {
         let sii = Sii::from(&identifier);
         let whose = account::pseudonym(&*self.custody, account)?;
         let number = match self.number_key(&sii).await {
-            Err(Internal::Pool(PoolError::Busy)) => return Err(BUSY.into()),
+            Err(Internal::Pool(PoolError::Busy)) => return Err(self.busy().into()),
             outcome => outcome?,
         };
         let now = self.clock.now();
@@ -118,7 +120,7 @@ impl Discovery {
                 Ok(Token { id, account: whose, generation, expires_at }.seal(&*self.custody)?)
             }
             CodeTaken::Wrong | CodeTaken::NoCode => Err(VerifyError::InvalidCode),
-            CodeTaken::GuessesUsedUp => Err(GUESSES_USED_UP.into()),
+            CodeTaken::GuessesUsedUp => Err(self.guesses_used_up(now).into()),
             CodeTaken::Exhausted(exhausted) => Err(RateLimited::exhausted(exhausted).into()),
         }
     }
@@ -139,6 +141,15 @@ impl Discovery {
             return Err(InvalidIdentifier::RegionNotServed);
         }
         Ok(identifier)
+    }
+
+    fn busy(&self) -> RateLimited {
+        RateLimited::passing("the service is busy: try again in a minute", self.clock.now(), BUSY_PAUSE)
+    }
+
+    fn guesses_used_up(&self, now: Millis) -> RateLimited {
+        let what = "too many wrong codes: wait until the code has expired, then ask for a new one";
+        RateLimited::passing(what, now, self.policy.code_ttl)
     }
 
     fn code_permits(&self, account: Pseudonym, number: NumberKey, to: &Identifier) -> Vec<Permit> {

@@ -2,13 +2,14 @@
 
 mod code;
 pub(crate) mod import;
+pub(crate) mod notifications;
 mod wait;
 
 use acquaint_client::{Client, Settings};
 use acquaint_server::config::Config;
 use serde_json::json;
 
-use crate::args::{self, Remote};
+use crate::args::{self, Remote, ServerAddress};
 use crate::failure::Failure;
 use crate::output;
 use code::Codes;
@@ -75,10 +76,16 @@ fn counted(count: u32, one: &str, many: &str) -> String {
 }
 
 fn connect(remote: &Remote) -> Result<Client, Failure> {
-    let (url, api_key) = match (&remote.url, &remote.api_key) {
+    let (url, settings) = address(&remote.server)?;
+    Ok(Client::with_settings(&url, settings)?)
+}
+
+/// Where a server is, and how to talk to it.
+pub(crate) fn address(server: &ServerAddress) -> Result<(String, Settings), Failure> {
+    let (url, api_key) = match (&server.url, &server.api_key) {
         (Some(url), key) => (url.clone(), key.clone().unwrap_or_default()),
         (None, key) => {
-            let config = Config::load_here(&remote.config).map_err(|error| {
+            let config = Config::load_here(&server.config).map_err(|error| {
                 format!(
                     "{error}\n  (--url and ACQUAINT_API_KEY name a server without its configuration file)"
                 )
@@ -87,11 +94,11 @@ fn connect(remote: &Remote) -> Result<Client, Failure> {
             (format!("{scheme}://{}", config.listen), key.clone().unwrap_or(config.auth.api_key))
         }
     };
-    let extra_ca = match &remote.ca {
+    let extra_ca = match &server.ca {
         Some(file) => {
             std::fs::read(file).map_err(|error| format!("--ca: cannot read {}: {error}", file.display()))?
         }
         None => Vec::new(),
     };
-    Ok(Client::with_settings(&url, Settings { api_key, extra_ca, ..Settings::default() })?)
+    Ok((url, Settings { api_key, extra_ca, ..Settings::default() }))
 }

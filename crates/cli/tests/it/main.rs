@@ -15,6 +15,8 @@ mod leaks;
 #[cfg(test)]
 mod operation;
 #[cfg(test)]
+mod remote;
+#[cfg(test)]
 mod removal;
 #[cfg(test)]
 mod support;

@@ -30,10 +30,10 @@ fn failure(error: std::io::Error) -> Failure {
 impl Adapter for Outbox {
     async fn send(&self, message: &Message<'_>, _within: Duration) -> Result<(), Failure> {
         let line = format!("{} {}\n", message.to.as_str(), message.code);
-        let told = write!(std::io::stderr(), "!!! DEVELOPMENT OUTBOX, NOT SENT !!! code for {line}");
-        let file = told.and_then(|()| self.open());
+        // Whoever read standard error may be gone; the file counts.
+        let _unread = write!(std::io::stderr(), "!!! DEVELOPMENT OUTBOX, NOT SENT !!! code for {line}");
         // One small write, so that lines of concurrent requests do not mix.
-        file.and_then(|mut file| file.write_all(line.as_bytes())).map_err(failure)
+        self.open().and_then(|mut file| file.write_all(line.as_bytes())).map_err(failure)
     }
 
     async fn probe(&self, _within: Duration) -> Result<String, Failure> {

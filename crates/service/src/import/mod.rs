@@ -7,6 +7,7 @@ mod progress;
 mod runner;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use acquaint_custody::KeyCustody;
 use acquaint_protocol::identifier::AccountId;
@@ -35,9 +36,9 @@ const MAX_IDENTIFIERS: usize = 4;
 /// How often an import is offered whose further tokens were taken meanwhile.
 const TRIES: usize = 3;
 
-const PENDING: RateLimited =
-    RateLimited::new("an import of this account or number is still running: wait for its end");
-const QUEUE_FULL: RateLimited = RateLimited::new("too many imports are waiting: try again in some minutes");
+/// When to ask again whether a running import has ended, and whether a full queue has room: some of both will have passed.
+const PENDING_PAUSE: Duration = Duration::from_secs(2);
+const QUEUE_PAUSE: Duration = Duration::from_secs(60);
 
 /// A contact that turned out to be a mutual one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -174,9 +175,15 @@ impl Discovery {
                 Ok(waiting)
             }
             Ok(ImportAccepted::InvalidToken) => Err(ImportError::InvalidToken),
-            Ok(ImportAccepted::AlreadyPending) => Err(PENDING.into()),
+            Ok(ImportAccepted::AlreadyPending) => {
+                let what = "an import of this account or number is still running: wait for its end";
+                Err(RateLimited::passing(what, self.clock.now(), PENDING_PAUSE).into())
+            }
             Ok(ImportAccepted::Exhausted(exhausted)) => Err(RateLimited::exhausted(exhausted).into()),
-            Ok(ImportAccepted::QueueFull { waiting: _ }) => Err(QUEUE_FULL.into()),
+            Ok(ImportAccepted::QueueFull { waiting: _ }) => {
+                let what = "too many imports are waiting: try again in some minutes";
+                Err(RateLimited::passing(what, self.clock.now(), QUEUE_PAUSE).into())
+            }
             Err(error) => Err(error.into()),
         }
     }

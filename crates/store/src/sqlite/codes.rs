@@ -17,7 +17,8 @@ struct Code {
 pub(super) fn put(connection: &Connection, code: &NewCode, now: Millis) -> Result<CodePut> {
     let current = current(connection, code.account, now)?;
     let sent_at = current.as_ref().and_then(|current| current.sent_at);
-    if sent_at.is_some_and(|sent_at| sent_at > code.too_recent_after) {
+    // One from what is now the future, because the clock was set back, delays nothing.
+    if sent_at.is_some_and(|sent_at| sent_at > code.too_recent_after && sent_at <= now) {
         return Ok(CodePut::TooRecent);
     }
     // A resend does not reset the wrong guesses (house plan, decision 9).

@@ -9,6 +9,8 @@ const SIGNING: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 /// A whole configuration of every provider; `change` takes the place of the line of its key.
 fn text(change: &str) -> String {
     let lines = [
+        "[verification]",
+        "emails = true",
         "[delivery]",
         "sms = [\"twilio\", \"plivo\", \"webhook\"]",
         "email = [\"smtp\", \"webhook\"]",

@@ -1,0 +1,115 @@
+//! What an operator asks a server: the state of its notifications, and the retry of dead letters.
+
+use connectrpc::{ConnectError, ErrorCode};
+use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+
+use crate::client::{authorization, base};
+use crate::transport::connector;
+use crate::{ClientError, Settings};
+
+/// Far more than a server answers here.
+const MAX_ANSWER: usize = 1 << 20;
+
+/// A connection to a server's operator endpoints, with the operator's key.
+pub struct Operator {
+    http: Client<HttpsConnector<HttpConnector>, Empty<bytes::Bytes>>,
+    url: Uri,
+    authorization: Option<HeaderValue>,
+    settings: Settings,
+}
+
+/// The state of a server's notifications.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Notifications {
+    /// Waiting for their next attempt.
+    pub waiting: u64,
+    /// Dead letters: tried no more until they are retried.
+    pub dead: u64,
+    /// The dead letters, the oldest match first; at most 100.
+    pub letters: Vec<DeadLetter>,
+}
+
+/// A notification that was given up.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct DeadLetter {
+    /// The idempotency key that every attempt carried.
+    pub id: String,
+    /// When the match was found, in seconds since 1970-01-01T00:00:00Z.
+    pub found_at: i64,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// Why the last attempt failed, in the server's words.
+    pub reason: String,
+}
+
+#[derive(Deserialize)]
+struct Retried {
+    retried: u64,
+}
+
+impl Operator {
+    /// As [`Client::with_settings`](crate::Client::with_settings).
+    ///
+    /// # Errors
+    /// [`ClientError::Config`].
+    pub fn new(url: &str, settings: Settings) -> Result<Self, ClientError> {
+        let url = base(url)?;
+        let http = Client::builder(TokioExecutor::new()).build(connector(&url, &settings.extra_ca)?);
+        Ok(Self { http, url, authorization: authorization(&settings.api_key)?, settings })
+    }
+
+    /// How many notifications wait, and which are dead letters.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn notifications(&self) -> Result<Notifications, ClientError> {
+        self.call(Method::GET, "/operator/notifications").await
+    }
+
+    /// Has every dead letter tried again from the start. Returns how many.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn retry_dead_letters(&self) -> Result<u64, ClientError> {
+        let Retried { retried } = self.call(Method::POST, "/operator/notifications/retry").await?;
+        Ok(retried)
+    }
+
+    async fn call<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, ClientError> {
+        let answer = async {
+            let url = format!("{}{path}", self.url.to_string().trim_end_matches('/'));
+            let mut request = Request::builder().method(method).uri(url);
+            if let Some(authorization) = &self.authorization {
+                request = request.header(header::AUTHORIZATION, authorization);
+            }
+            let request = request.body(Empty::new()).map_err(unreadable)?;
+            let response = self.http.request(request).await.map_err(|error| {
+                if error.is_connect() { ClientError::NotConnected(error.into()) } else { unreadable(error) }
+            })?;
+            match response.status() {
+                StatusCode::OK => {}
+                StatusCode::UNAUTHORIZED => return Err(ClientError::Unauthenticated),
+                StatusCode::SERVICE_UNAVAILABLE => {
+                    return Err(ClientError::Unavailable { retry_after: None });
+                }
+                status => return Err(unreadable(status)),
+            }
+            let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+            let body = body.map_err(unreadable)?.to_bytes();
+            serde_json::from_slice(&body).map_err(unreadable)
+        };
+        timeout(self.settings.deadline, answer).await.map_err(|_| ClientError::TimedOut)?
+    }
+}
+
+fn unreadable(why: impl std::fmt::Display) -> ClientError {
+    ClientError::Unreachable(Box::new(ConnectError::new(ErrorCode::Unknown, why.to_string())))
+}
