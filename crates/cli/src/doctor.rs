@@ -7,6 +7,7 @@ use std::path::Path;
 
 use acquaint_server::Ambient;
 use acquaint_server::config::Config;
+use acquaint_server::delivery::{DeliveryError, Probe, probe};
 use acquaint_server::upkeep::{self, Depth, Health};
 use serde::Serialize;
 
@@ -99,7 +100,8 @@ async fn look(path: &Path) -> Vec<Seen> {
     seen.push(machine::data_folder(&config.data_dir));
     seen.extend(surroundings::port(&config, sound.is_some_and(|health| health.held), holder).await);
     seen.push(surroundings::clock(&config, sound.and_then(|health| health.newest)).await);
-    seen.push(delivery(&config));
+    seen.extend(delivery(&config).await);
+    seen.push(surroundings::notifications(&config).await);
     seen.push(surroundings::certificate(&config, Ambient::default().clock.now()));
     seen.push(machine::disk(&database, sound));
     seen.push(machine::pool(&config, holder));
@@ -153,16 +155,42 @@ fn database_is(path: &Path, health: &Health) -> Seen {
     ok(WHAT, format!("{} is whole, {}, schema version {}", path.display(), size(bytes), health.version))
 }
 
-/// Whether codes can be sent.
-///
-/// To be replaced by a call of the server's own probe of its providers, once there is one: at present only the
-/// development outbox is looked at.
-fn delivery(config: &Config) -> Seen {
+/// Whether codes can be sent: a line for each provider in use. None of them is made to send anything.
+async fn delivery(config: &Config) -> Vec<Seen> {
     const WHAT: &str = "delivery";
-    if !config.uses_outbox() {
-        return ok(WHAT, format!("through {}", config.delivery.sms.join(", then ")));
+    let mut seen = Vec::new();
+    if config.uses_outbox() {
+        seen.push(outbox(&config.delivery.outbox_file));
     }
-    let file = &config.delivery.outbox_file;
+    // The outbox was looked at without making its file.
+    let mut real = config.clone();
+    real.delivery.sms.retain(|name| name != "outbox");
+    real.delivery.email.retain(|name| name != "outbox");
+    for Probe { provider, outcome } in probe(&real).await {
+        seen.push(match outcome {
+            Ok(told) => ok(WHAT, format!("{provider}: {told}")),
+            Err(error) => wrong(
+                WHAT,
+                format!("{provider}: {}", reason(&error)),
+                format!(
+                    "correct the section `{provider}` of the configuration, or what it names, and look again; \
+                     docs/operations/sms-and-email.md has more"
+                ),
+            ),
+        });
+    }
+    seen
+}
+
+fn reason(error: &DeliveryError) -> String {
+    let source = error.source.as_ref().map(|source| format!(" ({})", causes(&**source))).unwrap_or_default();
+    // Some end as a question; the line's full stop follows.
+    format!("{}{source}", error.reason.trim_end_matches('?'))
+}
+
+/// The development outbox.
+fn outbox(file: &Path) -> Seen {
+    const WHAT: &str = "delivery";
     match machine::can_append(file) {
         Err(error) => wrong(
             WHAT,

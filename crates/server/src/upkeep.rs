@@ -1,6 +1,7 @@
 //! What an operator's commands look at: the database and its back-ups, the keys, the certificate, the time elsewhere.
 //! Nothing here changes what a server works on, but for [`Restore`].
 
+use std::io;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use acquaint_protocol::pair::Suite;
 use acquaint_service::StartError;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::net::TcpStream;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 pub use acquaint_store::KeyRecord;
@@ -121,6 +123,18 @@ pub async fn time_at(url: &str, patience: Duration) -> Option<Millis> {
     let date = httpdate::parse_http_date(date).ok()?;
     let since = date.duration_since(std::time::UNIX_EPOCH).ok()?;
     i64::try_from(since.as_millis()).ok()
+}
+
+/// Whether something listens at the host and port of a URL, found within `patience`. Nothing is sent there.
+///
+/// # Errors
+/// Why not, without the URL.
+pub async fn reach(url: &str, patience: Duration) -> io::Result<()> {
+    let invalid = || io::Error::new(io::ErrorKind::InvalidInput, "the URL names no host and port");
+    let url: reqwest::Url = url.parse().map_err(|_| invalid())?;
+    let (host, port) = url.host_str().zip(url.port_or_known_default()).ok_or_else(invalid)?;
+    let connection = tokio::time::timeout(patience, TcpStream::connect(format!("{host}:{port}")));
+    connection.await.map_err(|_| io::ErrorKind::TimedOut)?.map(drop)
 }
 
 /// Whether nothing but its owner can use a file or folder.

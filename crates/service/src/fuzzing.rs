@@ -2,7 +2,7 @@
 
 use acquaint_custody::KeyCustody;
 
-use crate::{Internal, import, matches, token};
+use crate::{Internal, import, matches, token, verified};
 
 /// Decodes the content of a token and makes a token of it again; `None` where it is none. A token that was decoded comes
 /// back as the same bytes.
@@ -24,7 +24,13 @@ pub fn cursor(content: &[u8]) -> Option<Vec<u8>> {
     matches::again(content)
 }
 
-/// As [`token()`] for the content of an accepted address book. `Some(None)`: it was decoded and cannot be encoded.
+/// As [`token()`] for the content of an identifier that was verified. `Some(None)`: it was decoded and cannot be encoded.
+#[must_use]
+pub fn verified(content: &[u8]) -> Option<Option<Vec<u8>>> {
+    verified::again(content)
+}
+
+/// As [`verified()`] for the content of an accepted address book; one of an older version comes back in the newest.
 #[must_use]
 pub fn contact_list(content: &[u8]) -> Option<Option<Vec<u8>>> {
     import::again(content)

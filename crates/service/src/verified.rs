@@ -63,6 +63,14 @@ impl Verified {
     }
 }
 
+/// What decoding and encoding again makes of a verified identifier's content; `None` where it is none.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn again(bytes: &[u8]) -> Option<Option<Vec<u8>>> {
+    let verified = Verified::decode(bytes)?;
+    let mut again = vec![VERIFIED_V1];
+    Some(verified.put(&mut again).map(|()| again))
+}
+
 /// Binds a sealed identifier to its table and row.
 fn row(token: TokenId) -> Vec<u8> {
     [b"tokens/".as_slice(), token.as_bytes()].concat()

@@ -139,6 +139,24 @@ fn elsewhere(config: &Config) -> Vec<String> {
     urls.into_iter().filter(|url| !url.is_empty()).cloned().collect()
 }
 
+/// Whether somebody listens where notifications go. Whether they take one, only a notification can tell.
+pub(super) async fn notifications(config: &Config) -> Seen {
+    const WHAT: &str = "notifications";
+    let (url, key) = match config.notifications.to.as_str() {
+        "appview" => (&config.notifications.appview_url, "notifications.appview_url"),
+        "webhook" => (&config.notifications.webhook_url, "notifications.webhook_url"),
+        _ => return ok(WHAT, "off; nobody is told of matches"),
+    };
+    match upkeep::reach(url, PATIENCE).await {
+        Ok(()) => ok(WHAT, format!("{} can be connected to", host(url))),
+        Err(error) => wrong(
+            WHAT,
+            format!("{} cannot be connected to: {error}", host(url)),
+            format!("start what listens there, or correct `{key}`; until then notifications wait"),
+        ),
+    }
+}
+
 /// A URL without what may be secret in it.
 fn host(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);

@@ -5,10 +5,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
+use acquaint_testkit::provider::{Provider, Reply, nobody};
 use rusqlite::Connection;
 
 use crate::disk::SmallDisk;
 use crate::support::{Server, Told, program, run};
+
+/// A secret as the specification of Standard Webhooks has it, of 24 bytes.
+const SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3";
 
 type Variables<'a> = &'a [(&'a str, &'a str)];
 
@@ -160,8 +164,8 @@ fn databases_that_cannot_be_used() {
     says(&doctor(&server, &[]), "warning", "data folder", &["chmod 700"]);
 }
 
-#[test]
-fn a_folder_and_a_port_of_others() {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_and_a_port_of_others() {
     let mut server = Server::new();
     server.start();
     // A server has the folder, and does not answer where the configuration says.
@@ -185,11 +189,12 @@ fn a_folder_and_a_port_of_others() {
     let told = doctor(&other, &[("ACQUAINT_LISTEN", &address)]);
     says(&told, "WRONG", "port", &["another program has", &address]);
     // 192.0.2.0/24 is for documentation (RFC 5737): no machine has it.
+    let provider = Provider::start([Reply::Json(200, "{}".into())]).await;
     let outside = [
         ("ACQUAINT_LISTEN", "192.0.2.1:3200"),
         ("ACQUAINT_DELIVERY__SMS", "webhook"),
-        ("ACQUAINT_WEBHOOK__URL", "http://127.0.0.1:9/"),
-        ("ACQUAINT_WEBHOOK__SECRET", "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="),
+        ("ACQUAINT_WEBHOOK__URL", &provider.url),
+        ("ACQUAINT_WEBHOOK__SECRET", SECRET),
         ("ACQUAINT_KEYS__SUITE", "standard"),
         ("ACQUAINT_KEYS__FILE", "none-yet.json"),
         ("ACQUAINT_DATA_DIR", "none-yet"),
@@ -221,15 +226,21 @@ fn a_clock_that_differs_from_a_provider() {
             let _ = std::io::Write::write_all(&mut connection, answer.as_bytes());
         }
     });
-    let told = doctor(
-        &server,
-        &[("ACQUAINT_NOTIFICATIONS__TO", "webhook"), ("ACQUAINT_NOTIFICATIONS__WEBHOOK_URL", &url)],
-    );
+    let to = [("ACQUAINT_NOTIFICATIONS__TO", "webhook"), ("ACQUAINT_NOTIFICATIONS__WEBHOOK_SECRET", SECRET)];
+    let told = doctor(&server, &[to[0], to[1], ("ACQUAINT_NOTIFICATIONS__WEBHOOK_URL", &url)]);
     says(&told, "warning", "clock", &["days away from that of 127.0.0.1", "set the clock"]);
+    says(&told, "ok", "notifications", &["127.0.0.1", "can be connected to"]);
     assert!(!told.out.contains("secret=1"), "{told:?}");
-    let nobody = ("ACQUAINT_NOTIFICATIONS__WEBHOOK_URL", "http://127.0.0.1:9/");
-    let told = doctor(&server, &[("ACQUAINT_NOTIFICATIONS__TO", "webhook"), nobody]);
-    says(&told, "ok", "clock", &["127.0.0.1:9 did not tell its time"]);
+    let nobody = ("ACQUAINT_NOTIFICATIONS__WEBHOOK_URL", "http://127.0.0.1:9/?secret=1");
+    let told = doctor(&server, &[to[0], to[1], nobody]);
+    assert!(
+        told.out.contains("clock: not behind the database; 127.0.0.1:9 did not tell its time"),
+        "{told:?}"
+    );
+    let words = ["127.0.0.1:9 cannot be connected to", "refused", "notifications.webhook_url", "wait"];
+    says(&told, "WRONG", "notifications", &words);
+    assert!(!told.out.contains("secret=1"), "{told:?}");
+    says(&doctor(&server, &[]), "ok", "notifications", &["off"]);
 }
 
 #[test]
@@ -241,6 +252,39 @@ fn an_outbox_that_cannot_be_written() {
     let told = doctor(&server, &[("ACQUAINT_DELIVERY__OUTBOX_FILE", "folder")]);
     says(&told, "WRONG", "delivery", &["folder", "cannot be written"]);
     assert!(!server.home().join("outbox.txt").exists(), "the doctor wrote codes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn providers_that_take_codes_and_that_do_not() {
+    let server = used();
+    let at = |url: &str| {
+        let url = format!("{url}/codes?key=4711");
+        let webhook = [
+            ("ACQUAINT_DELIVERY__SMS", "webhook"),
+            ("ACQUAINT_WEBHOOK__URL", &url),
+            ("ACQUAINT_WEBHOOK__SECRET", SECRET),
+        ];
+        let told = doctor(&server, &webhook);
+        assert!(!told.out.contains("4711") && !told.out.contains(SECRET), "{told:?}");
+        assert!(!told.out.contains("outbox"), "{told:?}");
+        told
+    };
+    let healthy = Provider::start([Reply::Json(200, "{}".into())]).await;
+    says(&at(&healthy.url), "ok", "delivery", &["webhook: it takes what we sign"]);
+    let asked = healthy.requests();
+    let asked: Vec<_> = asked.iter().filter(|request| request.method == "POST").collect();
+    assert_eq!(asked.len(), 1);
+    assert_eq!(
+        (asked[0].path.as_str(), asked[0].body.as_slice()),
+        ("/codes?key=4711", &br#"{"type":"ping"}"#[..])
+    );
+
+    let refusing = Provider::start([Reply::Json(401, "{}".into())]).await;
+    let words = ["webhook: it refuses the credentials", "section `webhook`", "sms-and-email.md"];
+    says(&at(&refusing.url), "WRONG", "delivery", &words);
+
+    let words = ["webhook: it cannot be connected to", "Connection refused", "section `webhook`"];
+    says(&at(&nobody().await), "WRONG", "delivery", &words);
 }
 
 #[test]

@@ -107,7 +107,13 @@ pub(super) fn read(text: &str) -> Option<AddressBook> {
     let mut book = AddressBook { format: Format::Csv, ..AddressBook::default() };
     for row in rows.records() {
         match row {
-            Ok(row) if row.len() == header.len() => book.contacts.push(columns.contact(&row)),
+            Ok(row) if row.len() == header.len() => {
+                let contact = columns.contact(&row);
+                // Spreadsheets leave rows of separators alone.
+                if contact != Contact::default() {
+                    book.contacts.push(contact);
+                }
+            }
             // Fewer than the header has: the end is missing, or a quotation mark that was never closed took the rest.
             Ok(row) if row.len() < header.len() => book.unreadable.add(SkipReason::CutOff),
             _ => book.unreadable.add(SkipReason::Malformed),

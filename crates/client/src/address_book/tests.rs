@@ -400,6 +400,10 @@ fn what_cannot_be_read_is_counted_or_told() {
     let csv = "Name,Phone 1 - Value\nA,1\nB\nC,3,4\n\"D,5\nE,6\n";
     assert_eq!(counts(csv), (1, 2, 1));
 
+    // A row of nothing is no contact.
+    assert_eq!(counts("Name,Phone 1 - Value\n,\nA,1\n , \n"), (1, 0, 0));
+    assert_eq!(read(b"Name,Phone 1 - Value\n,\n"), Err(AddressBookError::NoContacts));
+
     assert_eq!(read(b""), Err(AddressBookError::Empty));
     assert_eq!(read(b"\xef\xbb\xbf \r\n"), Err(AddressBookError::Empty));
     assert_eq!(read(b"Name,Phone 1 - Value\n"), Err(AddressBookError::NoContacts));

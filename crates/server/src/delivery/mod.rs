@@ -18,12 +18,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use acquaint_protocol::identifier::Identifier;
-use acquaint_service::{Code, CodeSender, DeliveryError, Entropy};
+use acquaint_service::{Code, CodeSender, Entropy};
 use async_trait::async_trait;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 pub use crate::outbound::CertificatesError;
+pub use acquaint_service::DeliveryError;
 pub use probe::{Probe, probe};
 pub use providers::ProviderError;
 pub(crate) use providers::sender;

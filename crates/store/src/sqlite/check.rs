@@ -231,8 +231,13 @@ fn other_schema(connection: &Connection, model: &Connection) -> Result<Vec<Findi
 }
 
 /// Where past moments are written down, and none is scanned for among many rows.
-const MOMENTS: [(&str, &str); 4] =
-    [("accounts", "synced_at"), ("codes", "sent_at"), ("imports", "accepted_at"), ("limits", "at")];
+const MOMENTS: [(&str, &str); 5] = [
+    ("accounts", "synced_at"),
+    ("codes", "sent_at"),
+    ("imports", "accepted_at"),
+    ("limits", "at"),
+    ("notices", "found_at"),
+];
 
 fn newest(connection: &Connection) -> rusqlite::Result<Option<Millis>> {
     let mut newest = None;
@@ -258,7 +263,7 @@ fn rows(connection: &Connection) -> rusqlite::Result<Vec<(String, u64)>> {
 }
 
 /// Rules that hold between any two transactions, each with the rows that break it.
-const RULES: [(&str, &str); 10] = [
+const RULES: [(&str, &str); 11] = [
     (
         "matches without their other side",
         "SELECT count(*) FROM matches AS mine WHERE NOT EXISTS (SELECT 1 FROM matches AS theirs
@@ -278,6 +283,10 @@ const RULES: [(&str, &str); 10] = [
          AND theirs.other = mine.account WHERE theirs.bit = mine.bit",
     ),
     ("accounts matched with themselves", "SELECT count(*) FROM matches WHERE account = other"),
+    (
+        "accounts that are to be told of themselves",
+        "SELECT count(*) FROM notices WHERE account = other",
+    ),
     (
         "imports without their list",
         "SELECT count(*) FROM imports WHERE id NOT IN (SELECT id FROM import_lists)",
@@ -302,7 +311,10 @@ const RULES: [(&str, &str); 10] = [
         "SELECT (SELECT count(*) FROM accounts WHERE length(account) <> 16)
          + (SELECT count(*) FROM pairs WHERE length(account) <> 16 OR length(hash) <> 32 OR bit NOT IN (0, 1))
          + (SELECT count(*) FROM matches WHERE length(account) <> 16 OR length(hash) <> 32 OR bit NOT IN (0, 1))
-         + (SELECT count(*) FROM limits WHERE level < 0)",
+         + (SELECT count(*) FROM limits WHERE level < 0)
+         + (SELECT count(*) FROM tokens WHERE length(token) <> 16 OR length(sealed) = 0)
+         + (SELECT count(*) FROM notices WHERE length(account) <> 16 OR length(other) <> 16
+            OR due_at < 0 OR attempts < 0)",
     ),
     (
         "accounts in a database that names no keys",

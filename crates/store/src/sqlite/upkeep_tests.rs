@@ -17,7 +17,9 @@ fn store() -> TempDir {
              FROM accounts AS a JOIN accounts AS b ON a.account <> b.account;
          INSERT INTO pairs SELECT 1, randomblob(32), account, 1, 3, 40 FROM accounts;
          INSERT INTO imports SELECT randomblob(16), account, generation, 5, 4, 0, NULL, 8 FROM accounts LIMIT 1;
-         INSERT INTO import_lists SELECT id, x'03' FROM imports;",
+         INSERT INTO import_lists SELECT id, x'03' FROM imports;
+         INSERT INTO tokens SELECT randomblob(16), account, x'04', 50 FROM accounts LIMIT 1;
+         INSERT INTO notices SELECT account, other, 10, iif(bit, NULL, 11), 0, NULL, 60 FROM matches;",
     );
     folder
 }
@@ -35,7 +37,7 @@ async fn a_sound_database_has_no_findings() {
     let folder = store();
     let health = look(&folder);
     assert_eq!(health.findings, []);
-    assert_eq!((health.newest, health.held, health.version), (Some(8), false, health.known_version));
+    assert_eq!((health.newest, health.held, health.version), (Some(10), false, health.known_version));
     assert!(health.tables.contains(&("matches".into(), 2)), "{:?}", health.tables);
     assert_eq!(check_file(&database_in(folder.path()), Depth::Full).unwrap().findings, []);
     let quick = check(folder.path(), Depth::Quick).unwrap();
@@ -64,6 +66,12 @@ async fn every_rule_finds_what_breaks_it() {
         ),
         ("UPDATE pairs SET bit = 2", "values of the wrong form: 2"),
         ("INSERT INTO limits VALUES (1, x'00', -5, 1, 1)", "values of the wrong form: 1"),
+        ("UPDATE tokens SET sealed = x''", "values of the wrong form: 1"),
+        ("UPDATE tokens SET token = x'01'", "values of the wrong form: 1"),
+        ("UPDATE notices SET due_at = -1 WHERE due_at IS NOT NULL", "values of the wrong form: 1"),
+        ("UPDATE notices SET attempts = -1", "values of the wrong form: 2"),
+        ("UPDATE notices SET other = x'01'", "values of the wrong form: 2"),
+        ("UPDATE notices SET other = account", "accounts that are to be told of themselves: 2"),
         ("DELETE FROM keys", "accounts in a database that names no keys: 2"),
         (
             "PRAGMA foreign_keys = OFF; INSERT INTO import_lists VALUES (x'07', x'07')",
