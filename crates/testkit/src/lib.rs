@@ -4,6 +4,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test's tools: a failure is a panic")]
 
 mod ambient;
+mod log_guard;
 pub mod mail;
 pub mod provider;
 
@@ -73,6 +74,7 @@ impl App {
     }
 
     async fn run(folder: TempDir, config: Config, clock: Arc<HandClock>) -> Self {
+        log_guard::install();
         let ambient = Ambient {
             clock: Arc::clone(&clock) as _,
             // Another seed after each start: a restarted server must not draw the same ids again.
