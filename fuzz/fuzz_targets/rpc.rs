@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex};
 
 use acquaint_protocol::message::rolodex::{
     DismissMatchRequest, DismissMatchResponse, GetMatchesRequest, GetMatchesResponse, GetSyncStatusRequest,
@@ -28,7 +28,7 @@ struct App {
     runtime: Runtime,
     router: Router,
     // Runs in the background, and its data goes with it.
-    _server: Server,
+    _server: Mutex<Server>,
     _folder: tempfile::TempDir,
 }
 
@@ -44,7 +44,7 @@ static APP: LazyLock<App> = LazyLock::new(|| {
     config.delivery.outbox_file = folder.path().join("outbox.txt");
     let runtime = Runtime::new().expect("a runtime");
     let server = runtime.block_on(Server::start(config, Ambient::default())).expect("a server");
-    App { runtime, router: server.router(), _server: server, _folder: folder }
+    App { runtime, router: server.router(), _server: Mutex::new(server), _folder: folder }
 });
 
 fuzz_target!(|bytes: &[u8]| {

@@ -204,6 +204,19 @@ fn describe() {
     describe_gauge!(STORE_FAILURES[1], "Calls of the store that failed since the last that did not");
     describe_counter!(CUSTODY_FAILURES[0], "Calls of the key holder that failed");
     describe_gauge!(CUSTODY_FAILURES[1], "Calls of the key holder that failed since the last that did not");
+    // Counted where it happens: `crates/server/src/delivery/mod.rs`, `crates/service/src/{notices,observe}.rs`.
+    describe_counter!("acquaint_deliveries_total", "Providers asked to send a code, by provider and outcome");
+    describe_gauge!(
+        "acquaint_delivery_consecutive_failures",
+        "Failures of a provider since it last sent a code"
+    );
+    describe_gauge!(
+        "acquaint_code_budget_used_ratio",
+        "Share of the day's budget for codes that is used, 0 to 1"
+    );
+    describe_counter!("acquaint_notifications_total", "Attempts to tell of a match, by outcome");
+    describe_gauge!("acquaint_notifications_waiting", "Notifications that wait for their next attempt");
+    describe_gauge!("acquaint_notifications_dead", "Notifications that were given up");
     describe_gauge!(MEMORY, "Resident memory of the process");
     describe_gauge!(CPU, "CPU time that the process has used");
     describe_gauge!(OPEN_FILES, "Open file descriptors");
