@@ -129,7 +129,7 @@ async fn every_metric_is_documented_and_every_documented_metric_is_there() {
         {
             break;
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         text = scrape(&app).await;
     }
     let (found, table) = (exported(&text), documented());
