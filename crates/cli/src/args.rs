@@ -246,7 +246,7 @@ pub(crate) struct Import {
     /// Send e-mail addresses too, if the server takes them; done by itself if --phone is one
     #[arg(long)]
     pub(crate) emails: bool,
-    /// Begin with this entry, counted from 1: what a stopped import told
+    /// Begin with this number or address of the file, counted from 1: what a stopped import told
     #[arg(long, value_name = "N", default_value = "1")]
     pub(crate) from: NonZeroU32,
     /// Print one JSON object

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::args;
 use crate::failure::Failure;
+use crate::output::tell;
 use crate::store::{advice, causes, size};
 
 #[derive(Clone, Copy, PartialEq, Eq, Serialize)]
@@ -50,7 +51,7 @@ pub(crate) async fn run(args: &args::Doctor) -> Result<(), Failure> {
     let wrong = seen.iter().filter(|seen| seen.verdict == Verdict::Wrong).count();
     if args.json {
         let report = serde_json::json!({ "ok": wrong == 0, "checks": seen });
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        tell!("{}", serde_json::to_string_pretty(&report)?);
     } else {
         for Seen { what, verdict, told, advice } in &seen {
             let verdict = match verdict {
@@ -59,7 +60,7 @@ pub(crate) async fn run(args: &args::Doctor) -> Result<(), Failure> {
                 Verdict::Wrong => "WRONG",
             };
             let advice = advice.as_ref().map(|advice| format!(". To do: {advice}")).unwrap_or_default();
-            println!("{verdict:8}{what}: {told}{advice}.");
+            tell!("{verdict:8}{what}: {told}{advice}.");
         }
     }
     match wrong {

@@ -10,6 +10,7 @@ use acquaint_server::ensure_key_file;
 
 use crate::args;
 use crate::failure::Failure;
+use crate::output::tell;
 
 pub(crate) fn run(args: &args::Init) -> Result<(), Failure> {
     let args::Init { folder, suite } = args;
@@ -30,25 +31,23 @@ pub(crate) fn run(args: &args::Init) -> Result<(), Failure> {
     config.keys.suite = key_file.suite.into();
     write_private(&path, &annotated(&config)?)?;
     if key_file.made {
-        println!("Wrote {} and {}.", path.display(), keys.display());
+        tell!("Wrote {} and {}.", path.display(), keys.display());
     } else {
-        println!(
+        tell!(
             "Wrote {}, and kept the keys in {} (suite `{}`).",
             path.display(),
             keys.display(),
             key_file.suite
         );
     }
-    println!(
-        "Back the key file up, apart from the data: without it, stored data can never be matched again."
-    );
-    println!();
-    println!("Run the server:");
-    println!("  acquaint serve --config {}", path.display());
-    println!();
-    println!("Point a Bluesky AppView at it, with these lines in its environment:");
+    tell!("Back the key file up, apart from the data: without it, stored data can never be matched again.");
+    tell!();
+    tell!("Run the server:");
+    tell!("  acquaint serve --config {}", path.display());
+    tell!();
+    tell!("Point a Bluesky AppView at it, with these lines in its environment:");
     for line in appview_lines(&format!("http://{}", config.listen), &config.auth.api_key) {
-        println!("  {line}");
+        tell!("  {line}");
     }
     Ok(())
 }
@@ -77,7 +76,7 @@ fn annotated(config: &Config) -> Result<String, Failure> {
     Ok(format!(
         "# Acquaint's configuration. Every key has its default, so what you do not change can be deleted.\n\
          # The environment overrides it: ACQUAINT_LISTEN, ACQUAINT_IMPORT__DEADLINE_MS, …\n\
-         # `delivery = \"outbox\"` is for development: codes are written to a file, not sent, and only a\n\
+         # `sms = [\"outbox\"]` in [delivery] is for development: codes are written to a file, not sent, and only a\n\
          # loopback address may be listened on.\n\n{}",
         config.to_toml()?
     ))

@@ -16,6 +16,22 @@ impl std::fmt::Display for Closed {
 
 impl std::error::Error for Closed {}
 
+/// Writes a line to standard output, as `println!` does, but without a panic where nobody reads it any more: what the
+/// command does is more than what it tells.
+macro_rules! tell {
+    () => { $crate::output::tell_line("") };
+    ($($arg:tt)*) => { $crate::output::tell_line(&format!($($arg)*)) };
+}
+pub(crate) use tell;
+
+/// Behind [`tell!`].
+pub(crate) fn tell_line(text: &str) {
+    match line(text) {
+        Err(error) if !error.is::<Closed>() => note(&format!("warning: {error}")),
+        _ => {}
+    }
+}
+
 /// Writes a line to standard output.
 pub(crate) fn line(text: &str) -> Result<(), Failure> {
     bytes(format!("{text}\n").as_bytes())

@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use crate::args::{self, StoreCommand};
 use crate::failure::Failure;
+use crate::output::tell;
 use crate::serve::stop_signal;
 
 pub(crate) async fn run(command: StoreCommand) -> Result<(), Failure> {
@@ -69,7 +70,7 @@ impl<'a> Report<'a> {
     }
 
     fn print(&self) -> Result<(), Failure> {
-        println!("{}", serde_json::to_string_pretty(self)?);
+        tell!("{}", serde_json::to_string_pretty(self)?);
         Ok(())
     }
 }
@@ -82,12 +83,12 @@ async fn backup(args: args::OneFile) -> Result<(), Failure> {
         return Report::new(&args.file, &health).print();
     }
     let file = args.file.display();
-    println!("Wrote {file}: {}, {}, checked.", size(health.bytes.0), rows(&health));
-    println!(
+    tell!("Wrote {file}: {}, {}, checked.", size(health.bytes.0), rows(&health));
+    tell!(
         "The key file is not in it. Without {} the back-up cannot be used: keep a copy of it, and never in the same place.",
         config.keys.file.display()
     );
-    println!(
+    tell!(
         "A back-up keeps what people remove later. Delete it when its time is over, and note removals until then: \
          after a restore they must be repeated."
     );
@@ -116,21 +117,21 @@ async fn restore(args: args::OneFile) -> Result<(), Failure> {
         return Report { keys_checked: Some(keys_checked), former_database: aside.as_deref(), ..report }
             .print();
     }
-    println!("Restored {}: {}, {}, checked.", database.display(), size(health.bytes.0), rows(&health));
+    tell!("Restored {}: {}, {}, checked.", database.display(), size(health.bytes.0), rows(&health));
     match &aside {
-        Some(aside) => println!(
+        Some(aside) => tell!(
             "The former database is in {}. Delete it when it is not needed any more: it keeps what is removed from now on.",
             aside.display()
         ),
-        None => println!("There was no database before."),
+        None => tell!("There was no database before."),
     }
     if !keys_checked {
-        println!(
+        tell!(
             "There is no key file at {}: put the one there that the data was made with, before you start the server.",
             config.keys.file.display()
         );
     }
-    println!(
+    tell!(
         "What people removed after this back-up was made is back. Before the server is reachable again, run \
          `acquaint remove` for each of them (docs/operations/backup.md)."
     );
@@ -182,7 +183,7 @@ async fn check(args: args::Check) -> Result<(), Failure> {
         Ok(health) => health,
         Err(error) => {
             if args.json {
-                println!(
+                tell!(
                     "{}",
                     serde_json::json!({ "ok": false, "file": path, "findings": [{ "what": causes(&error), "advice": advice(&error) }] })
                 );
@@ -203,27 +204,27 @@ async fn check(args: args::Check) -> Result<(), Failure> {
 }
 
 fn tell(path: &Path, health: &Health) {
-    println!("{}{}", path.display(), if health.held { ", in use by a server" } else { "" });
+    tell!("{}{}", path.display(), if health.held { ", in use by a server" } else { "" });
     let Health { version, known_version, .. } = health;
     match version {
-        0 => println!("schema: none yet; the first start makes it"),
+        0 => tell!("schema: none yet; the first start makes it"),
         version if version < known_version => {
-            println!("schema: version {version}; the next start brings it to {known_version}");
+            tell!("schema: version {version}; the next start brings it to {known_version}");
         }
-        version => println!("schema: version {version}"),
+        version => tell!("schema: version {version}"),
     }
-    println!("size: {}, log {}", size(health.bytes.0), size(health.bytes.1));
+    tell!("size: {}, log {}", size(health.bytes.0), size(health.bytes.1));
     if let Some(free) = free_bytes(path) {
-        println!("free on the disk: {}", size(free));
+        tell!("free on the disk: {}", size(free));
     }
     for (table, rows) in &health.tables {
-        println!("rows of {table}: {rows}");
+        tell!("rows of {table}: {rows}");
     }
     for Finding { what, advice } in &health.findings {
-        println!("WRONG: {what}. To do: {advice}.");
+        tell!("WRONG: {what}. To do: {advice}.");
     }
     if health.findings.is_empty() {
-        println!("Nothing is wrong.");
+        tell!("Nothing is wrong.");
     }
 }
 

@@ -57,6 +57,8 @@ impl ClientError {
     #[must_use]
     pub fn nothing_was_done(&self) -> bool {
         match self {
+            // Behind an internal error, or one that is not known, something may have been done.
+            Self::Refused { reason: Reason::InternalError | Reason::Unknown(_), .. } => false,
             Self::Config(_) | Self::Refused { .. } | Self::Unauthenticated => true,
             Self::NotConnected(_) | Self::Certificate(_) => true,
             Self::Unavailable { .. } | Self::TimedOut | Self::Unreachable(_) => false,

@@ -34,6 +34,9 @@ pub struct Entry {
     pub identifier: Identifier,
     /// The name of the contact that had it first.
     pub name: Option<String>,
+    /// Its place among all numbers and addresses of the address book, from 0, those that are left out among them: the same
+    /// whatever is wanted.
+    pub place: usize,
 }
 
 impl Entry {
@@ -74,10 +77,11 @@ impl Prepared {
 pub fn prepare(contacts: &[Contact], wanted: Wanted<'_>) -> Prepared {
     let mut list = Prepared::default();
     let mut seen: HashSet<Identifier> = HashSet::new();
+    let mut places = 0..;
     for contact in contacts {
         let phones = contact.phones.iter().map(|text| phone(text, wanted.region));
         let emails = contact.emails.iter().map(|text| email(text, wanted.emails));
-        for identifier in phones.chain(emails) {
+        for (identifier, place) in phones.chain(emails).zip(&mut places) {
             let identifier = match identifier {
                 Ok(identifier) if wanted.own.contains(&identifier) => Err(SkipReason::Own),
                 Ok(identifier) if seen.contains(&identifier) => Err(SkipReason::Repeated),
@@ -86,7 +90,7 @@ pub fn prepare(contacts: &[Contact], wanted: Wanted<'_>) -> Prepared {
             match identifier {
                 Ok(identifier) => {
                     seen.insert(identifier.clone());
-                    list.entries.push(Entry { identifier, name: contact.name.clone() });
+                    list.entries.push(Entry { identifier, name: contact.name.clone(), place });
                 }
                 Err(reason) => list.skipped.add(reason),
             }
@@ -160,6 +164,7 @@ mod tests {
         let region = Some(Region::parse("US").unwrap());
         let list = prepare(&contacts, Wanted { region, emails: true, own: &own });
         assert_eq!(texts(&list), ["+12125550101", "+12125550102", "ada@example.com"]);
+        assert_eq!(list.entries.iter().map(|entry| entry.place).collect::<Vec<_>>(), [0, 1, 3]);
         assert!(list.entries.iter().all(|entry| entry.name.as_deref() == Some("Ada")));
         let expected = [("not_a_number", 1), ("not_an_address", 1), ("repeated", 2), ("own", 2)];
         assert_eq!(skipped(&list), expected);
@@ -167,6 +172,7 @@ mod tests {
 
         let list = prepare(&contacts, Wanted { region: None, emails: false, own: &own });
         assert_eq!(texts(&list), ["+12125550102", "+12125550101"]);
+        assert_eq!(list.entries.iter().map(|entry| entry.place).collect::<Vec<_>>(), [1, 5]);
         assert_eq!(
             skipped(&list),
             [("not_a_number", 1), ("no_region", 1), ("email_not_wanted", 4), ("own", 1)]

@@ -15,7 +15,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 const ME: &str = "did:plc:me";
 
@@ -215,25 +215,25 @@ async fn what_could_do_harm_is_not_repeated() {
     assert_eq!(server.calls(), twice.map(|method| [method; 2]).concat());
 }
 
-/// A server that begins to listen a while after the first call.
-async fn late() -> (String, tokio::task::JoinHandle<Server>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
-    let server = tokio::spawn(async move {
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        Server::on(TcpListener::bind(address).await.unwrap(), [Answer::Well, Answer::Well, Answer::Well])
-    });
-    (format!("http://{address}"), server)
+/// A port that is nobody else's, at which nobody listens yet: connections are refused.
+fn not_yet() -> (String, TcpSocket) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    (format!("http://{}", socket.local_addr().unwrap()), socket)
 }
 
 #[tokio::test]
 async fn without_a_connection_an_import_is_repeated_and_a_code_is_not() {
-    let (url, server) = late().await;
+    let (url, socket) = not_yet();
     let patient = Settings { attempts: 8, ..settings() };
     let client = Client::with_settings(&url, patient).unwrap();
     let error = client.start_verification(ME, "+12125550101").await.unwrap_err();
     assert!(matches!(error, ClientError::NotConnected(_)) && error.nothing_was_done(), "{error:?}");
+    // A while after the next call has begun, and well before its attempts are used up.
+    let server = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        Server::on(socket.listen(16).unwrap(), [Answer::Well, Answer::Well])
+    });
     client.verify(ME, "+12125550101", "123456").await.unwrap();
     client.import(ME, "token", vec!["+12125550102".into()]).await.unwrap();
     let server = server.await.unwrap();
@@ -243,7 +243,8 @@ async fn without_a_connection_an_import_is_repeated_and_a_code_is_not() {
 #[tokio::test]
 async fn a_silent_server_is_left_at_the_deadline() {
     let server = Server::start([Answer::Silence, Answer::Silence]).await;
-    let short = Duration::from_millis(200);
+    // Long enough for the calls to arrive.
+    let short = Duration::from_secs(2);
     let hasty = Settings { deadline: short, import_deadline: short, ..settings() };
     let client = Client::with_settings(&server.url, hasty).unwrap();
     assert!(matches!(client.ping().await, Err(ClientError::TimedOut)));

@@ -114,16 +114,18 @@ impl Server {
     /// # Errors
     /// [`ServerError`] says what is wrong and what to do.
     pub async fn start(config: Config, ambient: Ambient) -> Result<Self, ServerError> {
+        // Before anything counts.
+        let address = config.telemetry.address();
+        if address.is_some() {
+            telemetry::metrics::begin(&config)?;
+        }
         let tls = match config.tls.certificate.as_os_str().is_empty() {
             true => None,
             false => Some(Tls::open(&config.tls)?),
         };
         let listener = bind(config.listen).await?;
-        let operator = match config.telemetry.address() {
-            Some(address) => {
-                telemetry::metrics::begin(&config)?;
-                Some(bind(address).await?)
-            }
+        let operator = match address {
+            Some(address) => Some(bind(address).await?),
             None => None,
         };
         files::allow(config.http.max_connections);

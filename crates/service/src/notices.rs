@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use acquaint_custody::{Purpose, newest};
-use acquaint_store::{DeadNotice, LeasedNotice, Millis, NoticeCounts, NoticeId, NoticeOutcome, Store};
+use acquaint_store::{
+    DeadNotice, LeasedNotice, Millis, NoticeCounts, NoticeId, NoticeOutcome, Pseudonym, Store,
+};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -175,12 +177,7 @@ fn pause(attempt: u32, id: NoticeId) -> Duration {
 }
 
 /// The importer has learnt of these matches from its import's answer. A failure only means that it is told again.
-pub(crate) async fn learnt(
-    store: &dyn Store,
-    importer: acquaint_store::Pseudonym,
-    found: &[(u16, acquaint_store::Pseudonym)],
-) {
-    let others = found.iter().map(|(_, other)| *other).collect();
+pub(crate) async fn learnt(store: &dyn Store, importer: Pseudonym, others: Vec<Pseudonym>) {
     if let Err(error) = store.cancel_notices(importer, others).await {
         tracing::warn!(error = &error as &dyn std::error::Error, "a notification may be one too many");
     }
@@ -188,8 +185,6 @@ pub(crate) async fn learnt(
 
 #[cfg(test)]
 mod tests {
-    use acquaint_store::Pseudonym;
-
     use super::*;
 
     #[test]

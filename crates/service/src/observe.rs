@@ -35,16 +35,18 @@ pub(crate) async fn observe(discovery: Arc<Discovery>, mut stop: watch::Receiver
 /// Returns how much of the fuller budget is used.
 async fn look(discovery: &Discovery) -> Result<f64, StoreError> {
     let now = discovery.clock.now();
-    let budgets = [
-        ("sms", discovery.policy.sms_codes.permit(Limit::SmsCodes, &[], 0)),
-        ("email", discovery.policy.email_codes.permit(Limit::EmailCodes, &[], 0)),
-    ];
+    let policy = &discovery.policy;
+    let mut budgets = vec![("sms", policy.sms_codes.permit(Limit::SmsCodes, &[], 0))];
+    if policy.emails {
+        budgets.push(("email", policy.email_codes.permit(Limit::EmailCodes, &[], 0)));
+    }
+    // A budget of nothing is a channel that is switched off.
+    budgets.retain(|(_, permit)| permit.capacity > 0);
     let permits = budgets.iter().map(|(_, permit)| permit.clone()).collect();
     let levels = discovery.store.levels(permits, now).await?;
     let mut most = 0.0_f64;
     for ((budget, permit), level) in budgets.iter().zip(levels) {
-        // Nothing is left of a budget of nothing.
-        let used = if permit.capacity == 0 { 1.0 } else { f64::from(level) / f64::from(permit.capacity) };
+        let used = f64::from(level) / f64::from(permit.capacity);
         metrics::gauge!("acquaint_code_budget_used_ratio", "budget" => *budget).set(used);
         most = most.max(used);
     }

@@ -30,10 +30,11 @@ pub(crate) async fn run(args: args::Import) -> Result<(), Failure> {
     }
     let client = super::connect(&args.remote)?;
     let Prepared { entries, skipped } = read(&args)?;
-    let from = usize::try_from(args.from.get() - 1)?;
+    let place = usize::try_from(args.from.get() - 1)?;
+    // By places in the file: they are the same whatever own number, region or options are given this time.
+    let from = entries.iter().take_while(|entry| entry.place < place).count();
     if from >= entries.len() {
-        let have = counted(entries.len(), "entry", "entries");
-        return Err(format!("--from: the file has only {have} to send").into());
+        return Err("--from: there is nothing to send from there on in the file".into());
     }
     let mut sending =
         Sending { client, entries, sent: from, from, under_way: None, imports: 0, found: Vec::new() };
@@ -168,8 +169,15 @@ impl Sending {
                 batch.end
             ));
         }
-        text.push_str(&format!("; to go on, repeat the command with --phone and --from {}", self.sent + 1));
+        if let Some(next) = self.next_place() {
+            text.push_str(&format!("; to go on, repeat the command with --phone and --from {next}"));
+        }
         text.into()
+    }
+
+    /// What `--from` takes to go on with the first entry that was not sent.
+    fn next_place(&self) -> Option<usize> {
+        self.entries.get(self.sent).map(|entry| entry.place + 1)
     }
 
     /// What was found and how much was sent.
@@ -207,14 +215,13 @@ impl Sending {
                 json!({ "name": name, "contact": entry.map(Entry::text), "subject": subject })
             })
             .collect();
-        let rest = (self.sent < self.entries.len()).then_some(self.sent + 1);
         json!({
             "entries": self.entries.len(),
             "sent": self.sent - self.from,
             "imports": self.imports,
             "skipped": skipped,
             "matches": matches,
-            "go_on_from": rest,
+            "go_on_from": self.next_place(),
         })
     }
 }

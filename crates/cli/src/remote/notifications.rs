@@ -1,12 +1,15 @@
 //! `acquaint notifications`.
 
 use acquaint_client::{Notifications, Operator};
+use acquaint_server::Ambient;
 use serde_json::json;
 
 use super::{address, counted};
 use crate::args;
 use crate::failure::Failure;
 use crate::output;
+
+const DAY_S: i64 = 24 * 60 * 60;
 
 pub(crate) async fn run(args: args::Notifications) -> Result<(), Failure> {
     let args::Notifications { server, retry, json } = args;
@@ -38,9 +41,12 @@ pub(crate) async fn run(args: args::Notifications) -> Result<(), Failure> {
             &json!({ "waiting": waiting, "dead": dead, "letters": letters.collect::<Vec<_>>() }),
         );
     }
+    let now = Ambient::default().clock.now() / 1000;
     for letter in &letters {
         let attempts = counted(letter.attempts, "attempt", "attempts");
-        output::line(&format!("{}\t{attempts}\t{}", letter.id, letter.reason))?;
+        let days = now.saturating_sub(letter.found_at).max(0) / DAY_S;
+        let age = counted(u32::try_from(days).unwrap_or(u32::MAX), "day", "days");
+        output::line(&format!("{}\t{age}\t{attempts}\t{}", letter.id, letter.reason))?;
     }
     let unlisted = dead.saturating_sub(u64::try_from(letters.len()).unwrap_or(u64::MAX));
     let more = if unlisted > 0 { format!(", of which {unlisted} are not listed") } else { String::new() };

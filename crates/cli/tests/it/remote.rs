@@ -28,7 +28,10 @@ fn tls_with_a_certificate_of_ones_own() {
     std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
     server.set("ACQUAINT_TLS__CERTIFICATE", "chain.pem");
     server.set("ACQUAINT_TLS__KEY", "key.pem");
+    server.set("ACQUAINT_TELEMETRY__LISTEN", "127.0.0.1:0");
     server.start();
+    let metrics = metrics(&server);
+    assert!(metrics.contains("\nacquaint_certificate_expiry_timestamp_seconds "), "{metrics}");
     let address =
         server.url().strip_prefix("https://").expect("the server tells that it speaks TLS").to_owned();
     let matches = ["matches", "--actor", "did:plc:ada"];
@@ -51,6 +54,61 @@ fn tls_with_a_certificate_of_ones_own() {
     assert_eq!(in_clear.code, Some(1), "{in_clear:?}");
     let absent = run(remote(&server, &matches).args(["--ca", "/nonexistent.pem"]));
     assert!(absent.err.contains("--ca: cannot read /nonexistent.pem"), "{absent:?}");
+}
+
+/// What the operator's port of a server tells.
+fn metrics(server: &Server) -> String {
+    let began = std::time::Instant::now();
+    let address = loop {
+        let log = server.log();
+        let told = log.lines().find_map(|line| line.strip_prefix("metrics on http://"));
+        if let Some(address) = told.and_then(|url| url.strip_suffix("/metrics")) {
+            break address.to_owned();
+        }
+        assert!(began.elapsed() < PATIENCE, "{log}");
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+#[test]
+fn a_stopped_import_goes_on_where_it_was_whatever_is_left_out_this_time() {
+    let mut server = Server::without_limits();
+    server.set("ACQUAINT_VERIFICATION__RESEND_S", "0");
+    server.start();
+    let own = number(0);
+    // The own number first, in national form; then 1100 others.
+    let mut book = format!("Name,Phone 1 - Value\nMe,({}) 555-{}\n", &own[2..5], &own[8..]);
+    for index in 0..1100 {
+        book.push_str(&format!("P{index},(2{:02}) 555-{:04}\n", 1 + index / 100, 100 + index % 100));
+    }
+    let folder = tempfile::TempDir::new().unwrap();
+    let file = folder.path().join("contacts.csv");
+    std::fs::write(&file, book).unwrap();
+    let verify = |server: &Server| {
+        told_well(&run(&mut remote(server, &["verify", "--actor", "did:plc:me", "--send", &own])));
+        server.outbox().pop().unwrap().1
+    };
+    let code = verify(&server);
+    let token = run(&mut remote(&server, &["verify", "--actor", "did:plc:me", "--code", &code, &own]));
+    let import = ["import", "--actor", "did:plc:me", "--json", "--region", "US"];
+    // With a token the own number is not known, so it is an entry like all others.
+    let first = run(remote(&server, &import).args(["--token", told_well(&token)]).arg(&file));
+    let first: serde_json::Value = serde_json::from_str(&first.out).unwrap();
+    let rest = first["go_on_from"].as_u64().expect("1000 are sent, and some are left").to_string();
+    let code = verify(&server);
+    let then = ["--phone", &own, "--code", &code, "--from", &rest];
+    let then = run(remote(&server, &import).args(then).arg(&file));
+    let then: serde_json::Value = serde_json::from_str(told_well(&then)).unwrap();
+    assert_eq!(
+        first["sent"].as_u64().unwrap() + then["sent"].as_u64().unwrap(),
+        first["entries"].as_u64().unwrap()
+    );
+    assert!(then["go_on_from"].is_null());
 }
 
 #[test]
@@ -132,7 +190,11 @@ async fn dead_letters_are_listed_and_retried() {
         told = run(&mut remote(&server, &["notifications"]));
     }
     let letter: Vec<_> = told_well(&told).split('\t').collect();
-    assert_eq!((letter.len(), letter[0].len(), letter[1]), (3, 32, "1 attempt"), "{told:?}");
+    assert_eq!(
+        (letter.len(), letter[0].len(), letter[1], letter[2]),
+        (4, 32, "0 days", "1 attempt"),
+        "{told:?}"
+    );
     assert!(!told.out.contains("did:plc"), "{told:?}");
     assert!(told.err.contains("--retry tries them again"), "{told:?}");
 

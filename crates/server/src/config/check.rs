@@ -103,6 +103,9 @@ fn numbers(config: &Config) -> Result<(), ConfigError> {
     if let Some((key, _)) = at_least_one.into_iter().find(|(_, value)| *value == 0) {
         return bad(key, "at least 1");
     }
+    if config.verification.delivery_timeout_s >= config.http.request_timeout_s {
+        return bad("verification.delivery_timeout_s", "less than `http.request_timeout_s`");
+    }
     if u64::from(config.import.deadline_ms) >= u64::from(config.http.request_timeout_s) * 1000 {
         return bad("import.deadline_ms", "less than `http.request_timeout_s`");
     }

@@ -115,22 +115,18 @@ async fn what_was_verified_too_long_ago_is_not_paired() {
 async fn quotas_count_every_pair() {
     let app = App::start_with(|config| {
         with_emails(config);
-        config.import.account_pairs = 5;
+        config.import.account_pairs = 4;
         config.import.account_pairs_per_day = 0;
     })
     .await;
     app.verify(&did(1), &number(1)).await;
     let token = app.verify(&did(1), ADA).await;
-    let three = vec![number(2), number(3), number(4)];
-    assert_eq!(
-        reason(app.client.import(&did(1), &token, three.clone()).await),
-        "RATE_LIMIT_EXCEEDED",
-        "six pairs"
-    );
-    app.client.import(&did(1), &token, three[..2].to_vec()).await.unwrap();
+    app.client.import(&did(1), &token, vec![number(2), number(3)]).await.unwrap();
     app.settle().await;
     let token = app.verify(&did(1), ADA).await;
-    assert_eq!(reason(app.client.import(&did(1), &token, three).await), "RATE_LIMIT_EXCEEDED");
+    let refused = app.client.import(&did(1), &token, vec![number(4)]).await;
+    assert_eq!(reason(refused), "RATE_LIMIT_EXCEEDED", "two contacts were four pairs");
+    assert_eq!(app.client.remove_data(&did(1)).await.unwrap().contacts, 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -167,4 +163,28 @@ async fn each_half_rests_on_the_verification_of_its_own_identifier() {
     app.clock.advance(Duration::from_secs(24 * 60 * 60 - 480));
     assert_eq!(app.import(&did(3), &number(11), &[&number(1)]).await, [], "a day after the number's");
     assert_eq!(app.import(&did(2), &number(10), &[ADA]).await, [found(0, 1)], "a day after, less a minute");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_further_identifier_does_not_stand_in_the_way() {
+    let app = App::start_with(|config| {
+        with_emails(config);
+        config.import.number_pairs = 3;
+        config.import.number_pairs_per_day = 0;
+    })
+    .await;
+    app.import(&did(2), &number(2), &[&number(1)]).await;
+    // Another account has used up what can be asked about the number.
+    app.import(&did(3), &number(1), &[&number(7), &number(8), &number(9)]).await;
+    app.verify(&did(1), &number(1)).await;
+    let token = app.verify(&did(1), ADA).await;
+    let contacts = vec![number(2), number(4)];
+    assert_eq!(
+        app.client.import(&did(1), &token, contacts.clone()).await.unwrap(),
+        [],
+        "with the address alone"
+    );
+    app.settle().await;
+    let token = app.verify(&did(1), &number(1)).await;
+    assert_eq!(reason(app.client.import(&did(1), &token, contacts).await), "RATE_LIMIT_EXCEEDED");
 }

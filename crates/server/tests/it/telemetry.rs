@@ -155,7 +155,16 @@ async fn metrics_count_what_happened() {
     let app = App::start_with(|config| config.telemetry.listen = "127.0.0.1:0".into()).await;
     let before = scrape(&app).await;
     story(&app).await;
-    let after = scrape(&app).await;
+    let mut after = scrape(&app).await;
+    // The worker counts an import a moment after its last pair.
+    let finished = "acquaint_imports_finished_total";
+    for _ in 0..1200 {
+        if value(&after, finished) - value(&before, finished) >= PEOPLE as f64 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        after = scrape(&app).await;
+    }
     // Other tests of this process count into the same series: at least so much more.
     for (series, more) in [
         ("acquaint_requests_total{method=\"ImportContacts\",outcome=\"ok\"}", PEOPLE),
@@ -166,7 +175,7 @@ async fn metrics_count_what_happened() {
         ("acquaint_codes_total{outcome=\"stored\"}", PEOPLE),
         ("acquaint_guesses_total{outcome=\"right\"}", PEOPLE),
         ("acquaint_imports_total{outcome=\"accepted\"}", PEOPLE),
-        ("acquaint_imports_finished_total", PEOPLE),
+        (finished, PEOPLE),
     ] {
         let counted = value(&after, series) - value(&before, series);
         assert!(counted >= more as f64, "{series}: {counted}");
@@ -191,7 +200,8 @@ async fn a_refusal_by_a_limit_is_counted_by_its_name() {
     let before = value(&scrape(&app).await, series);
     app.client.start_verification(&did(1), &number(1)).await.unwrap();
     assert_eq!(reason(app.client.start_verification(&did(1), &number(1)).await), "RATE_LIMIT_EXCEEDED");
-    assert_eq!(value(&scrape(&app).await, series), before + 1.0);
+    // Other tests of this process count into the same series.
+    assert!(value(&scrape(&app).await, series) >= before + 1.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,6 +15,7 @@ use acquaint_store::{
     ImportAccepted, ImportId, Limit, LiveToken, NewImport, NumberKey, PendingImport, Pseudonym, TokenId,
 };
 use tokio::sync::Notify;
+use zeroize::Zeroizing;
 
 use crate::ambient::bytes;
 use crate::error::{ImportError, Internal, RateLimited};
@@ -33,8 +34,6 @@ pub const MAX_CONTACTS: usize = 1000;
 
 /// Own identifiers that one import pairs its contacts with.
 const MAX_IDENTIFIERS: usize = 4;
-/// How often an import is offered whose further tokens were taken meanwhile.
-const TRIES: usize = 3;
 
 /// When to ask again whether a running import has ended, and whether a full queue has room: some of both will have passed.
 const PENDING_PAUSE: Duration = Duration::from_secs(2);
@@ -85,10 +84,13 @@ impl Discovery {
         // One contact can be matched over several own identifiers.
         found.sort_unstable();
         found.dedup();
-        if self.notifies && !found.is_empty() {
-            notices::learnt(&*self.store, whose, &found).await;
+        let learnt: Vec<Pseudonym> = found.iter().map(|(_, other)| *other).collect();
+        let matches = self.with_names(found).await?;
+        // Not before the answer is there: else nobody would tell the importer.
+        if self.notifies && !learnt.is_empty() {
+            notices::learnt(&*self.store, whose, learnt).await;
         }
-        self.with_names(found).await.map_err(ImportError::from)
+        Ok(matches)
     }
 
     /// What the account has verified just now: what `token` was given for, and each other identifier with a valid token,
@@ -98,10 +100,18 @@ impl Discovery {
         let Some(presented) = live.iter().position(|live| live.token == token.id) else { return Ok(None) };
         live[..=presented].rotate_right(1);
         let mut verified: Vec<(TokenId, Verified)> = Vec::new();
-        for LiveToken { token, sealed_identifier } in live {
-            let own = Verified::open(&*self.custody, token, &sealed_identifier)?;
+        for LiveToken { token: id, sealed_identifier } in live {
+            let own = match Verified::open(&*self.custody, id, &sealed_identifier) {
+                Ok(own) => own,
+                Err(error) if id == token.id => return Err(error),
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::error!(error, "a further verified identifier cannot be read and is left out");
+                    continue;
+                }
+            };
             if verified.iter().all(|(_, known)| known.sii != own.sii) {
-                verified.push((token, own));
+                verified.push((id, own));
             }
         }
         verified.truncate(MAX_IDENTIFIERS);
@@ -109,28 +119,26 @@ impl Discovery {
     }
 
     async fn accept(&self, token: Token, texts: Vec<String>) -> Result<Waiting, ImportError> {
-        let texts = Arc::new(texts);
-        // Another import can take a further identifier's token in between; then it is looked at again, without that.
-        for _ in 0..TRIES {
-            let verified = self.verified(&token).await?.ok_or(ImportError::InvalidToken)?;
-            let several = verified.len() > 1;
-            match self.try_accept(&token, verified, Arc::clone(&texts)).await {
-                Err(ImportError::InvalidToken) if several => {}
-                outcome => {
-                    // The blocking work is over: this is the last owner.
-                    Arc::into_inner(texts).into_iter().for_each(wipe);
-                    return outcome;
-                }
+        // Overwritten when the last owner is done, whatever becomes of the import.
+        let texts = Arc::new(Zeroizing::new(texts));
+        let verified = self.verified(&token).await?.ok_or(ImportError::InvalidToken)?;
+        let several = verified.len() > 1;
+        let own: Vec<(TokenId, Verified)> = verified.first().cloned().into_iter().collect();
+        match self.try_accept(&token, verified, Arc::clone(&texts)).await {
+            // A further identifier must not stand in the way of the one that the token was given for: its limit can be
+            // spent, an import with it can run, or its token can have been taken meanwhile.
+            Err(ImportError::RateLimited(_) | ImportError::InvalidToken) if several => {
+                self.try_accept(&token, own, texts).await
             }
+            outcome => outcome,
         }
-        Err(ImportError::InvalidToken)
     }
 
     async fn try_accept(
         &self,
         token: &Token,
         verified: Vec<(TokenId, Verified)>,
-        texts: Arc<Vec<String>>,
+        texts: Arc<Zeroizing<Vec<String>>>,
     ) -> Result<Waiting, ImportError> {
         let Token { id: _, account, generation, expires_at: _ } = *token;
         let id = ImportId::from_bytes(bytes(&*self.entropy)?);
@@ -220,10 +228,4 @@ pub(crate) fn open_numbers(
     pending: &PendingImport,
 ) -> Result<Vec<NumberKey>, Internal> {
     ContactList::open(custody, pending.id, &pending.sealed).map(|list| list.numbers())
-}
-
-fn wipe(texts: Vec<String>) {
-    for mut text in texts {
-        zeroize::Zeroize::zeroize(&mut text);
-    }
 }

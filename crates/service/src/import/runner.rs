@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use acquaint_custody::{CustodyError, KeyId, Stretching, epochs};
 use acquaint_protocol::pair::{EpochId, Pair, PairHash, Stretched, order_bit};
-use acquaint_store::{Half, ImportStep, LeasedImport, Limit, NoticeTimes, StepOutcome};
+use acquaint_store::{Half, ImportStep, LeasedImport, Limit, NoticeTimes, StepOutcome, StoreError};
 use futures::StreamExt;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
@@ -15,6 +15,7 @@ use crate::Discovery;
 use crate::error::Internal;
 use crate::policy::millis;
 use crate::pool::{Lane, PoolError};
+use crate::start::wait;
 
 /// Imports worked on at once: many, so that a short one need not wait for a long one.
 const RUNNING: usize = 16;
@@ -24,6 +25,9 @@ const STEP_PAIRS: usize = 32;
 const STEP_TIME: Duration = Duration::from_secs(1);
 /// A lease outlives the slowest step many times over; after a crash it is what others wait for.
 const LEASE: Duration = Duration::from_secs(120);
+/// How long an import waits after each failure of the store; together less than the lease.
+const PAUSES: [Duration; 4] =
+    [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(5), Duration::from_secs(15)];
 /// After an import's deadline, by then its answer is out: what it told need not be told again.
 const ANSWER_MARGIN: Duration = Duration::from_secs(5);
 /// How long it is worth telling of a match.
@@ -65,13 +69,13 @@ pub(crate) async fn run_imports(discovery: Arc<Discovery>, mut stop: watch::Rece
     while tasks.join_next().await.is_some() {}
 }
 
-async fn carry_through(discovery: &Discovery, leased: LeasedImport, stop: watch::Receiver<bool>) {
+async fn carry_through(discovery: &Discovery, mut leased: LeasedImport, mut stop: watch::Receiver<bool>) {
     let (id, fence) = (leased.id, leased.fence);
-    let worked = match ContactList::open(&*discovery.custody, id, &leased.sealed) {
-        Ok(list) => work(discovery, &leased, list, stop).await,
+    let outcome = match ContactList::open(&*discovery.custody, id, &leased.sealed) {
+        Ok(list) => persist(discovery, &mut leased, &Arc::new(list), &mut stop).await,
         Err(error) => Err(error),
     };
-    let outcome = match worked {
+    let outcome = match outcome {
         Err(Internal::Custody(CustodyError::NotOurs) | Internal::Unreadable(_)) => {
             tracing::error!("an accepted import cannot be read and is given up");
             discovery.store.abandon_import(id, fence).await.map(|()| Progress::Over).map_err(Internal::from)
@@ -81,9 +85,34 @@ async fn carry_through(discovery: &Discovery, leased: LeasedImport, stop: watch:
     match outcome {
         Ok(Progress::Over) => discovery.waiters.finish(id),
         Ok(Progress::Stopped) => {}
-        // Its lease runs out, and it is tried again.
+        // Its lease runs out, and it is begun again from what is committed.
         Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "an import is interrupted"),
     }
+}
+
+/// Works on an import, and goes on after a failure that may pass, as of a store that somebody else has locked, as long as
+/// the lease may still hold.
+async fn persist(
+    discovery: &Discovery,
+    leased: &mut LeasedImport,
+    list: &Arc<ContactList>,
+    stop: &mut watch::Receiver<bool>,
+) -> Result<Progress, Internal> {
+    for pause in PAUSES {
+        match work(discovery, leased, list, stop).await {
+            Err(Internal::Store(StoreError::Unavailable(error))) => {
+                tracing::warn!(
+                    error = &*error as &dyn std::error::Error,
+                    "an import is interrupted, and goes on in {} s",
+                    pause.as_secs()
+                );
+                drop(error);
+                wait(pause, stop).await;
+            }
+            outcome => return outcome,
+        }
+    }
+    work(discovery, leased, list, stop).await
 }
 
 const TOO_SHORT: Internal = Internal::Unreadable("an accepted list is shorter than its total");
@@ -98,26 +127,24 @@ enum Progress {
 
 async fn work(
     discovery: &Discovery,
-    leased: &LeasedImport,
-    list: ContactList,
-    stop: watch::Receiver<bool>,
+    leased: &mut LeasedImport,
+    list: &Arc<ContactList>,
+    stop: &watch::Receiver<bool>,
 ) -> Result<Progress, Internal> {
     let keys = live_keys(discovery)?;
-    let list = Arc::new(list);
     // Enough in flight to keep every thread busy while a step is committed.
     let in_flight = discovery.pool.threads() * 4;
     let stretched = {
-        let (keys, list) = (Arc::clone(&keys), Arc::clone(&list));
+        let (keys, list) = (Arc::clone(&keys), Arc::clone(list));
         let rest = leased.done..leased.total;
         rest.map(move |index| stretch(discovery, Arc::clone(&keys), Arc::clone(&list), index))
     };
     let mut stretched = std::pin::pin!(futures::stream::iter(stretched).buffered(in_flight));
-    let mut done = leased.done;
-    while done < leased.total {
+    while leased.done < leased.total {
         if *stop.borrow() {
             return Ok(Progress::Stopped);
         }
-        let Some((own, left)) = list.own_at(done) else { return Err(TOO_SHORT) };
+        let Some((own, left)) = list.own_at(leased.done) else { return Err(TOO_SHORT) };
         // A step is of one own identifier: its verification, and what is given back to it.
         let largest = left.min(STEP_PAIRS);
         let began = Instant::now();
@@ -140,7 +167,7 @@ async fn work(
             account: leased.account,
             generation: leased.generation,
             fence: leased.fence,
-            done,
+            done: leased.done,
             halves,
             verified_at: own.verified_at,
             expires_at: own.verified_at.saturating_add(millis(policy.pair_ttl)),
@@ -158,7 +185,7 @@ async fn work(
         match discovery.store.match_or_insert(step, now).await? {
             StepOutcome::Fenced => return Ok(Progress::Over),
             StepOutcome::Committed(outcomes) => {
-                done = done.saturating_add(u32::try_from(outcomes.len()).unwrap_or(u32::MAX));
+                leased.done = leased.done.saturating_add(u32::try_from(outcomes.len()).unwrap_or(u32::MAX));
                 let found = positions.into_iter().zip(outcomes);
                 let found: Vec<_> = found
                     .flat_map(|(position, half)| half.matched.into_iter().map(move |other| (position, other)))

@@ -216,7 +216,9 @@ fn set_aside(directory: &Path, database: &Path) -> Result<PathBuf, BackupError> 
             let Some(name) = file.file_name() else { continue };
             match fs::hard_link(&file, aside.join(name)) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                linked => linked.map_err(files(&aside))?,
+                Ok(()) => {}
+                // A file system without links.
+                Err(_) => drop(fs::copy(&file, aside.join(name)).map_err(files(&aside))?),
             }
         }
         sync_folder(&aside)?;

@@ -154,3 +154,24 @@ async fn a_failing_job_harms_no_other() {
         assert_eq!(store.readers.read(count).await.unwrap(), 11);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_of_another_program_is_told_to_all_who_wait_and_passes() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Arc::new(SqliteStore::open(directory.path()).unwrap());
+    let other = Connection::open(directory.path().join("acquaint.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let waiting: Vec<_> = (0..3)
+        .map(|_| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move { store.revive_notices(0).await })
+        })
+        .collect();
+    for outcome in waiting {
+        let error = outcome.await.unwrap().unwrap_err();
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert!(source.contains("locked"), "{error}: {source}");
+    }
+    other.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(store.revive_notices(0).await.unwrap(), 0);
+}

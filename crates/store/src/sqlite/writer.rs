@@ -146,9 +146,11 @@ fn serve(connection: &Connection, mut log: Log, mut waiting: mpsc::Receiver<Box<
 fn run_batch(connection: &Connection, log: &mut Log, batch: Vec<Box<dyn Job>>) {
     let mut erasing = Vec::new();
     let mut others = Vec::new();
+    // What a failure leaves in here was not begun, and is told of the failure like all else.
+    let mut batch = std::collections::VecDeque::from(batch);
     let committed = (|| {
         connection.execute_batch("BEGIN IMMEDIATE")?;
-        for mut job in batch {
+        while let Some(mut job) = batch.pop_front() {
             let erased = run_one(connection, job.as_mut());
             if erased.as_ref().is_ok_and(|erased| *erased) { &mut erasing } else { &mut others }.push(job);
             erased?;
@@ -156,12 +158,10 @@ fn run_batch(connection: &Connection, log: &mut Log, batch: Vec<Box<dyn Job>>) {
         connection.execute_batch("COMMIT")
     })();
     if let Err(error) = committed {
-        if !connection.is_autocommit() {
-            let undone = connection.execute_batch("ROLLBACK");
-            tracing::error!(%error, ?undone, "a transaction of the store failed");
-        }
+        let undone = (!connection.is_autocommit()).then(|| connection.execute_batch("ROLLBACK"));
+        tracing::error!(%error, ?undone, "a transaction of the store failed");
         let reason = error.to_string();
-        erasing.into_iter().chain(others).for_each(|job| job.answer(End::Failed(&reason)));
+        erasing.into_iter().chain(others).chain(batch).for_each(|job| job.answer(End::Failed(&reason)));
         return;
     }
     others.into_iter().for_each(|job| job.answer(End::Durable));

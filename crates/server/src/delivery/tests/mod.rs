@@ -28,12 +28,12 @@ const CODE: &str = "041627";
 const ID: &str = "00112233445566778899aabbccddeeff";
 const SID: &str = "AC0123456789abcdef0123456789abcdef";
 
-/// Every section complete, at `url`; an attempt may take two seconds.
+/// Every section complete, at `url`; an attempt may take five seconds.
 fn config(url: &str) -> Config {
     let mut config = Config::default();
     config.delivery.sms = vec!["twilio".into(), "plivo".into(), "webhook".into()];
     config.delivery.email = vec!["smtp".into(), "webhook".into()];
-    config.delivery.attempt_timeout_s = 2;
+    config.delivery.attempt_timeout_s = 5;
     config.verification.emails = true;
     config.twilio.account_sid = SID.into();
     config.twilio.secret = "twilio's token".into();
@@ -114,7 +114,12 @@ async fn http_faults(name: &'static str, taken: bool) {
     ];
     let outcomes = cases.map(|(reply, fate, reason)| async move {
         let provider = Provider::start([reply.clone()]).await;
-        let failure = send(name, &config(&provider.url), NUMBER).await.err();
+        let mut config = config(&provider.url);
+        if matches!(reply, Reply::Silence | Reply::Stuck(_)) {
+            // All of it is waited for.
+            config.delivery.attempt_timeout_s = 3;
+        }
+        let failure = send(name, &config, NUMBER).await.err();
         assert_eq!(failure.as_ref().map(|failure| failure.fate), fate, "{reply:?}: {failure:?}");
         assert!(
             failure.is_none_or(|failure| failure.reason.contains(reason)),

@@ -81,7 +81,12 @@ async fn refusals_and_faults_are_told_apart() {
     ];
     let outcomes = cases.map(|(place, fault, fate, reason)| async move {
         let server = MailServer::start(Encryption::None, [(place, fault)]).await;
-        let failure = send("smtp", &at(&server), ADDRESS).await.unwrap_err();
+        let mut config = at(&server);
+        if matches!(fault, Fault::Silence) {
+            // All of it is waited for.
+            config.delivery.attempt_timeout_s = 3;
+        }
+        let failure = send("smtp", &config, ADDRESS).await.unwrap_err();
         assert_eq!(failure.fate, fate, "{place} {fault:?}: {failure:?}");
         assert!(failure.reason.contains(reason), "{place} {fault:?}: {}", failure.reason);
         assert_eq!(server.log().connections, 1, "{place} {fault:?}");
