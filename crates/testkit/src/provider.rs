@@ -1,9 +1,10 @@
 //! A service of somebody else, for tests: an HTTP server on a private port that keeps every request and answers as told.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
@@ -58,10 +59,14 @@ impl Drop for Provider {
     }
 }
 
-/// A URL at which nobody listens.
+/// A URL at which nobody listens, for as long as this process lives.
 pub async fn nobody() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    format!("http://{}", listener.local_addr().expect("an address"))
+    // Bound and not listening: connections are refused, and nobody else can take the port.
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port");
+    let address = socket.local_addr().expect("an address");
+    std::mem::forget(socket);
+    format!("http://{address}")
 }
 
 impl Provider {
