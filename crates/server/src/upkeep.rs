@@ -57,8 +57,9 @@ pub fn check_keys(config: &Config, records: &[KeyRecord]) -> Result<(), ServerEr
 #[must_use]
 pub fn pool_plan(config: &Config) -> (usize, u64) {
     let suite = Suite::by_name(&config.keys.suite).unwrap_or(Suite::STANDARD);
-    let threads = pool_size(config).threads_for(suite).map_or(0, NonZeroUsize::get);
-    (threads, suite.memory_bytes().div_ceil(1024 * 1024))
+    let plan = pool_size(config).plan_for(suite);
+    let (threads, width) = plan.map_or((0, 1), |plan| (plan.threads.get(), plan.width as u64));
+    (threads, (suite.memory_bytes() * width).div_ceil(1024 * 1024))
 }
 
 /// Why a certificate and its key cannot be used.

@@ -38,7 +38,7 @@ pub use matches::{MAX_PAGE, MatchPage};
 pub use notices::DeadLetter;
 pub use notify::{Notice, Notifier, NotifyError};
 pub use policy::{Bucket, Policy};
-pub use pool::{PoolError, PoolSize, PoolStats};
+pub use pool::{PoolError, PoolPlan, PoolSize, PoolStats, StretchError};
 pub use start::{Parts, Running, StartError};
 
 /// The service of contact discovery. Made by [`Running::start`].

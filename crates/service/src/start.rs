@@ -17,7 +17,7 @@ use crate::notices::tell;
 use crate::notify::Notifier;
 use crate::observe::observe;
 use crate::policy::Policy;
-use crate::pool::{PoolSize, StretchPool};
+use crate::pool::{PoolPlan, PoolSize, StretchPool};
 
 /// How often expired rows are deleted, and how many in one go.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -93,8 +93,7 @@ impl Running {
     pub async fn start(parts: Parts) -> Result<Self, StartError> {
         let Parts { store, custody, sender, notifier, clock, entropy, policy, pool } = parts;
         check_keys(&*store, &*custody).await?;
-        let threads = pool_threads(&*custody, pool)?;
-        let pool = StretchPool::start(threads).map_err(StartError::Threads)?;
+        let pool = StretchPool::start(pool_plan(&*custody, pool)?).map_err(StartError::Threads)?;
         let discovery = Arc::new(Discovery {
             store,
             custody,
@@ -154,13 +153,13 @@ async fn check_keys(store: &dyn Store, custody: &dyn KeyCustody) -> Result<(), S
     Ok(store.record_keys(records).await?)
 }
 
-/// As many threads as fit for the dearest suite in use.
-fn pool_threads(custody: &dyn KeyCustody, size: PoolSize) -> Result<std::num::NonZeroUsize, StartError> {
+/// What fits for the dearest suite in use.
+fn pool_plan(custody: &dyn KeyCustody, size: PoolSize) -> Result<PoolPlan, StartError> {
     let stretching = custody.keys().into_iter().filter(|key| key.purpose.stretches());
     let suites =
         stretching.map(|key| Ok(custody.stretching(key)?.suite)).collect::<Result<Vec<_>, CustodyError>>()?;
     let dearest = suites.into_iter().max_by_key(|suite| suite.memory_kib).unwrap_or(Suite::STANDARD);
-    size.threads_for(dearest).ok_or(StartError::PoolTooSmall(dearest))
+    size.plan_for(dearest).ok_or(StartError::PoolTooSmall(dearest))
 }
 
 async fn sweep(discovery: Arc<Discovery>, mut stop: watch::Receiver<bool>) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use acquaint_custody::{Purpose, newest};
+use acquaint_custody::{Purpose, Stretching, newest};
 use acquaint_protocol::identifier::{AccountId, Identifier, Phone, Sii};
 use acquaint_store::{
     CodeGuess, CodeHash, CodePut, CodeTaken, Generation, Limit, Millis, NewCode, NumberKey, Permit,
@@ -184,13 +184,9 @@ impl Discovery {
     /// HMAC(number key, Argon2id(number)): a single number is never kept as a fast hash (house plan, decision 4).
     async fn number_key(&self, sii: &Sii) -> Result<NumberKey, Internal> {
         let key = newest(&*self.custody, Purpose::Number)?;
-        let stretching = self.custody.stretching(key)?;
-        let sii = sii.clone();
-        let stretch = move |stretcher: &mut acquaint_protocol::pair::Stretcher| {
-            stretcher.stretch_one(&stretching.pepper, &sii)
-        };
-        let stretched = self.pool.run(Lane::Urgent, stretching.suite, stretch).await?;
-        let stretched = stretched.map_err(PoolError::from)?;
+        // An identifier holds no 0x00 byte and a pair holds one, so that the two never collide.
+        let Stretching { pepper, suite, canonicalisation: _ } = self.custody.stretching(key)?;
+        let stretched = self.pool.stretch(Lane::Urgent, suite, pepper, sii.as_bytes()).await?;
         let made = self.custody.hmac(key, &[stretched.as_bytes()])?;
         made.first()
             .map(|hash| NumberKey::from_bytes(*hash))

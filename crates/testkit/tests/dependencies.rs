@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Who may depend on whom (ARCHITECTURE.md, "Rooms"). `testkit` and `bench` stand beside.
-const ALLOWED: [(&str, &[&str]); 8] = [
+const ALLOWED: [(&str, &[&str]); 9] = [
     ("protocol", &[]),
+    ("stretch", &[]),
     ("custody", &["protocol"]),
     ("store", &["protocol"]),
-    ("service", &["protocol", "custody", "store"]),
+    ("service", &["protocol", "stretch", "custody", "store"]),
     ("server", &["protocol", "custody", "store", "service"]),
     ("client", &["protocol"]),
     ("cli", &["server", "client"]),

@@ -35,11 +35,9 @@ impl fmt::Debug for StretchPepper {
 ///
 /// On its way to custody only; never stored, never printed, overwritten when dropped.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct Stretched([u8; Self::LEN]);
+pub struct Stretched([u8; 32]);
 
 impl Stretched {
-    pub(super) const LEN: usize = 32;
-
     /// Takes Argon2id's output.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
@@ -50,10 +48,6 @@ impl Stretched {
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
-    }
-
-    pub(super) fn as_mut_bytes(&mut self) -> &mut [u8; 32] {
-        &mut self.0
     }
 }
 

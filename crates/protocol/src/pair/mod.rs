@@ -1,7 +1,8 @@
 //! From two identifiers to a pair hash: "Canonical bytes, version 1".
 //!
 //! 1. [`Pair`]: both identifiers sorted bytewise, joined by one 0x00 byte.
-//! 2. [`Stretched`]: Argon2id of the pair, with the [`StretchPepper`] where a salt would stand ([`Stretcher`]).
+//! 2. [`Stretched`]: Argon2id of the pair, with the [`StretchPepper`] where a salt would stand, at the cost of a [`Suite`]
+//!    (computed by the crate `acquaint-stretch`).
 //! 3. [`PairHash`]: HMAC-SHA-256 of that under a key that lives in an HSM ([`pair_hash_with_key`] is for software
 //!    custody and for vectors).
 //!
@@ -10,14 +11,12 @@
 
 mod epoch;
 mod hash;
-mod stretch;
 mod suite;
 #[cfg(test)]
 mod tests;
 
 pub use epoch::{Canonicalisation, Epoch, EpochId};
 pub use hash::{PairHash, StretchPepper, Stretched, pair_hash_with_key};
-pub use stretch::{OutOfMemory, StretchError, Stretcher};
 pub use suite::Suite;
 
 use std::fmt;

@@ -27,14 +27,9 @@ impl Suite {
         Self::ALL.into_iter().find(|suite| suite.name == name)
     }
 
-    /// What one [`Stretcher`](super::Stretcher) holds, in bytes.
+    /// The memory of one hash, in bytes.
     #[must_use]
     pub const fn memory_bytes(&self) -> u64 {
         self.memory_kib as u64 * 1024
-    }
-
-    /// Not one of [`ALL`](Self::ALL).
-    pub(super) const fn for_vectors(memory_kib: u32, passes: u32) -> Self {
-        Self { name: "vectors", memory_kib, passes }
     }
 }

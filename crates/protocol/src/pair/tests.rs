@@ -1,3 +1,4 @@
+use acquaint_stretch::{Job, Worker};
 use hmac::{Hmac, KeyInit, Mac};
 use proptest::prelude::*;
 use serde::Deserialize;
@@ -49,56 +50,18 @@ fn agrees_with_the_c_reference_of_argon2_and_pythons_hmac() {
         assert_eq!((cost.lanes, cost.version.as_str()), (1, "0x13"), "vector {index}");
 
         let pepper = StretchPepper::from_bytes(bytes(&vector.stretch_pepper));
-        let mut stretcher = Stretcher::with_cost(cost.memory_kib, cost.passes).unwrap();
-        let stretched = stretcher.stretch_pair(&pepper, &Pair::new(&submitter, &contact).unwrap()).unwrap();
+        let pair = Pair::new(&submitter, &contact).unwrap();
+        let mut tag = [0; 32];
+        let job = Job { password: pair.as_bytes(), salt: pepper.as_bytes(), tag: &mut tag };
+        let cost = acquaint_stretch::Cost::new(cost.memory_kib, cost.passes).unwrap();
+        Worker::new(cost).unwrap().hash(&mut [job], || true).unwrap();
+        let stretched = Stretched::from_bytes(tag);
         assert_eq!(hex::encode(stretched.as_bytes()), vector.stretched, "vector {index}");
 
         let pair_hash = pair_hash_with_key(&bytes(&vector.hsm_key), &stretched);
         assert_eq!(hex::encode(pair_hash.as_bytes()), vector.pair_hash, "vector {index}");
         assert_eq!(order_bit(&submitter, &contact), vector.order_bit, "vector {index}");
         assert_eq!(order_bit(&contact, &submitter), !vector.order_bit, "vector {index}");
-    }
-}
-
-#[test]
-fn a_used_or_wiped_buffer_changes_nothing() {
-    let pepper = StretchPepper::from_bytes([7; 32]);
-    let (a, b, c) = (sii("tel:+12125550199"), sii("tel:+12125550198"), sii("mailto:a@example.com"));
-    let (first, second) = (Pair::new(&a, &b).unwrap(), Pair::new(&a, &c).unwrap());
-    let mut stretcher = Stretcher::new(Suite::DEVELOPMENT).unwrap();
-    let expected = *stretcher.stretch_pair(&pepper, &first).unwrap().as_bytes();
-    assert_ne!(*stretcher.stretch_pair(&pepper, &second).unwrap().as_bytes(), expected);
-    assert_eq!(*stretcher.stretch_pair(&pepper, &first).unwrap().as_bytes(), expected);
-    stretcher.wipe();
-    assert!(stretcher.is_zero());
-    assert_eq!(*stretcher.stretch_pair(&pepper, &first).unwrap().as_bytes(), expected);
-    assert!(!stretcher.is_zero());
-}
-
-#[test]
-fn pepper_and_cost_change_the_result_and_one_identifier_is_no_pair() {
-    let (a, b) = (sii("tel:+12125550199"), sii("tel:+12125550198"));
-    let pair = Pair::new(&a, &b).unwrap();
-    let mut stretcher = Stretcher::with_cost(64, 1).unwrap();
-    let mut seen = vec![
-        *stretcher.stretch_pair(&StretchPepper::from_bytes([1; 32]), &pair).unwrap().as_bytes(),
-        *stretcher.stretch_pair(&StretchPepper::from_bytes([2; 32]), &pair).unwrap().as_bytes(),
-        *stretcher.stretch_one(&StretchPepper::from_bytes([1; 32]), &a).unwrap().as_bytes(),
-        *stretcher.stretch_one(&StretchPepper::from_bytes([1; 32]), &b).unwrap().as_bytes(),
-    ];
-    let mut dearer = Stretcher::with_cost(64, 2).unwrap();
-    seen.push(*dearer.stretch_pair(&StretchPepper::from_bytes([1; 32]), &pair).unwrap().as_bytes());
-    seen.sort_unstable();
-    seen.dedup();
-    assert_eq!(seen.len(), 5);
-}
-
-#[test]
-fn costs_out_of_range_are_refused_without_panic() {
-    let pepper = StretchPepper::from_bytes([1; 32]);
-    for (memory_kib, passes) in [(0, 1), (7, 1), (64, 0)] {
-        let mut stretcher = Stretcher::with_cost(memory_kib, passes).unwrap();
-        assert!(stretcher.stretch_one(&pepper, &sii("tel:+12125550199")).is_err(), "{memory_kib} {passes}");
     }
 }
 
@@ -127,7 +90,6 @@ fn suites_have_names_and_sizes() {
     assert_eq!(Suite::by_name("Standard"), None);
     let table = Suite::ALL.map(|suite| (suite.name, suite.memory_bytes() >> 20, suite.passes));
     assert_eq!(table, [("standard", 19, 2), ("hard", 64, 3), ("development", 1, 1)]);
-    assert_eq!(Stretcher::new(Suite::DEVELOPMENT).unwrap().suite(), Suite::DEVELOPMENT);
 }
 
 #[test]
@@ -141,13 +103,9 @@ fn epochs_are_ordered_and_print_their_number() {
 fn nothing_here_prints_what_it_holds() {
     let (a, b) = (sii("tel:+12125550199"), sii("tel:+12125550198"));
     let pair = Pair::new(&a, &b).unwrap();
-    let mut stretcher = Stretcher::with_cost(64, 1).unwrap();
-    let pepper = StretchPepper::from_bytes([0xab; 32]);
-    let stretched = stretcher.stretch_pair(&pepper, &pair).unwrap();
-    let printed =
-        format!("{pair:?} {pepper:?} {stretched:?} {:?} {stretcher:?}", PairHash::from_bytes([0xab; 32]),);
-    let refused = Stretcher::with_cost(7, 1).unwrap().stretch_pair(&pepper, &pair).unwrap_err();
-    let errors = format!("{SameIdentifier} {SameIdentifier:?} {refused} {refused:?}");
+    let (pepper, stretched) = (StretchPepper::from_bytes([0xab; 32]), Stretched::from_bytes([0xab; 32]));
+    let printed = format!("{pair:?} {pepper:?} {stretched:?} {:?}", PairHash::from_bytes([0xab; 32]));
+    let errors = format!("{SameIdentifier} {SameIdentifier:?}");
     for needle in ["55501", "171", "ab, ", "abab", "ABAB"] {
         assert!(!format!("{printed} {errors}").contains(needle), "{needle} in {printed} {errors}");
     }

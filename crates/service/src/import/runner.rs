@@ -14,7 +14,7 @@ use super::list::ContactList;
 use crate::Discovery;
 use crate::error::Internal;
 use crate::policy::millis;
-use crate::pool::{Lane, PoolError};
+use crate::pool::Lane;
 use crate::start::wait;
 
 /// Imports worked on at once: many, so that a short one need not wait for a long one.
@@ -133,7 +133,7 @@ async fn work(
 ) -> Result<Progress, Internal> {
     let keys = live_keys(discovery)?;
     // Enough in flight to keep every thread busy while a step is committed.
-    let in_flight = discovery.pool.threads() * 4;
+    let in_flight = discovery.pool.at_a_time() * 4;
     let stretched = {
         let (keys, list) = (Arc::clone(&keys), Arc::clone(list));
         let rest = leased.done..leased.total;
@@ -230,13 +230,10 @@ async fn stretch(
     let bit = order_bit(own, contact);
     let pair =
         Pair::new(own, contact).map_err(|_| Internal::Unreadable("an own number in an accepted list"))?;
-    let pair = Arc::new(pair);
     let mut stretched = Vec::with_capacity(keys.len());
     for (_, _, Stretching { pepper, suite, canonicalisation: _ }) in keys.iter() {
-        let (pepper, pair) = (pepper.clone(), Arc::clone(&pair));
-        let hash =
-            discovery.pool.run(Lane::Bulk, *suite, move |stretcher| stretcher.stretch_pair(&pepper, &pair));
-        stretched.push(hash.await?.map_err(PoolError::from)?);
+        let pool = &discovery.pool;
+        stretched.push(pool.stretch(Lane::Bulk, *suite, pepper.clone(), pair.as_bytes()).await?);
     }
     Ok(StretchedPair { position, bit, stretched })
 }

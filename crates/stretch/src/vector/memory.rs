@@ -4,12 +4,14 @@ use bytemuck::Pod;
 use memmap2::{Advice, MmapMut, MmapOptions};
 use zeroize::Zeroize;
 
+use super::kernel::WORDS;
+
 /// A huge page of x86-64, in bytes.
 const HUGE_PAGE: usize = 2 << 20;
-/// A block, in bytes (RFC 9106, section 3.2).
-const BLOCK: usize = 1024;
+/// A block, in bytes.
+const BLOCK: usize = 8 * WORDS;
 
-/// Blocks that live as long as their worker, overwritten when dropped.
+/// Blocks that live as long as their worker.
 pub(crate) struct Memory {
     map: MmapMut,
     /// Where the first whole huge page begins.
@@ -38,9 +40,9 @@ impl Memory {
         bytemuck::cast_slice_mut(self.used())
     }
 
-    /// Overwrites all of it with zeroes.
-    pub(crate) fn wipe(&mut self) {
-        self.blocks::<u64>().zeroize();
+    /// Overwrites so many blocks, from the first, with zeroes.
+    pub(crate) fn wipe(&mut self, blocks: usize) {
+        self.blocks::<[u64; WORDS]>().iter_mut().take(blocks).for_each(|block| block.zeroize());
     }
 
     #[cfg(test)]
@@ -50,11 +52,5 @@ impl Memory {
 
     fn used(&mut self) -> &mut [u8] {
         &mut self.map[self.start..self.start + self.bytes]
-    }
-}
-
-impl Drop for Memory {
-    fn drop(&mut self) {
-        self.wipe();
     }
 }

@@ -19,18 +19,26 @@ use crate::{Cost, Job};
 const GAP: usize = 3;
 
 /// A kernel, the memory of some hashes, and what all of them share.
-pub(crate) struct Vector<K> {
+pub(crate) struct Vector<K: Compress> {
     kernel: K,
     cost: Cost,
     plan: Plan,
     memory: Memory,
+    /// How many of the memories have been written to since they were zero.
+    used: usize,
+}
+
+impl<K: Compress> Drop for Vector<K> {
+    fn drop(&mut self) {
+        self.wipe();
+    }
 }
 
 impl<K: Compress> Vector<K> {
     /// `None` if there is no memory.
     pub(crate) fn new(kernel: K, cost: Cost, width: usize) -> Option<Self> {
         let memory = Memory::new((cost.blocks() + GAP).checked_mul(width)?)?;
-        Some(Self { kernel, cost, plan: Plan::new(kernel, cost), memory })
+        Some(Self { kernel, cost, plan: Plan::new(kernel, cost), memory, used: 0 })
     }
 
     /// Computes the tags of one to four jobs. Whether it was let go on to the end.
@@ -50,6 +58,7 @@ impl<K: Compress> Vector<K> {
         go_on: &mut impl FnMut() -> bool,
     ) -> bool {
         let blocks = self.cost.blocks();
+        self.used = self.used.max(W);
         let mut rest: &mut [K::Block] = self.memory.blocks();
         let mut memories: [&mut [K::Block]; W] = std::array::from_fn(|_| {
             let (memory, others) = std::mem::take(&mut rest).split_at_mut(blocks + GAP);
@@ -75,7 +84,8 @@ impl<K: Compress> Vector<K> {
     }
 
     pub(crate) fn wipe(&mut self) {
-        self.memory.wipe();
+        self.memory.wipe(self.used * (self.cost.blocks() + GAP));
+        self.used = 0;
     }
 
     #[cfg(test)]

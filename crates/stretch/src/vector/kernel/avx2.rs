@@ -4,8 +4,8 @@
 
 use std::arch::x86_64::{
     __m256i, _MM_HINT_T1, _mm_prefetch, _mm256_add_epi64, _mm256_mul_epu32, _mm256_or_si256,
-    _mm256_permute2x128_si256, _mm256_setzero_si256, _mm256_shuffle_epi8,
-    _mm256_shuffle_epi32, _mm256_srli_epi64, _mm256_unpackhi_epi64, _mm256_unpacklo_epi64, _mm256_xor_si256,
+    _mm256_permute2x128_si256, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_shuffle_epi32,
+    _mm256_srli_epi64, _mm256_unpackhi_epi64, _mm256_unpacklo_epi64, _mm256_xor_si256,
 };
 
 use super::Compress;
@@ -130,12 +130,7 @@ fn transpose(x: [__m256i; 4]) -> [__m256i; 4] {
 }
 
 #[target_feature(enable = "avx2")]
-fn compress<const OVER: bool>(
-    rotations: &Rotations,
-    previous: &Block,
-    reference: &Block,
-    next: &mut Block,
-) {
+fn compress<const OVER: bool>(rotations: &Rotations, previous: &Block, reference: &Block, next: &mut Block) {
     // Row r, column 2i + odd stands at vector 16 (r / 4) + 2i + odd, lane r % 4.
     let mut rows = [_mm256_setzero_si256(); 32];
     for half in 0..2 {
@@ -153,8 +148,8 @@ fn compress<const OVER: bool>(
             let (quarter, odd) = (group / 2, group % 2);
             let from = 16 * quarter + at + odd;
             let turned = transpose([rows[from], rows[from + 2], rows[from + 4], rows[from + 6]]);
-            for k in 0..4 {
-                v[8 * quarter + 2 * k + odd] = turned[k];
+            for (k, vector) in turned.into_iter().enumerate() {
+                v[8 * quarter + 2 * k + odd] = vector;
             }
         }
         permute!(v, rotations);
@@ -162,9 +157,9 @@ fn compress<const OVER: bool>(
             let (quarter, odd) = (group / 2, group % 2);
             let from = 8 * quarter + odd;
             let turned = transpose([v[from], v[from + 2], v[from + 4], v[from + 6]]);
-            for k in 0..4 {
+            for (k, vector) in turned.into_iter().enumerate() {
                 let at = 16 * quarter + at + 2 * k + odd;
-                let mixed = _mm256_xor_si256(turned[k], _mm256_xor_si256(previous[at], reference[at]));
+                let mixed = _mm256_xor_si256(vector, _mm256_xor_si256(previous[at], reference[at]));
                 next[at] = if OVER { _mm256_xor_si256(mixed, next[at]) } else { mixed };
             }
         }
