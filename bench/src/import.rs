@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use acquaint_protocol::identifier::Sii;
-use acquaint_protocol::pair::{Pair, StretchPepper, Stretcher, Suite};
+use acquaint_protocol::pair::{Pair, Suite};
+use acquaint_stretch::{Cost, Job, Worker};
 use acquaint_testkit::{App, did};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -17,8 +18,6 @@ const CONTACTS: usize = 1000;
 /// Contacts of one run on one or two threads, and how often each is run, in turn.
 const SPEEDUP_CONTACTS: usize = 400;
 const SPEEDUP_ROUNDS: usize = 3;
-/// One Argon2id buffer of suite `standard`, in MiB.
-const BUFFER_MIB: f64 = 19.0;
 
 /// Keys as they are compared from run to run.
 #[derive(Debug, Serialize)]
@@ -64,7 +63,7 @@ pub(crate) async fn run(json: bool) -> Result<()> {
         two_core_speedup: median(&mut speedups),
         bare_two_core_speedup: median(&mut bare),
         reads_p95_ms_under_load: reads_p95,
-        rss_over_pool_mb: machine::peak_resident_mib()? - BUFFER_MIB * alone.threads as f64,
+        rss_over_pool_mb: machine::peak_resident_mib()? - alone.buffers_mib,
     };
     println!("{}", machine::describe());
     println!("{:<58} {:>9} {:>9}", "suite `standard` (19 MiB, t = 2)", "measured", "wanted");
@@ -106,7 +105,7 @@ async fn start_import(app: &App, account: usize, contacts: std::ops::Range<usize
 struct Alone {
     seconds: f64,
     share: f64,
-    threads: usize,
+    buffers_mib: f64,
 }
 
 async fn import_alone() -> Result<Alone> {
@@ -120,9 +119,11 @@ async fn import_alone() -> Result<Alone> {
     let seconds = began.elapsed().as_secs_f64();
     let hashing = app.discovery().pool_stats().cpu_nanos - hashed_before.cpu_nanos;
     let share = hashing as f64 / 1e9 / (machine::cpu_seconds() - cpu_before);
-    let threads = app.discovery().pool_threads();
+    let worker = worker()?;
+    let each = Worker::memory_bytes(worker.cost(), worker.kernel(), worker.width());
+    let buffers_mib = (each * app.discovery().pool_threads() as u64) as f64 / 1048576.0;
     app.stop().await;
-    Ok(Alone { seconds, share, threads })
+    Ok(Alone { seconds, share, buffers_mib })
 }
 
 async fn seconds_with_threads(threads: u32) -> Result<f64> {
@@ -138,15 +139,28 @@ async fn seconds_with_threads(threads: u32) -> Result<f64> {
     Ok(seconds)
 }
 
+/// As a thread of the pool has it.
+fn worker() -> Result<Worker> {
+    Ok(Worker::new(Cost::new(Suite::STANDARD.memory_kib, Suite::STANDARD.passes)?)?)
+}
+
 /// As many hashes, on threads that share nothing.
 fn bare_seconds(threads: usize) -> Result<f64> {
-    let pepper = StretchPepper::from_bytes([7; 32]);
     let own = Sii::parse("tel:+12125550100")?;
     let work = |thread: usize| -> Result<()> {
-        let mut stretcher = Stretcher::new(Suite::STANDARD)?;
-        for n in 0..SPEEDUP_CONTACTS / threads {
-            let contact = Sii::parse(&format!("tel:{}", contact(thread * SPEEDUP_CONTACTS + n)))?;
-            stretcher.stretch_pair(&pepper, &Pair::new(&own, &contact)?)?;
+        let mut worker = worker()?;
+        let numbers: Vec<usize> = (0..SPEEDUP_CONTACTS / threads).collect();
+        for numbers in numbers.chunks(worker.width()) {
+            let pairs = numbers.iter().map(|n| {
+                let contact = Sii::parse(&format!("tel:{}", contact(thread * SPEEDUP_CONTACTS + n)))?;
+                Ok(Pair::new(&own, &contact)?)
+            });
+            let pairs = pairs.collect::<Result<Vec<_>>>()?;
+            let mut tags = vec![[0; 32]; pairs.len()];
+            let jobs = pairs.iter().zip(&mut tags);
+            let mut jobs: Vec<Job<'_>> =
+                jobs.map(|(pair, tag)| Job { password: pair.as_bytes(), salt: &[7; 32], tag }).collect();
+            worker.hash(&mut jobs, || true)?;
         }
         Ok(())
     };

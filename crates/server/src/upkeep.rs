@@ -2,7 +2,6 @@
 //! Nothing here changes what a server works on, but for [`Restore`].
 
 use std::io;
-use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
 
