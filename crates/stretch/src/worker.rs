@@ -170,6 +170,11 @@ impl Worker {
     /// # Errors
     /// See [`HashError`].
     pub fn hash(&mut self, jobs: &mut [Job<'_>], mut go_on: impl FnMut() -> bool) -> Result<(), HashError> {
+        self.hash_while(jobs, &mut go_on)
+    }
+
+    /// Not generic: so the kernels are compiled with this crate, at its level of optimisation, and not with each caller.
+    fn hash_while(&mut self, jobs: &mut [Job<'_>], go_on: &mut dyn FnMut() -> bool) -> Result<(), HashError> {
         for (index, job) in jobs.iter().enumerate() {
             job.check(index)?;
         }
@@ -179,7 +184,7 @@ impl Worker {
             // Groups of equal size: four jobs at width three are two and two.
             let groups = rest.len().div_ceil(self.width);
             let (group, later) = rest.split_at_mut(rest.len().div_ceil(groups));
-            if !self.engine.hash(group, &mut go_on) {
+            if !self.engine.hash(group, go_on) {
                 return Err(HashError::Cancelled { done });
             }
             rest = later;
@@ -212,7 +217,7 @@ impl Worker {
 
 impl Engine {
     /// At most as many jobs as the worker is wide. Whether they are done.
-    fn hash(&mut self, jobs: &mut [Job<'_>], go_on: &mut impl FnMut() -> bool) -> bool {
+    fn hash(&mut self, jobs: &mut [Job<'_>], go_on: &mut dyn FnMut() -> bool) -> bool {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Avx512(vector) => vector.hash(jobs, go_on),

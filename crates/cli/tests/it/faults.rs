@@ -42,7 +42,7 @@ async fn pairs_of_each(server: &Server) -> Vec<i64> {
 fn slow_server() -> Server {
     let mut server = Server::without_limits();
     server.set("ACQUAINT_POOL__THREADS", "1");
-    server.set("ACQUAINT_IMPORT__DEADLINE_MS", "50");
+    server.set("ACQUAINT_IMPORT__DEADLINE_MS", "10");
     server
 }
 

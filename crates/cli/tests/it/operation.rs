@@ -375,7 +375,7 @@ async fn the_commands_say_why_not() {
 async fn a_stop_ends_cleanly_and_loses_nothing() {
     let mut server = Server::without_limits();
     server.set("ACQUAINT_POOL__THREADS", "1");
-    server.set("ACQUAINT_IMPORT__DEADLINE_MS", "100");
+    server.set("ACQUAINT_IMPORT__DEADLINE_MS", "10");
     server.start();
     let person = server.person("did:plc:stopped", &number(0));
     person.import((0..1000).map(|index| format!("+1212558{index:04}")).collect()).await.unwrap();

@@ -99,7 +99,7 @@ async fn a_back_up_made_while_the_server_runs_brings_everything_back() {
 #[tokio::test]
 async fn a_back_up_taken_under_load_is_whole() {
     let mut server = Server::without_limits();
-    server.set("ACQUAINT_IMPORT__DEADLINE_MS", "50");
+    server.set("ACQUAINT_IMPORT__DEADLINE_MS", "10");
     server.set("ACQUAINT_POOL__THREADS", "1");
     server.start();
     let numbers =

@@ -42,7 +42,7 @@ impl<K: Compress> Vector<K> {
     }
 
     /// Computes the tags of one to four jobs. Whether it was let go on to the end.
-    pub(crate) fn hash(&mut self, jobs: &mut [Job<'_>], go_on: &mut impl FnMut() -> bool) -> bool {
+    pub(crate) fn hash(&mut self, jobs: &mut [Job<'_>], go_on: &mut dyn FnMut() -> bool) -> bool {
         match jobs {
             [a] => self.together([a], go_on),
             [a, b] => self.together([a, b], go_on),
@@ -52,11 +52,7 @@ impl<K: Compress> Vector<K> {
         }
     }
 
-    fn together<const W: usize>(
-        &mut self,
-        jobs: [&mut Job<'_>; W],
-        go_on: &mut impl FnMut() -> bool,
-    ) -> bool {
+    fn together<const W: usize>(&mut self, jobs: [&mut Job<'_>; W], go_on: &mut dyn FnMut() -> bool) -> bool {
         let blocks = self.cost.blocks();
         self.used = self.used.max(W);
         let mut rest: &mut [K::Block] = self.memory.blocks();
