@@ -14,9 +14,9 @@ pub mod conformance;
 #[cfg(feature = "pkcs11")]
 pub mod pkcs11;
 mod random;
-mod replace;
 #[cfg(feature = "remote")]
 pub mod remote;
+mod replace;
 pub mod secret;
 pub mod software;
 
@@ -171,12 +171,7 @@ pub trait KeyCustody: Send + Sync {
     ///
     /// # Errors
     /// As [`hmac`](Self::hmac).
-    fn hmac_for(
-        &self,
-        key: KeyId,
-        share: ShareTag,
-        inputs: &[&[u8]],
-    ) -> Result<Vec<[u8; 32]>, CustodyError> {
+    fn hmac_for(&self, key: KeyId, share: ShareTag, inputs: &[&[u8]]) -> Result<Vec<[u8; 32]>, CustodyError> {
         let _ = share;
         self.hmac(key, inputs)
     }

@@ -123,7 +123,9 @@ mod tests {
         assert_eq!(format!("{kept:?}"), "Secret(..)");
         let long = vec![b'1'; MAX_BYTES + 1];
         std::fs::remove_file(&path).unwrap();
-        for bad in [&b""[..], b"\n", b"hunter2!x\ny\n", b"hunter2!x\n\n", b"hunter\xff2!x", b"hunter2!x\0", &long] {
+        for bad in
+            [&b""[..], b"\n", b"hunter2!x\ny\n", b"hunter2!x\n\n", b"hunter\xff2!x", b"hunter2!x\0", &long]
+        {
             put(bad, 0o600);
             let error = Secret::from_file(&path).unwrap_err();
             assert!(matches!(error, SecretError::NotOneLine(_)));

@@ -143,7 +143,7 @@ impl<C: KeyCustody> Budgeted<C> {
         // A clock that goes back gives no new day.
         let today = now.div_euclid(DAY_MS).max(days.day());
         let meter = meters.entry(key).or_default();
-        let tomorrow = wait((today + 1).saturating_mul(DAY_MS).saturating_sub(now));
+        let tomorrow = wait(today.saturating_add(1).saturating_mul(DAY_MS).saturating_sub(now));
         let over = |retry_after| Err(CustodyError::OverBudget { key, retry_after });
 
         let used = days.used(today, key);
@@ -247,12 +247,7 @@ impl<C: KeyCustody> KeyCustody for Budgeted<C> {
         self.custody.hmac(key, inputs)
     }
 
-    fn hmac_for(
-        &self,
-        key: KeyId,
-        share: ShareTag,
-        inputs: &[&[u8]],
-    ) -> Result<Vec<[u8; 32]>, CustodyError> {
+    fn hmac_for(&self, key: KeyId, share: ShareTag, inputs: &[&[u8]]) -> Result<Vec<[u8; 32]>, CustodyError> {
         hashable(&self.custody, key)?;
         self.charge(key, Some(share), inputs.len())?;
         self.custody.hmac_for(key, share, inputs)

@@ -37,13 +37,19 @@ pub enum Pkcs11Error {
         mechanism: &'static str,
     },
     /// The PIN is wrong. It is not tried again by this process, for repeated tries lock tokens.
-    #[error("the token `{0}` refuses the PIN: put the right one in place and start again; it was tried once and will not be tried again")]
+    #[error(
+        "the token `{0}` refuses the PIN: put the right one in place and start again; it was tried once and will not be tried again"
+    )]
     WrongPin(String),
     /// The PIN is locked.
-    #[error("the user PIN of the token `{0}` is locked after wrong tries: its security officer has to set it anew")]
+    #[error(
+        "the user PIN of the token `{0}` is locked after wrong tries: its security officer has to set it anew"
+    )]
     PinLocked(String),
     /// One more wrong try would lock the PIN, so it was not tried.
-    #[error("the user PIN of the token `{0}` has one try left, which was not used: log in once by hand with the right PIN, which gives all tries back")]
+    #[error(
+        "the user PIN of the token `{0}` has one try left, which was not used: log in once by hand with the right PIN, which gives all tries back"
+    )]
     PinFinalTry(String),
     /// The token has no user PIN yet.
     #[error("the token `{0}` has no user PIN yet: its security officer has to set one")]
@@ -52,7 +58,9 @@ pub enum Pkcs11Error {
     #[error("the user PIN of the token `{0}` has to be changed before it can be used")]
     PinExpired(String),
     /// A record tells of a key that is not in the token.
-    #[error("the token's record tells of the {0}, and there is no such key: bring it back from the HSM's back-up. If it was destroyed on purpose, destroy the record too")]
+    #[error(
+        "the token's record tells of the {0}, and there is no such key: bring it back from the HSM's back-up. If it was destroyed on purpose, destroy the record too"
+    )]
     KeyMissing(KeyId),
     /// There is no key for a purpose.
     #[error("the token has no {} key: create the keys first", .0.name())]
@@ -61,7 +69,9 @@ pub enum Pkcs11Error {
     #[error("the token `{0}` has a key of every purpose already: they are never made anew")]
     Exists(String),
     /// Two objects have the same label.
-    #[error("the token has two objects for the {0}: see which one is right, and destroy the other with the HSM's own tools")]
+    #[error(
+        "the token has two objects for the {0}: see which one is right, and destroy the other with the HSM's own tools"
+    )]
     Twice(KeyId),
     /// The key may leave the token, so it protects nothing.
     #[error("the {0} is not sensitive or may be extracted, so it was not made by this program: destroy it")]
@@ -96,7 +106,9 @@ pub enum Pkcs11Error {
         source: Error,
     },
     /// The token went away or stopped working, and could not be brought back.
-    #[error("the token `{label}` does not work any more, and neither a new log-in nor a restart of its module helped")]
+    #[error(
+        "the token `{label}` does not work any more, and neither a new log-in nor a restart of its module helped"
+    )]
     Gone {
         /// The token's label.
         label: String,
@@ -206,7 +218,9 @@ mod tests {
         assert_eq!(login(RvError::VendorDefined(0x8000_0001)), Some(Refusal::WrongPin));
         assert_eq!(login(RvError::DeviceRemoved), None);
         assert_eq!(login(RvError::SessionHandleInvalid), None);
-        for refusal in [Refusal::WrongPin, Refusal::Locked, Refusal::FinalTry, Refusal::NotSet, Refusal::Expired] {
+        for refusal in
+            [Refusal::WrongPin, Refusal::Locked, Refusal::FinalTry, Refusal::NotSet, Refusal::Expired]
+        {
             assert!(refusal.told("acquaint").to_string().contains("token `acquaint`"), "{refusal:?}");
         }
     }
@@ -214,8 +228,16 @@ mod tests {
     #[test]
     fn only_what_can_change_is_tried_again() {
         let mended = |code| can_be_mended(&Error::Pkcs11(code, Function::Sign));
-        assert!(mended(RvError::DeviceRemoved) && mended(RvError::UserNotLoggedIn) && mended(RvError::TokenNotPresent));
+        assert!(
+            mended(RvError::DeviceRemoved)
+                && mended(RvError::UserNotLoggedIn)
+                && mended(RvError::TokenNotPresent)
+        );
         assert!(mended(RvError::SessionHandleInvalid) && mended(RvError::ObjectHandleInvalid));
-        assert!(!mended(RvError::DataLenRange) && !mended(RvError::KeyFunctionNotPermitted) && !mended(RvError::PinIncorrect));
+        assert!(
+            !mended(RvError::DataLenRange)
+                && !mended(RvError::KeyFunctionNotPermitted)
+                && !mended(RvError::PinIncorrect)
+        );
     }
 }

@@ -92,7 +92,11 @@ impl Pkcs11Custody {
     }
 
     /// The key of one sealed message.
-    fn message_key(&self, key: KeyId, nonce: &[u8; seal::NONCE]) -> Result<Zeroizing<[u8; 32]>, CustodyError> {
+    fn message_key(
+        &self,
+        key: KeyId,
+        nonce: &[u8; seal::NONCE],
+    ) -> Result<Zeroizing<[u8; 32]>, CustodyError> {
         let hashes = Zeroizing::new(self.hashed(key, &[&seal::key_input(nonce)])?);
         let made = hashes.first().ok_or(CustodyError::NoSuchKey(key))?;
         Ok(Zeroizing::new(*made))

@@ -73,7 +73,8 @@ fn label(key: KeyId) -> String {
 
 fn by_label(label: &[u8]) -> Option<KeyId> {
     let mut parts = std::str::from_utf8(label).ok()?.split(':');
-    let (APPLICATION, purpose, version, None) = (parts.next()?, parts.next()?, parts.next()?, parts.next()) else {
+    let (APPLICATION, purpose, version, None) = (parts.next()?, parts.next()?, parts.next()?, parts.next())
+    else {
         return None;
     };
     let key = KeyId { purpose: Purpose::by_name(purpose)?, version: version.parse().ok()? };
@@ -192,7 +193,9 @@ impl Token {
                 key,
                 state: scan.state(key),
                 made_at: record.map(|record| record.made_at),
-                suite: record.and_then(|record| record.stretching.as_ref()).map(|stretching| stretching.suite),
+                suite: record
+                    .and_then(|record| record.stretching.as_ref())
+                    .map(|stretching| stretching.suite),
             }
         };
         scan.labels().into_iter().map(entry).collect()
@@ -323,8 +326,17 @@ mod tests {
         let key = KeyId { purpose: Purpose::Pair, version: 3 };
         assert_eq!(label(key), "acquaint:pair:3");
         assert_eq!(by_label(b"acquaint:pair:3"), Some(key));
-        for other in ["acquaint:pair:03", "acquaint:pair:0", "acquaint:pair:+3", "acquaint:pair", "acquaint:cheese:3",
-            "acquaint:pair:3:", "other:pair:3", "acquaint:pair:4294967296", ""] {
+        for other in [
+            "acquaint:pair:03",
+            "acquaint:pair:0",
+            "acquaint:pair:+3",
+            "acquaint:pair",
+            "acquaint:cheese:3",
+            "acquaint:pair:3:",
+            "other:pair:3",
+            "acquaint:pair:4294967296",
+            "",
+        ] {
             assert_eq!(by_label(other.as_bytes()), None, "{other}");
         }
         assert_eq!(by_label(b"acquaint:pair:\xff"), None);

@@ -302,6 +302,19 @@ impl Token {
     }
 }
 
+impl Drop for Token {
+    /// Ends the sessions, and with the last one of this process the log-in.
+    fn drop(&mut self) {
+        let running = self.module.running();
+        let mut live = self.live();
+        if live.restarts == *running {
+            for session in live.idle.drain(..) {
+                let _ = session.close();
+            }
+        }
+    }
+}
+
 fn told(label: &str, trouble: Trouble) -> Pkcs11Error {
     match trouble {
         Trouble::Token(source) => Pkcs11Error::Failed { label: label.into(), source },

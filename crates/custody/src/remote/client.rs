@@ -67,8 +67,7 @@ impl RemoteCustody {
     /// # Errors
     /// [`RemoteError`] says what is wrong: nothing serves there, another user does, this user is not let in.
     pub fn connect(options: RemoteOptions) -> Result<Self, RemoteError> {
-        let remote =
-            Self { options, pool: Mutex::default(), freed: Condvar::new(), known: Mutex::default() };
+        let remote = Self { options, pool: Mutex::default(), freed: Condvar::new(), known: Mutex::default() };
         remote.refresh()?;
         Ok(remote)
     }
@@ -262,12 +261,7 @@ impl KeyCustody for RemoteCustody {
         self.hashes(key, None, inputs)
     }
 
-    fn hmac_for(
-        &self,
-        key: KeyId,
-        share: ShareTag,
-        inputs: &[&[u8]],
-    ) -> Result<Vec<[u8; 32]>, CustodyError> {
+    fn hmac_for(&self, key: KeyId, share: ShareTag, inputs: &[&[u8]]) -> Result<Vec<[u8; 32]>, CustodyError> {
         self.hashes(key, Some(share), inputs)
     }
 

@@ -71,13 +71,17 @@ pub enum RemoteError {
         uid: u32,
     },
     /// The custody process closed the connection, or it broke.
-    #[error("the connection to the custody process broke: see that process's log; it may be full, stopped, or not let this user in")]
+    #[error(
+        "the connection to the custody process broke: see that process's log; it may be full, stopped, or not let this user in"
+    )]
     Broken(#[source] std::io::Error),
     /// There was no answer in time.
     #[error("the custody process did not answer in time")]
     Timeout,
     /// It answered what was not asked, or not in this protocol.
-    #[error("the custody process answers in another way than this program expects: use the same version of both")]
+    #[error(
+        "the custody process answers in another way than this program expects: use the same version of both"
+    )]
     Protocol,
     /// It refused for a reason of its own, as that the HSM is gone.
     #[error("the custody process cannot do it: {0}")]
@@ -86,7 +90,9 @@ pub enum RemoteError {
     #[error("this asks for {0} bytes at once, and the custody process takes {MAX_FRAME}")]
     TooLarge(usize),
     /// It has other keys than when this process began.
-    #[error("the custody process has other keys than before: put the right ones back, or start this process again")]
+    #[error(
+        "the custody process has other keys than before: put the right ones back, or start this process again"
+    )]
     OtherKeys,
 }
 

@@ -22,7 +22,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub struct ServeOptions {
     /// The user ids whose processes are answered. The default is this process's own alone.
     pub allowed: Vec<u32>,
-    /// The most connections, each with a thread.
+    /// The most connections, each with a thread. At least twice as many as the asking side's: while it comes back,
+    /// its old ones may still be there.
     pub connections: usize,
     /// How long to wait for the rest of a frame that has begun, and for an answer to be taken.
     pub timeout: Duration,
@@ -141,13 +142,14 @@ impl Server {
                     report(event);
                     continue;
                 }
-                let answering = std::thread::Builder::new().name("custody".into()).spawn_scoped(scope, move || {
-                    let broken = converse(shared, stream, custody);
-                    shared.connections().remove(&number);
-                    if broken {
-                        report(Event::Broken);
-                    }
-                });
+                let answering =
+                    std::thread::Builder::new().name("custody".into()).spawn_scoped(scope, move || {
+                        let broken = converse(shared, stream, custody);
+                        shared.connections().remove(&number);
+                        if broken {
+                            report(Event::Broken);
+                        }
+                    });
                 if answering.is_err() {
                     shared.connections().remove(&number);
                     report(Event::NotAccepted);

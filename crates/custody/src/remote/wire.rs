@@ -129,7 +129,9 @@ impl Answer {
     /// The whole frame, or its length if that is more than [`MAX_FRAME`].
     pub(super) fn frame(&self) -> Result<Zeroizing<Vec<u8>>, usize> {
         match self {
-            Self::Keys(keys) => Writer::new(129, 4 + 5 * keys.len()).list(keys, |writer, key| writer.key(*key)),
+            Self::Keys(keys) => {
+                Writer::new(129, 4 + 5 * keys.len()).list(keys, |writer, key| writer.key(*key))
+            }
             Self::Stretching(Stretching { pepper, suite, canonicalisation }) => Writer::new(130, 128)
                 .raw(pepper.as_bytes())
                 .raw(&canonicalisation.get().to_be_bytes())
@@ -373,7 +375,7 @@ impl<'a> Reader<'a> {
 }
 
 /// The decoders, for the fuzz target: each reads what either side may be sent and writes it again.
-#[cfg(any(test, feature = "fuzzing"))]
+#[cfg(feature = "fuzzing")]
 pub mod fuzzing {
     use super::{Answer, Request};
 

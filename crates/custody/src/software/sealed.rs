@@ -164,7 +164,8 @@ fn sealed(text: &[u8], key: &SealingKey) -> std::io::Result<Vec<u8>> {
         }
         SealingKey::Identity(Identity(identity)) => Box::new(identity.to_public()),
     };
-    let encryptor = Encryptor::with_recipients(std::iter::once(&*recipient)).map_err(std::io::Error::other)?;
+    let encryptor =
+        Encryptor::with_recipients(std::iter::once(&*recipient)).map_err(std::io::Error::other)?;
     let mut sealed = Vec::new();
     let mut writer = encryptor.wrap_output(&mut sealed)?;
     writer.write_all(text)?;

@@ -41,7 +41,10 @@ fn a_file_is_sealed_sealed_anew_and_opened_for_good() {
     wrap(&path, &words).unwrap();
     let sealed = std::fs::read(&path).unwrap();
     assert!(sealed.starts_with(b"age-encryption.org/v1\n-> scrypt "));
-    assert!(std::fs::read(&old_bytes).unwrap().iter().all(|byte| *byte == 0), "the old bytes are overwritten");
+    assert!(
+        std::fs::read(&old_bytes).unwrap().iter().all(|byte| *byte == 0),
+        "the old bytes are overwritten"
+    );
     assert!(same(&keys, &SoftwareCustody::open_sealed(&path, &words).unwrap()));
     assert!(matches!(SoftwareCustody::open(&path), Err(KeyFileError::Sealed(_))));
     assert!(matches!(SoftwareCustody::open_sealed(&path, &other), Err(KeyFileError::WrongKey(_))));
@@ -101,8 +104,13 @@ fn an_identity_file_is_private_and_holds_one_key() {
     let line = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, format!("# created: today\n# public key: age1x\n{line}")).unwrap();
     let read = Identity::open(&path).unwrap();
-    assert!(!format!("{read:?} {:?}", SealingKey::Identity(Identity::open(&path).unwrap())).contains("AGE-SECRET"));
-    for bad in [String::new(), "# nothing\n".into(), line.repeat(2), line.replace('1', "2"), "\u{fffd}".into()] {
+    assert!(
+        !format!("{read:?} {:?}", SealingKey::Identity(Identity::open(&path).unwrap()))
+            .contains("AGE-SECRET")
+    );
+    for bad in
+        [String::new(), "# nothing\n".into(), line.repeat(2), line.replace('1', "2"), "\u{fffd}".into()]
+    {
         std::fs::write(&path, bad).unwrap();
         let error = Identity::open(&path).unwrap_err();
         assert!(matches!(error, KeyFileError::NoIdentity(_)));
