@@ -1,4 +1,4 @@
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use acquaint_custody::{CustodyError, KeyCustody, Purpose};
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
@@ -23,6 +23,10 @@ fn comes_back_after_log_outs_closed_sessions_and_restarts() {
         }
     });
 }
+
+/// More threads than sessions.
+const WORKERS: usize = 12;
+const ROUNDS: usize = 60;
 
 /// Ends every session, as somebody else in this process could.
 fn restart(hsm: &SoftHsm) {
@@ -60,34 +64,40 @@ fn threads_share_the_sessions_and_come_back_together() {
     alone("mending::threads_share_the_sessions_and_come_back_together", |hsm| {
         let one = custody(hsm, "one");
         let expected = one.hmac(key(Purpose::Pair, 1), &[&b"x"[..]; 32]).unwrap();
-        let done = AtomicBool::new(false);
+        let progress: Vec<_> = (0..WORKERS).map(|_| AtomicUsize::new(0)).collect();
+        let made = |worker: usize| progress[worker].load(Ordering::SeqCst);
         std::thread::scope(|scope| {
-            // More threads than sessions.
-            let workers: Vec<_> = (0..12)
-                .map(|_| {
-                    scope.spawn(|| {
-                        for _ in 0..60 {
-                            assert_eq!(one.hmac(key(Purpose::Pair, 1), &[&b"x"[..]; 32]).unwrap(), expected);
+            let workers: Vec<_> = (0..WORKERS)
+                .map(|worker| {
+                    let (one, expected, progress) = (&one, &expected, &progress[worker]);
+                    scope.spawn(move || {
+                        for _ in 0..ROUNDS {
+                            assert_eq!(one.hmac(key(Purpose::Pair, 1), &[&b"x"[..]; 32]).unwrap(), *expected);
                             let sealed = one.seal(Purpose::Seal, b"row", b"text").unwrap();
                             assert_eq!(one.open(Purpose::Seal, b"row", &sealed).unwrap().as_slice(), b"text");
+                            progress.fetch_add(1, Ordering::SeqCst);
                         }
                     })
                 })
                 .collect();
-            // Between two disturbances every thread gets to do something: an operation is tried twice, not for ever.
-            scope.spawn(|| {
-                let (_module, session) = beside(hsm, "one");
-                while !done.load(Ordering::SeqCst) {
-                    let before = one.hmac(key(Purpose::Code, 1), &[b"y"]).unwrap();
-                    session.logout().unwrap();
-                    for _ in 0..200 {
-                        assert_eq!(one.hmac(key(Purpose::Code, 1), &[b"y"]).unwrap(), before);
-                    }
+            // The next log-out comes when every worker has gone through a whole round since the last one: an operation
+            // is tried twice, not for ever.
+            let mut log_outs = 0;
+            while workers.iter().any(|worker| !worker.is_finished()) {
+                beside(hsm, "one").1.logout().unwrap();
+                log_outs += 1;
+                let before: Vec<_> = (0..WORKERS).map(made).collect();
+                while workers
+                    .iter()
+                    .enumerate()
+                    .any(|(number, worker)| !worker.is_finished() && made(number) < before[number] + 2)
+                {
+                    std::thread::yield_now();
                 }
-            });
-            let outcomes: Vec<_> = workers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
-            done.store(true, Ordering::SeqCst);
-            assert!(outcomes.iter().all(Result::is_ok));
+                // Logged in again, or there would be nobody to log out.
+                one.hmac(key(Purpose::Code, 1), &[b"y"]).unwrap();
+            }
+            assert!(log_outs > 3, "{log_outs} log-outs");
         });
     });
 }
