@@ -120,6 +120,13 @@ impl Days {
         written
     }
 
+    /// Takes back what was counted today. The file keeps what it was told: only a crash would leave it so.
+    pub(super) fn give_back(&mut self, key: KeyId, operations: u64) {
+        if let Some(used) = self.used.get_mut(&key) {
+            used.operations = used.operations.saturating_sub(operations);
+        }
+    }
+
     fn write(&self) -> Result<(), BudgetFileError> {
         let Some(path) = &self.file else { return Ok(()) };
         let io = |source| BudgetFileError::Io { path: path.clone(), source };

@@ -4,7 +4,8 @@
 //! operations a second and so many a day for each key, and of a day's so many for one account. It protects only where
 //! its owner cannot be reached: in a custody process of its own (`remote`), or in the HSM itself where that can count.
 //!
-//! An operation is one input hashed, one message sealed or one opened. A second's budget is a bucket that holds one
+//! An operation is one input hashed, one message sealed or one opened; what custody could not do is not counted. A
+//! second's budget is a bucket that holds one
 //! second's operations: a call goes through if anything is in it, however large the call, and what it takes too much
 //! is waited for by the next one, so that the rate holds in the long run and no batch is too large for ever. A day is
 //! one of UTC. What was used of it is kept in a file, if one is named, so that a restart gives nothing back. The file
@@ -181,6 +182,41 @@ impl<C: KeyCustody> Budgeted<C> {
         Ok(())
     }
 
+    /// Runs a charged operation. What custody could not do is given back, so that an HSM that is away does not use up
+    /// the day.
+    fn charged<T>(
+        &self,
+        key: KeyId,
+        share: Option<ShareTag>,
+        operations: usize,
+        run: impl FnOnce() -> Result<T, CustodyError>,
+    ) -> Result<T, CustodyError> {
+        self.charge(key, share, operations)?;
+        let outcome = run();
+        if matches!(outcome, Err(CustodyError::Unavailable(_) | CustodyError::NoSuchKey(_))) {
+            self.give_back(key, share, operations);
+        }
+        outcome
+    }
+
+    fn give_back(&self, key: KeyId, share: Option<ShareTag>, operations: usize) {
+        if !self.budgets.contains_key(&key.purpose) {
+            return;
+        }
+        let operations = u64::try_from(operations).unwrap_or(u64::MAX);
+        let mut state = self.state();
+        let State { days, meters } = &mut *state;
+        days.give_back(key, operations);
+        if let Some(meter) = meters.get_mut(&key) {
+            meter.allowed = meter.allowed.saturating_sub(operations);
+            let thousandths = i64::try_from(operations).unwrap_or(i64::MAX).saturating_mul(1000);
+            meter.level = meter.level.saturating_add(thousandths);
+            if let Some(used) = share.and_then(|tag| meter.shares.get_mut(&tag)) {
+                *used = used.saturating_sub(operations);
+            }
+        }
+    }
+
     /// What the HSM counted beyond what went through here since both were first compared.
     fn audit(&self, key: KeyId) -> Option<i64> {
         // Read before our own counter: what goes through in between shows as less, never as somebody else's.
@@ -243,14 +279,12 @@ impl<C: KeyCustody> KeyCustody for Budgeted<C> {
 
     fn hmac(&self, key: KeyId, inputs: &[&[u8]]) -> Result<Vec<[u8; 32]>, CustodyError> {
         hashable(&self.custody, key)?;
-        self.charge(key, None, inputs.len())?;
-        self.custody.hmac(key, inputs)
+        self.charged(key, None, inputs.len(), || self.custody.hmac(key, inputs))
     }
 
     fn hmac_for(&self, key: KeyId, share: ShareTag, inputs: &[&[u8]]) -> Result<Vec<[u8; 32]>, CustodyError> {
         hashable(&self.custody, key)?;
-        self.charge(key, Some(share), inputs.len())?;
-        self.custody.hmac_for(key, share, inputs)
+        self.charged(key, Some(share), inputs.len(), || self.custody.hmac_for(key, share, inputs))
     }
 
     fn seal(&self, purpose: Purpose, aad: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, CustodyError> {
@@ -258,17 +292,17 @@ impl<C: KeyCustody> KeyCustody for Budgeted<C> {
         if !purpose.seals() {
             return Err(CustodyError::WrongPurpose(key));
         }
-        self.charge(key, None, 1)?;
-        self.custody.seal(purpose, aad, plaintext)
+        self.charged(key, None, 1, || self.custody.seal(purpose, aad, plaintext))
     }
 
     fn open(&self, purpose: Purpose, aad: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, CustodyError> {
-        if purpose.seals() {
-            // Which version sealed it is in the envelope, which is custody's own. The newest one's budget stands for
-            // all: a purpose's budget, not a version's, bounds what can be opened.
-            self.charge(crate::newest(&self.custody, purpose)?, None, 1)?;
+        if !purpose.seals() {
+            return self.custody.open(purpose, aad, sealed);
         }
-        self.custody.open(purpose, aad, sealed)
+        // Which version sealed it is in the envelope, which is custody's own. The newest one's budget stands for all:
+        // so a purpose's budget, not a version's, bounds what can be opened.
+        let key = crate::newest(&self.custody, purpose)?;
+        self.charged(key, None, 1, || self.custody.open(purpose, aad, sealed))
     }
 
     fn audit_count(&self, key: KeyId) -> Result<Option<u64>, CustodyError> {

@@ -1,4 +1,4 @@
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use acquaint_protocol::pair::Suite;
 
@@ -187,6 +187,7 @@ fn what_cannot_be_kept_is_not_used() {
 struct Counting {
     custody: SoftwareCustody,
     counted: Arc<AtomicU64>,
+    away: Arc<AtomicBool>,
 }
 
 impl KeyCustody for Counting {
@@ -197,6 +198,9 @@ impl KeyCustody for Counting {
         self.custody.stretching(key)
     }
     fn hmac(&self, key: KeyId, inputs: &[&[u8]]) -> Result<Vec<[u8; 32]>, CustodyError> {
+        if self.away.load(Ordering::SeqCst) {
+            return Err(CustodyError::Unavailable("away".into()));
+        }
         self.counted.fetch_add(inputs.len() as u64, Ordering::SeqCst);
         self.custody.hmac(key, inputs)
     }
@@ -216,10 +220,33 @@ fn what_somebody_else_does_with_the_key_shows() {
     let setting = Setting::new();
     let counted = Arc::new(AtomicU64::new(5000));
     let custody = SoftwareCustody::generate(Suite::STANDARD).unwrap();
-    let custody = setting.over(Counting { custody, counted: Arc::clone(&counted) }, MANY).unwrap();
+    let custody = Counting { custody, counted: Arc::clone(&counted), away: Arc::default() };
+    let custody = setting.over(custody, MANY).unwrap();
     assert_eq!(hash(&custody, 7), Ok(7));
     assert_eq!(custody.usage().unwrap()[0].unaccounted, Some(0));
     counted.fetch_add(3, Ordering::SeqCst);
     assert_eq!(hash(&custody, 7), Ok(7));
     assert_eq!(custody.usage().unwrap()[0].unaccounted, Some(3));
+}
+
+#[test]
+fn what_was_not_done_is_not_counted() {
+    let setting = Setting::new();
+    let (away, counted) = (Arc::new(AtomicBool::new(true)), Arc::default());
+    let custody = SoftwareCustody::generate(Suite::STANDARD).unwrap();
+    let custody = Counting { custody, counted, away: Arc::clone(&away) };
+    let budget = Budget { per_second: 20, per_day: 20, per_account_and_day: Some(20) };
+    let custody = setting.over(custody, budget).unwrap();
+    for _ in 0..5 {
+        for outcome in [
+            custody.hmac(PAIR, &[b"x"; 20].map(|x| &x[..])),
+            custody.hmac_for(PAIR, ShareTag([1; 16]), &[b"x"; 20].map(|x| &x[..])),
+        ] {
+            assert!(matches!(outcome, Err(CustodyError::Unavailable(_))));
+        }
+    }
+    assert_eq!((custody.usage().unwrap()[0].allowed, custody.usage().unwrap()[0].used_today), (0, 0));
+    away.store(false, Ordering::SeqCst);
+    assert_eq!(hash_for(&custody, 1, 20), Ok(20));
+    assert!(hash(&custody, 1).is_err());
 }

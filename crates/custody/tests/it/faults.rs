@@ -129,3 +129,35 @@ fn a_damaged_record_is_told_without_its_content() {
         assert!(!told(&error).contains(&hex::encode(pepper)[..12]), "{}", told(&error));
     });
 }
+
+/// Flags of a token (PKCS #11 2.40, `CK_TOKEN_INFO`), as SoftHSM keeps them in `token.object`.
+const AS_MADE: u64 = 0x42d;
+const FINAL_TRY: u64 = 0x0002_0000;
+const LOCKED: u64 = 0x0004_0000;
+
+#[test]
+fn a_locked_token_is_not_tried() {
+    alone("faults::a_locked_token_is_not_tried", |hsm| {
+        for (label, flag) in [("locked", LOCKED), ("low", FINAL_TRY)] {
+            let before: Vec<_> =
+                std::fs::read_dir(hsm.tokens()).unwrap().map(|at| at.unwrap().path()).collect();
+            hsm.token(label, PIN);
+            let made = std::fs::read_dir(hsm.tokens()).unwrap().map(|at| at.unwrap().path());
+            let file = made.into_iter().find(|path| !before.contains(path)).unwrap().join("token.object");
+            // SoftHSM locks no PIN by itself, but it tells of what stands here.
+            let mut bytes = std::fs::read(&file).unwrap();
+            let as_made = AS_MADE.to_be_bytes();
+            let places: Vec<_> = (0..bytes.len() - 8).filter(|at| bytes[*at..*at + 8] == as_made).collect();
+            let [place] = places[..] else { panic!("the flags stand in one place: {places:?}") };
+            bytes[place..place + 8].copy_from_slice(&(AS_MADE | flag).to_be_bytes());
+            std::fs::write(&file, bytes).unwrap();
+        }
+        // Not even with a wrong PIN, which would show if it had been tried.
+        for pin in [PIN, WRONG] {
+            let error = Token::open(config_with_pin(hsm, "locked", pin)).unwrap_err();
+            assert!(matches!(&error, Pkcs11Error::PinLocked(label) if label == "locked"), "{error:?}");
+            let error = Token::open(config_with_pin(hsm, "low", pin)).unwrap_err();
+            assert!(matches!(&error, Pkcs11Error::PinFinalTry(label) if label == "low"), "{error:?}");
+        }
+    });
+}
