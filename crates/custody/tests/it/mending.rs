@@ -118,6 +118,13 @@ fn two_tokens_of_one_module_do_not_disturb_each_other() {
             Pkcs11::new(hsm.module()).unwrap().finalize().unwrap();
             assert_same(&other, &before[1]);
             assert_same(&one, &before[0]);
+            // Each has the first session after a restart of its own, so their handles are the same numbers: what is
+            // asked of one may not be answered with the other's key.
+            Pkcs11::new(hsm.module()).unwrap().finalize().unwrap();
+            assert_same(&one, &before[0]);
+            Pkcs11::new(hsm.module()).unwrap().finalize().unwrap();
+            assert_same(&other, &before[1]);
+            assert_same(&one, &before[0]);
             beside(hsm, "one").1.logout().unwrap();
             assert_same(&one, &before[0]);
             assert_same(&other, &before[1]);
