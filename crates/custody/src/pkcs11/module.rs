@@ -2,7 +2,8 @@
 //!
 //! `C_Initialize` and `C_Finalize` are the process's, not a token's: so each module is loaded once, is never
 //! unloaded, and whoever restarts it ends every session of every token. [`Module::number`] counts restarts, so that a
-//! session of before is never closed by its handle, which another may have by then.
+//! session of before is never used or closed by its handle, which another may have by then. A restart that did not
+//! come from here is not counted: nothing else in the process may end the module.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -144,9 +144,8 @@ impl Server {
                 }
                 let answering =
                     std::thread::Builder::new().name("custody".into()).spawn_scoped(scope, move || {
-                        let broken = converse(shared, stream, custody);
-                        shared.connections().remove(&number);
-                        if broken {
+                        let _listed = Listed(shared, number);
+                        if converse(shared, stream, custody) {
                             report(Event::Broken);
                         }
                     });
@@ -174,6 +173,15 @@ impl Server {
         }
         connections.insert(number, copy);
         Ok(())
+    }
+}
+
+/// A connection's entry, which goes with its thread, however that ends.
+struct Listed<'a>(&'a Shared, u64);
+
+impl Drop for Listed<'_> {
+    fn drop(&mut self) {
+        self.0.connections().remove(&self.1);
     }
 }
 

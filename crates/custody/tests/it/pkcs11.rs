@@ -1,8 +1,11 @@
 use acquaint_custody::pkcs11::{KeyState, Pkcs11Custody, Pkcs11Error, Token};
 use acquaint_custody::{CustodyError, KeyCustody, Purpose, conformance, epochs, newest};
 use acquaint_protocol::pair::Suite;
+use chacha20poly1305::XChaCha20Poly1305;
+use chacha20poly1305::aead::{Aead, Payload};
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, AttributeInfo, AttributeType, KeyType, ObjectClass};
+use cryptoki::session::Session;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
@@ -95,22 +98,7 @@ fn hashes_as_everybody_does() {
     alone("pkcs11::hashes_as_everybody_does", |hsm| {
         let custody = custody(hsm, "acquaint");
         let (_module, session) = beside(hsm, "acquaint");
-        // A key of known value takes the place of the one that was made, whose record stays.
-        let put = |value: &[u8]| {
-            session.destroy_object(objects(&session, "acquaint:code:1")["CKO_SECRET_KEY"]).unwrap();
-            let template = [
-                Attribute::Class(ObjectClass::SECRET_KEY),
-                Attribute::KeyType(KeyType::GENERIC_SECRET),
-                Attribute::Label("acquaint:code:1".into()),
-                Attribute::Token(true),
-                Attribute::Private(true),
-                Attribute::Sensitive(true),
-                Attribute::Extractable(false),
-                Attribute::Sign(true),
-                Attribute::Value(value.into()),
-            ];
-            session.create_object(&template).unwrap();
-        };
+        let put = |value| put(&session, "acquaint:code:1", value);
         // RFC 4231, sections 4.7 and 4.8: SoftHSM takes no keys of less than 32 bytes.
         let long = "This is a test using a larger than block-size key and a larger than block-size data. The key \
             needs to be hashed before being used by the HMAC algorithm.";
@@ -134,6 +122,41 @@ fn hashes_as_everybody_does() {
             let here = Hmac::<Sha256>::new_from_slice(&[0x5a; 32]).unwrap().chain_update(input);
             assert_eq!(made, <[u8; 32]>::from(here.finalize().into_bytes()));
         }
+    });
+}
+
+/// Puts a key of known value in the place of the one that was made, whose record stays.
+fn put(session: &Session, label: &str, value: &[u8]) {
+    session.destroy_object(objects(session, label)["CKO_SECRET_KEY"]).unwrap();
+    let template = [
+        Attribute::Class(ObjectClass::SECRET_KEY),
+        Attribute::KeyType(KeyType::GENERIC_SECRET),
+        Attribute::Label(label.into()),
+        Attribute::Token(true),
+        Attribute::Private(true),
+        Attribute::Sensitive(true),
+        Attribute::Extractable(false),
+        Attribute::Sign(true),
+        Attribute::Value(value.into()),
+    ];
+    session.create_object(&template).unwrap();
+}
+
+#[test]
+fn seals_as_it_is_documented() {
+    alone("pkcs11::seals_as_it_is_documented", |hsm| {
+        let custody = custody(hsm, "acquaint");
+        put(&beside(hsm, "acquaint").1, "acquaint:seal:1", &[0x5a; 32]);
+        let sealed = custody.seal(Purpose::Seal, b"table/row", b"a name").unwrap();
+        let (header, ciphertext) = sealed.split_at(29);
+        assert_eq!(header[..5], [2, 0, 0, 0, 1]);
+        let nonce: [u8; 24] = header[5..].try_into().unwrap();
+        let key = Hmac::<Sha256>::new_from_slice(&[0x5a; 32]).unwrap();
+        let key = key.chain_update(b"acquaint message key\0").chain_update(nonce).finalize().into_bytes();
+        let opened = XChaCha20Poly1305::new(&<[u8; 32]>::from(key).into())
+            .decrypt(&nonce.into(), Payload { msg: ciphertext, aad: b"seal\0table/row" })
+            .unwrap();
+        assert_eq!(opened, b"a name");
     });
 }
 
