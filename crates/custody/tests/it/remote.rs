@@ -132,6 +132,8 @@ fn comes_back_after_the_custody_process_does() {
             let remote = remote.get_or_insert_with(|| connect(&path).unwrap());
             assert_same(remote, &before);
         });
+        // Back before anybody asked: what is open from before is of no use.
+        served(&behind, &path, ServeOptions::default(), || assert_same(remote.as_ref().unwrap(), &before));
         // Dead: whoever asks is told at once.
         let remote = remote.as_ref().unwrap();
         for _ in 0..3 {
