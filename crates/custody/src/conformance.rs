@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::{CustodyError, KeyCustody, KeyId, Purpose, key_check, matches_check, newest};
+use crate::{CustodyError, KeyCustody, KeyId, Purpose, ShareTag, key_check, matches_check, newest};
 
 /// Runs the whole suite on `custody`, which must have a key of every purpose; `other` has different keys.
 ///
@@ -26,6 +26,11 @@ pub fn run(custody: &dyn KeyCustody, other: &dyn KeyCustody) {
                 batch[0],
                 "a batch is no different from single calls"
             );
+            assert_eq!(
+                source.hmac_for(key, ShareTag([7; 16]), &[b"a", b""]).unwrap(),
+                batch[..2],
+                "for whom it is done changes nothing"
+            );
             assert!(
                 batch.iter().take(2).all(|made| outputs.insert(*made)),
                 "outputs differ by key and input"
@@ -36,6 +41,8 @@ pub fn run(custody: &dyn KeyCustody, other: &dyn KeyCustody) {
         let key = newest(custody, purpose).unwrap();
         assert!(custody.hmac(key, &[]).unwrap().is_empty());
         let absent = KeyId { purpose, version: u32::MAX };
+        let for_somebody = custody.hmac_for(absent, ShareTag([7; 16]), &[b"a"]);
+        assert!(matches!(for_somebody, Err(CustodyError::NoSuchKey(id)) if id == absent));
         assert!(matches!(custody.hmac(absent, &[b"a"]), Err(CustodyError::NoSuchKey(id)) if id == absent));
         assert!(matches!(custody.seal(purpose, b"", b""), Err(CustodyError::WrongPurpose(_))));
         assert!(matches!(custody.open(purpose, b"", &[1; 64]), Err(CustodyError::WrongPurpose(_))));

@@ -1,13 +1,26 @@
 //! Custody of keys: who holds them, and the few things that may be done with one.
 //!
 //! Everything that protects the database after a theft rests on keys that are not in it. [`KeyCustody`] is the
-//! contract; [`software`] keeps the keys in a file of mode 0600. An HSM adapter implements the same trait, so
-//! nothing above this crate ever sees a key. Source: seed 000 ("Securing against database leaks"); house plan,
+//! contract. [`software`] keeps the keys in a file, in clear or sealed; `pkcs11` leaves them in an HSM; `remote` puts
+//! either behind a Unix socket into a process of its own; [`budget`] bounds how often any of them may be asked.
+//! Nothing above this crate ever sees a key. Source: seed 000 ("Securing against database leaks"); house plan,
 //! decisions 1 to 3.
+//!
+//! Cargo features only add: `pkcs11`, `remote`, and `wrapped` for sealed key files.
 
+pub mod budget;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+#[cfg(feature = "pkcs11")]
+pub mod pkcs11;
+mod random;
+#[cfg(feature = "remote")]
+pub mod remote;
+mod replace;
+pub mod secret;
 pub mod software;
+
+use std::time::Duration;
 
 use acquaint_protocol::pair::{Canonicalisation, Epoch, EpochId, StretchPepper, Suite};
 use zeroize::Zeroizing;
@@ -115,7 +128,21 @@ pub enum CustodyError {
     /// The key holder could not be reached or refused; trying later may help.
     #[error("the key holder is unavailable")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The key's budget of operations, or the caller's share of it, is spent; nothing was computed. It can be had
+    /// again after the wait.
+    #[error("the operations budget of the {key} is spent: try again in {} s", .retry_after.as_secs().max(1))]
+    OverBudget {
+        /// Whose budget.
+        key: KeyId,
+        /// When there will be some again.
+        retry_after: Duration,
+    },
 }
+
+/// For whom an operation is done, so that one account cannot spend everybody's budget: 16 bytes that are the same
+/// for one account and tell nothing of it, as its pseudonym.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ShareTag(pub [u8; 16]);
 
 /// Holds every key and never gives one out.
 ///
@@ -135,23 +162,53 @@ pub trait KeyCustody: Send + Sync {
     /// HMAC-SHA-256 of each input under `key`, in the order of the inputs (RFC 2104, RFC 6234); 32 bytes each.
     ///
     /// # Errors
-    /// [`CustodyError::NoSuchKey`], [`CustodyError::WrongPurpose`] for a sealing key, or
-    /// [`CustodyError::Unavailable`]; then nothing was computed.
+    /// [`CustodyError::NoSuchKey`], [`CustodyError::WrongPurpose`] for a sealing key,
+    /// [`CustodyError::Unavailable`] or [`CustodyError::OverBudget`]; then nothing was computed.
     fn hmac(&self, key: KeyId, inputs: &[&[u8]]) -> Result<Vec<[u8; 32]>, CustodyError>;
+
+    /// As [`hmac`](Self::hmac), on behalf of the account `share`, which a [budget](budget::Budgeted) charges. What
+    /// wraps another custody passes this on; what has no budget does not look at the tag.
+    ///
+    /// # Errors
+    /// As [`hmac`](Self::hmac).
+    fn hmac_for(&self, key: KeyId, share: ShareTag, inputs: &[&[u8]]) -> Result<Vec<[u8; 32]>, CustodyError> {
+        let _ = share;
+        self.hmac(key, inputs)
+    }
 
     /// Seals `plaintext` with the newest key of `purpose`, bound to `aad`, which says where the result stands
     /// (table and row, or the message's kind). The result starts with a version byte and names its key; two
     /// calls never give the same bytes.
     ///
     /// # Errors
-    /// [`CustodyError::WrongPurpose`] for a purpose that does not seal, or [`CustodyError::Unavailable`].
+    /// [`CustodyError::WrongPurpose`] for a purpose that does not seal, [`CustodyError::Unavailable`], or
+    /// [`CustodyError::OverBudget`].
     fn seal(&self, purpose: Purpose, aad: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, CustodyError>;
 
     /// Opens what [`seal`](Self::seal) made with any key of `purpose` that still exists.
     ///
     /// # Errors
-    /// [`CustodyError::NotOurs`] for anything but the exact bytes, purpose and `aad` of a seal call.
+    /// [`CustodyError::NotOurs`] for anything but the exact bytes, purpose and `aad` of a seal call; otherwise as
+    /// [`seal`](Self::seal).
     fn open(&self, purpose: Purpose, aad: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, CustodyError>;
+
+    /// How often the key holder itself, out of this process's reach, counted `key` being used since it began to
+    /// count; `None` where it does not count. [`budget::Budgeted`] compares it with what went through here.
+    ///
+    /// # Errors
+    /// [`CustodyError::Unavailable`] when the counter cannot be read.
+    fn audit_count(&self, key: KeyId) -> Result<Option<u64>, CustodyError> {
+        let _ = key;
+        Ok(None)
+    }
+
+    /// What has been used of each key's budget; empty where there is none.
+    ///
+    /// # Errors
+    /// [`CustodyError::Unavailable`] when whoever keeps the budget cannot be asked.
+    fn usage(&self) -> Result<Vec<budget::KeyUsage>, CustodyError> {
+        Ok(Vec::new())
+    }
 }
 
 /// The newest key of a purpose.
@@ -196,7 +253,7 @@ pub fn key_check(custody: &dyn KeyCustody, key: KeyId) -> Result<Vec<u8>, Custod
 /// Whether `check`, made earlier by [`key_check`], was made with the key that custody now has under `key`.
 ///
 /// # Errors
-/// [`CustodyError::Unavailable`]; an absent or different key is `Ok(false)`.
+/// [`CustodyError::Unavailable`] or [`CustodyError::OverBudget`]; an absent or different key is `Ok(false)`.
 pub fn matches_check(custody: &dyn KeyCustody, key: KeyId, check: &[u8]) -> Result<bool, CustodyError> {
     let outcome = if key.purpose.seals() {
         custody.open(key.purpose, CHECK, check).map(|opened| opened.as_slice() == CHECK)
@@ -206,7 +263,11 @@ pub fn matches_check(custody: &dyn KeyCustody, key: KeyId, check: &[u8]) -> Resu
     match outcome {
         Ok(same) => Ok(same),
         Err(CustodyError::NoSuchKey(_) | CustodyError::NotOurs) => Ok(false),
-        Err(error @ (CustodyError::WrongPurpose(_) | CustodyError::Unavailable(_))) => Err(error),
+        Err(
+            error @ (CustodyError::WrongPurpose(_)
+            | CustodyError::Unavailable(_)
+            | CustodyError::OverBudget { .. }),
+        ) => Err(error),
     }
 }
 

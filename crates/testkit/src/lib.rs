@@ -7,6 +7,7 @@ mod ambient;
 mod log_guard;
 pub mod mail;
 pub mod provider;
+pub mod softhsm;
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -1,9 +1,9 @@
-//! The key file: JSON of version 1, mode 0600.
+//! The key file: JSON of version 1, mode 0600, in clear or inside an age file.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use acquaint_protocol::pair::{Canonicalisation, StretchPepper, Suite};
@@ -14,7 +14,10 @@ use super::{Key, SoftwareCustody};
 use crate::{KeyId, Purpose, Stretching};
 
 /// A key file holds a few keys of some 200 bytes; anything larger is something else.
-const MAX_BYTES: u64 = 1 << 20;
+pub(super) const MAX_BYTES: u64 = 1 << 20;
+
+/// What a sealed key file begins with: <https://c2sp.org/age>.
+const AGE: &[u8] = b"age-encryption.org/";
 
 /// What is wrong with a key file, and what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +44,18 @@ pub enum KeyFileError {
         /// What is wrong, without any of its content.
         reason: String,
     },
+    /// The file is sealed, and nothing was given to open it with.
+    #[error("the key file {} is sealed: name the passphrase or the key that opens it", .0.display())]
+    Sealed(PathBuf),
+    /// The file is not sealed, and was expected to be.
+    #[error("the key file {} is not sealed: seal it, or name nothing to open it with", .0.display())]
+    NotSealed(PathBuf),
+    /// The passphrase or key does not open the file.
+    #[error("the key file {} was sealed with another passphrase or key", .0.display())]
+    WrongKey(PathBuf),
+    /// What is to open or seal key files is not a key for that.
+    #[error("{} is not a key to seal with: it needs one line that begins with AGE-SECRET-KEY-1, as age-keygen writes it", .0.display())]
+    NoIdentity(PathBuf),
     /// The file system refused.
     #[error("cannot use the key file {}", .path.display())]
     Io {
@@ -85,6 +100,25 @@ struct StretchV1 {
 }
 
 pub(super) fn read(path: &Path) -> Result<SoftwareCustody, KeyFileError> {
+    let bytes = read_private(path)?;
+    if is_sealed(&bytes) {
+        return Err(KeyFileError::Sealed(path.into()));
+    }
+    parse_bytes(path, &bytes)
+}
+
+pub(super) fn is_sealed(bytes: &[u8]) -> bool {
+    bytes.starts_with(AGE)
+}
+
+pub(super) fn parse_bytes(path: &Path, bytes: &[u8]) -> Result<SoftwareCustody, KeyFileError> {
+    let malformed = |reason: String| KeyFileError::Malformed { path: path.into(), reason };
+    let text = std::str::from_utf8(bytes).map_err(|_| malformed("it is no text".into()))?;
+    parse(text).map_err(malformed)
+}
+
+/// The content of a file that nobody but its owner may read.
+pub(super) fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
     let io = |source| KeyFileError::Io { path: path.into(), source };
     let file = match File::open(path) {
         Ok(file) => file,
@@ -98,13 +132,15 @@ pub(super) fn read(path: &Path) -> Result<SoftwareCustody, KeyFileError> {
     if mode & 0o077 != 0 {
         return Err(KeyFileError::Permissions { path: path.into(), mode });
     }
-    let malformed = |reason: String| KeyFileError::Malformed { path: path.into(), reason };
     if !metadata.is_file() || metadata.len() > MAX_BYTES {
-        return Err(malformed("it is no regular file of at most 1 MiB".into()));
+        let reason = "it is no regular file of at most 1 MiB".into();
+        return Err(KeyFileError::Malformed { path: path.into(), reason });
     }
-    let mut text = Zeroizing::new(String::new());
-    file.take(MAX_BYTES).read_to_string(&mut text).map_err(io)?;
-    parse(&text).map_err(malformed)
+    // Room for all of it, so that no half of it is left where a growing buffer was.
+    let room = usize::try_from(metadata.len()).unwrap_or(0).saturating_add(64);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(room));
+    file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(io)?;
+    Ok(bytes)
 }
 
 fn parse(text: &str) -> Result<SoftwareCustody, String> {
@@ -152,24 +188,15 @@ fn bytes(text: &str) -> Option<[u8; 32]> {
     Some(bytes)
 }
 
-pub(super) fn write_new(path: &Path, custody: &SoftwareCustody) -> Result<(), KeyFileError> {
+/// Writes a file that must not be there yet.
+pub(super) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), KeyFileError> {
     let io = |source| KeyFileError::Io { path: path.into(), source };
-    let text = text(custody).map_err(|error| io(error.into()))?;
     // Written beside its place and linked into it, so that the name never stands for half a file.
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let draft = path.with_extension(format!("draft-{}", std::process::id()));
-    let written =
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft).and_then(|mut file| {
-            file.write_all(&text)?;
-            file.sync_all()
-        });
-    let linked = written.and_then(|()| std::fs::hard_link(&draft, path));
+    let draft = crate::replace::draft(path, bytes).map_err(io)?;
+    let linked = std::fs::hard_link(&draft, path);
     let _ = std::fs::remove_file(&draft);
     match linked {
-        Ok(()) => File::open(directory).and_then(|directory| directory.sync_all()).map_err(io),
+        Ok(()) => crate::replace::sync_folder(path).map_err(io),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
             Err(KeyFileError::Exists(path.into()))
         }
@@ -177,7 +204,7 @@ pub(super) fn write_new(path: &Path, custody: &SoftwareCustody) -> Result<(), Ke
     }
 }
 
-fn text(custody: &SoftwareCustody) -> serde_json::Result<Zeroizing<Vec<u8>>> {
+pub(super) fn text(custody: &SoftwareCustody) -> serde_json::Result<Zeroizing<Vec<u8>>> {
     let file = FileV1 { version: 1, keys: custody.keys.iter().map(|(id, key)| entry(*id, key)).collect() };
     serde_json::to_vec_pretty(&file).map(Zeroizing::new)
 }

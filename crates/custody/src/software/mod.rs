@@ -2,8 +2,13 @@
 //!
 //! What it stops: a thief of the database alone learns no number and no account's name. What it does not stop: someone
 //! who reads this file too, or owns the running process. `docs/threat-model.md` says what either costs an attacker.
+//!
+//! The file can be sealed by a passphrase or by a key in another place (`sealed`, with the feature `wrapped`), so that
+//! a back-up that holds it is of no use by itself.
 
 mod file;
+#[cfg(feature = "wrapped")]
+pub mod sealed;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,6 +24,7 @@ pub use file::KeyFileError;
 #[cfg(feature = "fuzzing")]
 pub use file::again;
 
+use crate::random::random;
 use crate::{CustodyError, KeyCustody, KeyId, Purpose, Stretching};
 
 /// First byte of everything sealed here: XChaCha20-Poly1305, key version as u32 big-endian, 24-byte nonce,
@@ -45,7 +51,7 @@ impl SoftwareCustody {
     ///
     /// # Errors
     /// [`KeyFileError`] says what is wrong with the file and what to do: absent, readable by others, not a key
-    /// file, of an unknown version, or without a key of every purpose.
+    /// file, sealed, of an unknown version, or without a key of every purpose.
     pub fn open(path: &Path) -> Result<Self, KeyFileError> {
         file::read(path)
     }
@@ -58,7 +64,9 @@ impl SoftwareCustody {
     /// [`KeyFileError::Exists`], or the file system's refusal.
     pub fn create(path: &Path, suite: Suite) -> Result<Self, KeyFileError> {
         let custody = Self::generate(suite).map_err(KeyFileError::NoRandomness)?;
-        file::write_new(path, &custody)?;
+        let text = file::text(&custody)
+            .map_err(|error| KeyFileError::Io { path: path.into(), source: error.into() })?;
+        file::write_new(path, &text)?;
         Ok(custody)
     }
 
@@ -83,14 +91,6 @@ impl SoftwareCustody {
     fn key(&self, id: KeyId) -> Result<&Key, CustodyError> {
         self.keys.get(&id).ok_or(CustodyError::NoSuchKey(id))
     }
-}
-
-/// Keys and nonces come from the operating system: custody is where randomness ends up, so it is not handed in.
-#[expect(clippy::disallowed_methods, reason = "key material and nonces are custody's own business")]
-fn random<const N: usize>() -> Result<[u8; N], getrandom::Error> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes)?;
-    Ok(bytes)
 }
 
 impl KeyCustody for SoftwareCustody {

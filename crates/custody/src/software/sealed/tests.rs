@@ -1,0 +1,168 @@
+use std::io::BufRead;
+use std::process::{Command, Stdio};
+
+use super::*;
+use crate::{KeyCustody, key_check, matches_check};
+
+fn passphrase(text: &str) -> SealingKey {
+    SealingKey::Passphrase(Secret::new(text.into()))
+}
+
+fn identity(path: &Path) -> SealingKey {
+    SealingKey::Identity(Identity::create(path).unwrap())
+}
+
+fn same(one: &SoftwareCustody, other: &SoftwareCustody) -> bool {
+    one.keys().into_iter().all(|key| matches_check(other, key, &key_check(one, key).unwrap()).unwrap())
+}
+
+#[test]
+fn keeps_the_contract() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = identity(&folder.path().join("identity"));
+    let path = folder.path().join("keys.age");
+    SoftwareCustody::create_sealed(&path, Suite::STANDARD, &key).unwrap();
+    let opened = SoftwareCustody::open_sealed(&path, &key).unwrap();
+    crate::conformance::run(&opened, &SoftwareCustody::generate(Suite::STANDARD).unwrap());
+}
+
+#[test]
+fn a_file_is_sealed_sealed_anew_and_opened_for_good() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.json");
+    let keys = SoftwareCustody::create(&path, Suite::HARD).unwrap();
+    let clear = std::fs::read(&path).unwrap();
+    let (words, other) = (passphrase("six random words or more"), passphrase("another"));
+    let file_key = identity(&folder.path().join("identity"));
+    // A second name for the old file's bytes.
+    let old_bytes = folder.path().join("old");
+    std::fs::hard_link(&path, &old_bytes).unwrap();
+
+    wrap(&path, &words).unwrap();
+    let sealed = std::fs::read(&path).unwrap();
+    assert!(sealed.starts_with(b"age-encryption.org/v1\n-> scrypt "));
+    assert!(
+        std::fs::read(&old_bytes).unwrap().iter().all(|byte| *byte == 0),
+        "the old bytes are overwritten"
+    );
+    assert!(same(&keys, &SoftwareCustody::open_sealed(&path, &words).unwrap()));
+    assert!(matches!(SoftwareCustody::open(&path), Err(KeyFileError::Sealed(_))));
+    assert!(matches!(SoftwareCustody::open_sealed(&path, &other), Err(KeyFileError::WrongKey(_))));
+    assert!(matches!(SoftwareCustody::open_sealed(&path, &file_key), Err(KeyFileError::WrongKey(_))));
+    assert!(matches!(wrap(&path, &words), Err(KeyFileError::Sealed(_))), "it is not sealed twice");
+    assert!(matches!(rewrap(&path, &other, &file_key), Err(KeyFileError::WrongKey(_))));
+    assert_eq!(std::fs::read(&path).unwrap(), sealed, "what fails changes nothing");
+
+    rewrap(&path, &words, &file_key).unwrap();
+    assert!(same(&keys, &SoftwareCustody::open_sealed(&path, &file_key).unwrap()));
+    assert!(matches!(SoftwareCustody::open_sealed(&path, &words), Err(KeyFileError::WrongKey(_))));
+    let again = SealingKey::Identity(Identity::open(&folder.path().join("identity")).unwrap());
+    unwrap(&path, &again).unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), clear);
+    assert!(matches!(unwrap(&path, &again), Err(KeyFileError::NotSealed(_))));
+    assert!(matches!(SoftwareCustody::open_sealed(&path, &again), Err(KeyFileError::NotSealed(_))));
+    for file in [&path, &folder.path().join("identity")] {
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o7777, 0o600);
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3, "no draft is left behind");
+}
+
+#[test]
+fn a_damaged_file_is_refused_and_tells_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = identity(&folder.path().join("identity"));
+    let path = folder.path().join("keys.age");
+    SoftwareCustody::create_sealed(&path, Suite::STANDARD, &key).unwrap();
+    let good = std::fs::read(&path).unwrap();
+    for index in 0..good.len() {
+        let mut bad = good.clone();
+        bad[index] ^= 1;
+        std::fs::write(&path, &bad).unwrap();
+        assert!(SoftwareCustody::open_sealed(&path, &key).is_err(), "a changed byte {index} is noticed");
+    }
+    for end in (0..good.len()).step_by(7) {
+        std::fs::write(&path, &good[..end]).unwrap();
+        assert!(SoftwareCustody::open_sealed(&path, &key).is_err(), "a cut at {end} is noticed");
+    }
+    // A file that would have the reader spend more memory than a machine may have.
+    let costly = "age-encryption.org/v1\n-> scrypt AAAAAAAAAAAAAAAAAAAAAA 40\n\
+        AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n--- AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n";
+    std::fs::write(&path, [costly.as_bytes(), &[0; 48]].concat()).unwrap();
+    let error = SoftwareCustody::open_sealed(&path, &passphrase("x")).unwrap_err();
+    assert!(matches!(&error, KeyFileError::Malformed { .. }), "{error}");
+}
+
+#[test]
+fn an_identity_file_is_private_and_holds_one_key() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("identity");
+    assert!(matches!(Identity::open(&path), Err(KeyFileError::Absent(_))));
+    Identity::create(&path).unwrap();
+    assert!(matches!(Identity::create(&path), Err(KeyFileError::Exists(_))));
+    let line = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("# created: today\n# public key: age1x\n{line}")).unwrap();
+    let read = Identity::open(&path).unwrap();
+    assert!(
+        !format!("{read:?} {:?}", SealingKey::Identity(Identity::open(&path).unwrap()))
+            .contains("AGE-SECRET")
+    );
+    for bad in
+        [String::new(), "# nothing\n".into(), line.repeat(2), line.replace('1', "2"), "\u{fffd}".into()]
+    {
+        std::fs::write(&path, bad).unwrap();
+        let error = Identity::open(&path).unwrap_err();
+        assert!(matches!(error, KeyFileError::NoIdentity(_)));
+        assert!(!format!("{error:?} {error}").contains(&line[17..30]));
+    }
+    std::fs::write(&path, &line).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+    assert!(matches!(Identity::open(&path), Err(KeyFileError::Permissions { .. })));
+}
+
+/// What the next test's child does: seals and opens the file until it is killed.
+#[test]
+#[ignore = "run by whenever_it_is_killed_the_file_is_whole"]
+fn turns_the_file_for_ever() {
+    let Some(folder) = std::env::var_os("ACQUAINT_TEST_FOLDER").map(std::path::PathBuf::from) else { return };
+    let key = SealingKey::Identity(Identity::open(&folder.join("identity")).unwrap());
+    println!("begun");
+    loop {
+        let path = folder.join("keys");
+        if SoftwareCustody::open(&path).is_ok() { wrap(&path, &key) } else { unwrap(&path, &key) }.unwrap();
+    }
+}
+
+#[test]
+fn whenever_it_is_killed_the_file_is_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = identity(&folder.path().join("identity"));
+    let path = folder.path().join("keys");
+    let keys = SoftwareCustody::create(&path, Suite::STANDARD).unwrap();
+    let mut found = [0, 0];
+    for round in 0..24 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "software::sealed::tests::turns_the_file_for_ever", "--ignored", "--nocapture"])
+            .env("ACQUAINT_TEST_FOLDER", folder.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = std::io::BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(lines.map_while(Result::ok).any(|line| line.contains("begun")), "the child works");
+        // The kill falls on another moment each time.
+        for _ in 0..round * 20_000 {
+            std::hint::spin_loop();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let opened = match SoftwareCustody::open(&path) {
+            Ok(opened) => opened,
+            Err(KeyFileError::Sealed(_)) => SoftwareCustody::open_sealed(&path, &key).unwrap(),
+            Err(error) => panic!("{error}"),
+        };
+        found[usize::from(SoftwareCustody::open(&path).is_ok())] += 1;
+        assert!(same(&keys, &opened));
+    }
+    assert_eq!(found[0] + found[1], 24, "sealed and clear: {found:?}");
+}
