@@ -24,6 +24,10 @@ mod unit;
 #[expect(unreachable_pub, reason = "public where it belongs")]
 mod private_server;
 #[cfg(test)]
+mod scene;
+#[cfg(test)]
+mod speed;
+#[cfg(test)]
 mod tests;
 
 use async_trait::async_trait;
