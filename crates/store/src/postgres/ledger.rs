@@ -16,7 +16,7 @@ use acquaint_protocol::pair::{EpochId, PairHash};
 use tokio_postgres::Row;
 
 use super::error::DatabaseError;
-use super::unit::{Result, Unit};
+use super::unit::{Params, Result, Unit};
 use crate::{Millis, Pseudonym};
 
 /// Where a half may stand: there is room for one. Ordered as it is locked.
@@ -122,19 +122,17 @@ impl Ledger {
         let hashes: Vec<&[u8]> = wanted.keys().map(|place| place.hash.as_bytes().as_slice()).collect();
         let epochs: Vec<i32> = wanted.keys().map(|place| epoch_out(place.epoch)).collect();
         let sides = || wanted.values();
-        let put = unit
-            .query(
-                include_str!("sql/lock_places.sql"),
-                &[
-                    &hashes,
-                    &epochs,
-                    &sides().map(|side| side.account.as_bytes().as_slice()).collect::<Vec<_>>(),
-                    &sides().map(|side| side.bit).collect::<Vec<_>>(),
-                    &sides().map(|side| side.verified_at).collect::<Vec<_>>(),
-                    &sides().map(|side| side.expires_at).collect::<Vec<_>>(),
-                ],
-            )
-            .await?;
+        let accounts: Vec<&[u8]> = sides().map(|side| side.account.as_bytes().as_slice()).collect();
+        let bits: Vec<bool> = sides().map(|side| side.bit).collect();
+        let verified_at: Vec<Millis> = sides().map(|side| side.verified_at).collect();
+        let expires_at: Vec<Millis> = sides().map(|side| side.expires_at).collect();
+        let params: Params<'_> = &[&hashes, &epochs, &accounts, &bits, &verified_at, &expires_at];
+        // Prepared before, so that they are sent in this order; the second begins when the first has its locks.
+        let (lock, read) = (include_str!("sql/lock_places.sql"), include_str!("sql/read_links.sql"));
+        unit.prepare(lock).await?;
+        unit.prepare(read).await?;
+        let linked: Params<'_> = &[&hashes, &epochs];
+        let (put, linked) = futures::try_join!(unit.query(lock, params), unit.query(read, linked))?;
         for row in &put {
             let place = place_at(row)?;
             if let (Some(room), Some(side)) = (rooms.get_mut(&place), wanted.get(&place)) {
@@ -158,9 +156,9 @@ impl Ledger {
                 }
             }
         }
-        for row in unit.query(include_str!("sql/read_links.sql"), &[&hashes, &epochs]).await? {
-            if let Some(room) = rooms.get_mut(&place_at(&row)?) {
-                room.links.push(link_at(&row)?);
+        for row in &linked {
+            if let Some(room) = rooms.get_mut(&place_at(row)?) {
+                room.links.push(link_at(row)?);
             }
         }
         Ok(Self { rooms, ended: Vec::new() })

@@ -6,6 +6,7 @@
 //! this process, and opening ends nobody's lease: any number of servers work on one database.
 
 mod codes;
+mod erasure;
 mod error;
 mod imports;
 mod ledger;
@@ -19,6 +20,12 @@ mod schema;
 mod unit;
 
 // The tests' server, without the rest of the test kit: that would build the whole application for these tests.
+#[cfg(test)]
+mod crossing_tests;
+#[cfg(test)]
+mod erasure_tests;
+#[cfg(test)]
+mod fault_tests;
 #[cfg(test)]
 #[path = "../../../testkit/src/postgres.rs"]
 #[expect(unreachable_pub, reason = "public where it belongs")]
@@ -75,14 +82,14 @@ macro_rules! transact {
                 Err(error) => Err(error),
             };
             match outcome {
-                Ok(value) => break Ok(value),
+                Ok(value) => break Ok::<_, StoreError>(value),
                 Err(error) => attempts.again(error)?,
             }
         }
     }};
 }
 
-/// Does `$work`, a single statement or several that need not see the same, without a transaction.
+/// Does `$work` without a transaction: reads that need not see the same, or a single write that may be done twice.
 macro_rules! plainly {
     ($self:ident, |$unit:ident| $work:expr) => {{
         let mut attempts = Attempts::new();
@@ -95,7 +102,7 @@ macro_rules! plainly {
                 Err(error) => Err(error),
             };
             match outcome {
-                Ok(value) => break Ok(value),
+                Ok(value) => break Ok::<_, StoreError>(value),
                 Err(error) => attempts.again(error)?,
             }
         }
@@ -112,6 +119,20 @@ impl PostgresStore {
         let pool = open::open(options).await?;
         Ok(Self { connections: Connections { pool, wait: options.wait } })
     }
+
+    /// Writes every table anew, one partition after another, so that no byte of a deleted row is left in the tables'
+    /// files. Each partition is locked while it is written, and needs its size once more on the disk; verbs that need
+    /// it wait. The connection's role must own the tables. What the write-ahead log holds is another matter.
+    ///
+    /// # Errors
+    /// If the database refuses or is lost. What was rewritten until then stays so; calling it again is harmless.
+    pub async fn rewrite(&self) -> Result<(), StoreError> {
+        let partitions = plainly!(self, |unit| erasure::partitions(unit))?;
+        for partition in partitions {
+            plainly!(self, |unit| erasure::rewrite(unit, &partition))?;
+        }
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -121,7 +142,7 @@ impl Store for PostgresStore {
     }
 
     async fn record_keys(&self, records: Vec<KeyRecord>) -> Result<(), StoreError> {
-        transact!(self, |unit| reads::record_keys(unit, &records))
+        plainly!(self, |unit| reads::record_keys(unit, &records))
     }
 
     async fn put_code(&self, code: NewCode, now: Millis) -> Result<CodePut, StoreError> {
@@ -175,7 +196,7 @@ impl Store for PostgresStore {
     }
 
     async fn abandon_import(&self, import: ImportId, fence: Fence) -> Result<(), StoreError> {
-        transact!(self, |unit| imports::abandon(unit, import, fence))
+        plainly!(self, |unit| imports::abandon(unit, import, fence))
     }
 
     async fn waiting_pairs(&self) -> Result<u64, StoreError> {
@@ -223,11 +244,11 @@ impl Store for PostgresStore {
         attempt: u32,
         outcome: NoticeOutcome,
     ) -> Result<(), StoreError> {
-        transact!(self, |unit| notices::settle(unit, id, attempt, outcome))
+        plainly!(self, |unit| notices::settle(unit, id, attempt, outcome))
     }
 
     async fn cancel_notices(&self, account: Pseudonym, others: Vec<Pseudonym>) -> Result<(), StoreError> {
-        transact!(self, |unit| notices::cancel(unit, account, &others))
+        plainly!(self, |unit| notices::cancel(unit, account, &others))
     }
 
     async fn notice_counts(&self, now: Millis) -> Result<NoticeCounts, StoreError> {
@@ -239,7 +260,7 @@ impl Store for PostgresStore {
     }
 
     async fn revive_notices(&self, now: Millis) -> Result<u64, StoreError> {
-        transact!(self, |unit| notices::revive(unit, now))
+        plainly!(self, |unit| notices::revive(unit, now))
     }
 
     async fn remove_data(
@@ -256,7 +277,7 @@ impl Store for PostgresStore {
             transact!(self, |unit| removal::sweep_links(unit, limit, now));
         for statement in removal::SWEEPS {
             let deleted: Result<u64, StoreError> =
-                transact!(self, |unit| unit.execute(statement, &[&now, &i64::from(limit)]));
+                plainly!(self, |unit| unit.execute(statement, &[&now, &i64::from(limit)]));
             swept = Ok(swept?.saturating_add(deleted?));
         }
         swept
