@@ -20,7 +20,8 @@ async fn a_removed_account_leaves_the_files() {
     // Shared pages: others' rows come before and after.
     for (person, bit) in [(bystander, true), (leaver, true), (partner, false)] {
         let mut halves: Vec<_> = (0..200).map(|contact| person.half(contact, true)).collect();
-        halves.extend((300..320).map(|contact| leaver.half(contact, bit)));
+        let shared = if person.seed == bystander.seed { bystander } else { leaver };
+        halves.extend((300..320).map(|contact| shared.half(contact, bit)));
         person.import(&store, halves).await;
     }
     store.dismiss(leaver.account(), partner.account(), 1).await.unwrap();
@@ -31,50 +32,56 @@ async fn a_removed_account_leaves_the_files() {
     };
     checkpoint();
     // Before, the files show who is there; so what is searched for below could be found.
-    let all = || files(&server.data());
-    for (what, bytes) in leaver.traces() {
-        assert!(what == "code" || holds(&all(), &bytes), "{what} is not found while it is there");
+    let traces = leaver.traces();
+    for (what, found) in traces.iter().zip(found(&server.data(), &traces)) {
+        assert!(what.0 == "code" || !found.is_empty(), "{} is not found while it is there", what.0);
     }
 
     let pending = store.pending_import(leaver.account()).await.unwrap().unwrap();
     let named = Some((pending.id, vec![leaver.number()]));
     let removed = store.remove_data(leaver.account(), named, 2).await.unwrap();
-    assert!(matches!(removed, Removal::Removed(removed) if removed.matches == 0 && removed.contacts > 200));
+    assert!(matches!(removed, Removal::Removed(removed) if removed.matches == 0 && removed.contacts == 220));
     server.sql(&database, "VACUUM");
     checkpoint();
-    let after_vacuum = leaver.traces().iter().filter(|(_, bytes)| holds(&all(), bytes)).count();
+    // Unreachable by SQL, and still in the pages. Should a later PostgreSQL clear them, the guide can promise more.
+    assert!(!found(&server.data(), &traces)[0].is_empty(), "VACUUM alone has taken the pseudonym away");
 
     store.rewrite().await.unwrap();
+    // The second takes the segments away that the first still needed.
     checkpoint();
     checkpoint();
-    for (what, bytes) in leaver.traces() {
-        let found: Vec<_> =
-            all().into_iter().filter(|(_, file)| contains(file, &bytes)).map(|(path, _)| path).collect();
-        assert!(found.is_empty(), "{what} is in {found:?}; after VACUUM {after_vacuum} were left");
+    for (what, found) in traces.iter().zip(found(&server.data(), &traces)) {
+        assert!(found.is_empty(), "{} is in {found:?}", what.0);
     }
     // The others are there as before.
     assert_eq!(server.sql(&database, "SELECT count(*) FROM accounts"), "2");
-    assert!(holds(&all(), partner.account().as_bytes()));
+    let partner = [("pseudonym", partner.account().as_bytes().to_vec())];
+    assert!(!found(&server.data(), &partner)[0].is_empty());
 }
 
-fn holds(files: &[(String, Vec<u8>)], part: &[u8]) -> bool {
-    files.iter().any(|(_, file)| contains(file, part))
-}
-
-fn contains(file: &[u8], part: &[u8]) -> bool {
-    file.windows(part.len()).any(|window| window == part)
-}
-
-/// Every file under a folder.
-fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            files.extend(self::files(&path));
-        } else if let Ok(bytes) = fs::read(&path) {
-            files.push((path.display().to_string(), bytes));
+/// For each byte string, the files under a folder that hold it.
+fn found(folder: &Path, parts: &[(&str, Vec<u8>)]) -> Vec<Vec<String>> {
+    let mut found = vec![Vec::new(); parts.len()];
+    let mut begins = [false; 256];
+    parts.iter().for_each(|(_, part)| begins[usize::from(part[0])] = true);
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            // PostgreSQL deletes files at any time.
+            let bytes = fs::read(&path).unwrap_or_default();
+            for (at, _) in bytes.iter().enumerate().filter(|(_, byte)| begins[usize::from(**byte)]) {
+                for (found, (_, part)) in found.iter_mut().zip(parts) {
+                    if bytes[at..].starts_with(part) {
+                        found.push(path.display().to_string());
+                    }
+                }
+            }
         }
     }
-    files
+    found
 }

@@ -9,7 +9,7 @@ use super::private_server::PostgresServer;
 use super::scene::{FAR, Person};
 use super::tests::{fresh, options};
 use super::{DatabaseError, Options, PostgresStore};
-use crate::{Half, LeasedImport, StepOutcome, Store, StoreError};
+use crate::{CodeGuess, Half, ImportStep, LeasedImport, Millis, NewCode, StepOutcome, Store, StoreError};
 
 const IMPORTS: u64 = 6;
 const STEPS: u32 = 40;
@@ -39,14 +39,17 @@ async fn work(
     store: Arc<PostgresStore>,
     person: Person,
     leased: LeasedImport,
+    now: Millis,
     acknowledged: Arc<AtomicU32>,
     committed: Arc<AtomicU32>,
 ) -> Result<(), StoreError> {
     let mut done = leased.done;
     acknowledged.store(done, Ordering::SeqCst);
     while done < STEPS * STEP {
-        let step = person.next_step(&leased, done, halves(person, done));
-        let StepOutcome::Committed(_) = store.match_or_insert(step, 1).await? else {
+        // The lease is over when the next round begins.
+        let step =
+            ImportStep { lease_until: now + 1, ..person.next_step(&leased, done, halves(person, done)) };
+        let StepOutcome::Committed(_) = store.match_or_insert(step, now).await? else {
             unreachable!("nobody else has the lease")
         };
         done += STEP;
@@ -84,11 +87,7 @@ async fn a_killed_database_loses_and_doubles_nothing() {
             let committed = Arc::clone(&committed);
             let store = Arc::clone(&store);
             let person = people[place];
-            works.push(tokio::spawn(async move {
-                // The lease is over at once, for the next round.
-                let leased = LeasedImport { ..leased };
-                work(store, person, leased, told, committed).await
-            }));
+            works.push(tokio::spawn(work(store, person, leased, now, told, committed)));
         }
         if works.is_empty() {
             break;
@@ -252,40 +251,17 @@ async fn errors_hold_nothing_of_a_row() {
     let person = Person { seed: 704 };
     person.verify(&store).await;
     // The same token again: PostgreSQL's detail says which key is there already.
-    let again = tokio::spawn(async move {
-        use crate::{CodeGuess, CodeHash, Generation, NewCode};
-        let account = person.account();
-        let hash = CodeHash::from_bytes([0xAB; 32]);
-        let code = NewCode {
-            account,
-            code_hash: hash,
-            number_hash: hash,
-            expires_at: FAR,
-            too_recent_after: FAR,
-            max_wrong: 3,
-            permits: vec![],
-        };
-        store.put_code(code, 1).await.unwrap();
-        let guess = CodeGuess {
-            account,
-            code_hash: hash,
-            number_hash: hash,
-            max_wrong: 3,
-            wrong_permits: vec![],
-            sealed_account: vec![1],
-            fresh_generation: Generation(1),
-            token: store.live_tokens(account, 1).await.unwrap()[0].token,
-            sealed_identifier: vec![1],
-            token_expires_at: FAR,
-        };
-        store.take_code(guess, 1).await.unwrap_err()
-    });
-    let error = again.await.unwrap();
+    let token = store.live_tokens(person.account(), 1).await.unwrap()[0].token;
+    store.put_code(NewCode { too_recent_after: FAR, ..person.code() }, 1).await.unwrap();
+    let error = store.take_code(CodeGuess { token, ..person.guess() }, 1).await.unwrap_err();
+    assert!(server.log().contains("duplicate key"));
     let text = told(&error).to_lowercase();
     assert!(text.contains("23505"), "{text}");
     for (what, bytes) in person.traces() {
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         assert!(!text.contains(&hex[..16]), "{what}: {text}");
     }
+    let token: String = token.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    assert!(server.log().contains(&token) && !text.contains(&token), "{text}");
     assert_eq!(server.sql(&database, "SELECT count(*) FROM codes"), "1", "nothing of the verb was written");
 }

@@ -1,5 +1,7 @@
 //! Accounts for the tests of this store, made of bytes that occur nowhere else.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use acquaint_protocol::pair::{EpochId, PairHash};
 
 use crate::{
@@ -9,6 +11,8 @@ use crate::{
 
 pub(super) const FAR: Millis = 1_000_000_000;
 
+static TOKENS: AtomicU64 = AtomicU64::new(0);
+
 /// An account.
 #[derive(Clone, Copy)]
 pub(super) struct Person {
@@ -17,7 +21,7 @@ pub(super) struct Person {
 
 impl Person {
     fn bytes<const N: usize>(&self, what: u64) -> [u8; N] {
-        let mut state = self.seed.wrapping_mul(1000).wrapping_add(what);
+        let mut state = self.seed.wrapping_mul(1_000_000).wrapping_add(what);
         std::array::from_fn(|_| {
             // SplitMix64.
             state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
@@ -35,22 +39,22 @@ impl Person {
         NumberKey::from_bytes(self.bytes(2))
     }
 
-    pub(super) async fn verify(&self, store: &dyn Store) -> (TokenId, Generation) {
-        let account = self.account();
-        let code_hash = CodeHash::from_bytes(self.bytes(3));
-        let number_hash = CodeHash::from_bytes([0xAA; 32]);
-        let code = NewCode {
-            account,
-            code_hash,
-            number_hash,
+    pub(super) fn code(&self) -> NewCode {
+        NewCode {
+            account: self.account(),
+            code_hash: CodeHash::from_bytes(self.bytes(3)),
+            number_hash: CodeHash::from_bytes([0xAA; 32]),
             expires_at: FAR,
             too_recent_after: FAR,
             max_wrong: 3,
             permits: vec![],
-        };
-        store.put_code(code, 0).await.unwrap();
-        let token = TokenId::from_bytes(self.bytes(4));
-        let guess = CodeGuess {
+        }
+    }
+
+    /// The right one.
+    pub(super) fn guess(&self) -> CodeGuess {
+        let NewCode { account, code_hash, number_hash, .. } = self.code();
+        CodeGuess {
             account,
             code_hash,
             number_hash,
@@ -58,10 +62,17 @@ impl Person {
             wrong_permits: vec![],
             sealed_account: self.bytes::<70>(5).to_vec(),
             fresh_generation: Generation(i64::from_be_bytes(self.bytes(6))),
-            token,
+            // Another one each time.
+            token: TokenId::from_bytes(self.bytes(10 + TOKENS.fetch_add(1, Ordering::Relaxed))),
             sealed_identifier: self.bytes::<60>(9).to_vec(),
             token_expires_at: FAR,
-        };
+        }
+    }
+
+    pub(super) async fn verify(&self, store: &dyn Store) -> (TokenId, Generation) {
+        store.put_code(self.code(), 0).await.unwrap();
+        let guess = self.guess();
+        let token = guess.token;
         let CodeTaken::Taken { generation } = store.take_code(guess, 0).await.unwrap() else {
             unreachable!("the right code is taken")
         };
@@ -70,6 +81,10 @@ impl Person {
 
     pub(super) async fn new_import(&self, store: &dyn Store, total: u32) -> NewImport {
         let (token, generation) = self.verify(store).await;
+        self.import_of(token, generation, total)
+    }
+
+    pub(super) fn import_of(&self, token: TokenId, generation: Generation, total: u32) -> NewImport {
         NewImport {
             id: ImportId::from_bytes(self.bytes(7)),
             tokens: vec![token],
@@ -123,7 +138,7 @@ impl Person {
 
     /// A half of a pair that only this account's seed and the number name.
     pub(super) fn half(&self, contact: u64, bit: bool) -> Half {
-        Half { hashes: vec![(EpochId::new(1), PairHash::from_bytes(self.bytes(100 + contact)))], bit }
+        Half { hashes: vec![(EpochId::new(1), PairHash::from_bytes(self.bytes(500_000 + contact)))], bit }
     }
 
     /// Every byte string that a removal has to take away.
@@ -132,9 +147,8 @@ impl Person {
             ("pseudonym", self.bytes::<16>(1).to_vec()),
             ("number", self.bytes::<32>(2).to_vec()),
             ("code", self.bytes::<32>(3).to_vec()),
-            ("token", self.bytes::<16>(4).to_vec()),
             ("name", self.bytes::<70>(5).to_vec()),
-            ("list", self.bytes::<9000>(8)[..2000].to_vec()),
+            ("list", self.bytes::<9000>(8)[..500].to_vec()),
             ("identifier", self.bytes::<60>(9).to_vec()),
         ]
     }
