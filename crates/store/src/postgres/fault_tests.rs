@@ -98,7 +98,9 @@ async fn a_killed_database_loses_and_doubles_nothing() {
             while committed.load(Ordering::SeqCst) < until {
                 tokio::task::yield_now().await;
             }
-            tokio::task::spawn_blocking(move || server.crash()).await.unwrap();
+            // Killed, stopped by its operator, killed.
+            let end = move || if round == 1 { server.stop() } else { server.crash() };
+            tokio::task::spawn_blocking(end).await.unwrap();
         }
         for work in works {
             if let Err(error) = work.await.unwrap() {

@@ -3,10 +3,13 @@
 use super::ledger::{Ledger, Link, Place, Side, Telling};
 use crate::{Half, HalfOutcome, ImportStep, Millis, NoticeTimes, Pseudonym};
 
+/// A half and where it stands.
+type Standing = (Place, Side);
+
 /// What of a pair is there already, under every epoch that the submitter knows.
 #[derive(Default)]
 struct Met {
-    halves: Vec<(Place, Side)>,
+    halves: Vec<Standing>,
     /// The submitter's own matches: where, and with whom.
     matches: Vec<(Place, Pseudonym)>,
 }
@@ -83,7 +86,7 @@ fn apply(
     let was_matched = !met.matches.is_empty();
 
     // Another account's opposite half: a match, or a further one.
-    let (opposite, rivals): (Vec<(Place, Side)>, Vec<(Place, Side)>) =
+    let (opposite, rivals): (Vec<Standing>, Vec<Standing>) =
         rest.into_iter().partition(|(_, half)| half.account != me && half.bit != mine.bit);
     for (place, theirs) in &opposite {
         ledger.take_out(*place);
@@ -102,7 +105,7 @@ fn apply(
 }
 
 /// Renews a half that stands, and moves it to the newest epoch if that is free.
-fn hold(ledger: &mut Ledger, newest: Place, mine: Side, same: &[(Place, Side)], rivals: &[(Place, Side)]) {
+fn hold(ledger: &mut Ledger, newest: Place, mine: Side, same: &[Standing], rivals: &[Standing]) {
     if rivals.iter().any(|(place, _)| *place == newest) {
         return same.iter().for_each(|(place, _)| ledger.stand(*place, mine));
     }
