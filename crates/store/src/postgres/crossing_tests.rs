@@ -48,13 +48,19 @@ fn list(who: u64) -> Vec<Half> {
     others.into_iter().map(|other| half(who, other)).collect()
 }
 
-/// One import, from its lease to its end; who leaves does so after the first step.
+/// One import, from its lease to its end; who leaves does so beside the second step.
 async fn work(store: Arc<PostgresStore>, leased: LeasedImport, import: NewImport, who: u64) -> u64 {
     let mut found = 0;
     let mut done = 0;
     for halves in list(who).chunks(STEP) {
         let step = person(who).next_step(&leased, done, halves.to_vec());
-        match store.match_or_insert(step, 1).await.unwrap() {
+        let stepping = store.match_or_insert(step, 1);
+        let outcome = if leaves(who) && done > 0 {
+            futures::join!(stepping, leave(&store, who, Some(import.id))).0
+        } else {
+            stepping.await
+        };
+        match outcome.unwrap() {
             StepOutcome::Committed(outcomes) => {
                 found += outcomes.iter().map(|outcome| outcome.matched.len() as u64).sum::<u64>();
             }
@@ -64,9 +70,6 @@ async fn work(store: Arc<PostgresStore>, leased: LeasedImport, import: NewImport
             }
         }
         done += u32::try_from(halves.len()).unwrap();
-        if leaves(who) {
-            leave(&store, who, Some(import.id)).await;
-        }
     }
     found
 }

@@ -71,5 +71,8 @@ async fn pairs_per_second() {
     let one = import(&store, seed, 1, 20).await;
     println!("{one:.0} pairs/s on 1 connection");
     let server = super::private_server::PostgresServer::shared();
-    println!("{}", server.sql(&database, "SELECT pg_size_pretty(pg_database_size(current_database()))"));
+    let sizes =
+        "SELECT regexp_replace(i.relname, '_[0-9]+_', '_'), pg_size_pretty(sum(pg_relation_size(i.oid)))
+         FROM pg_class i WHERE relkind IN ('i', 'r') AND relname LIKE 'pairs%' GROUP BY 1 ORDER BY 1";
+    println!("{}", server.sql(&database, sizes));
 }

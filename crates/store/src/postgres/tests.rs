@@ -6,7 +6,7 @@ use super::private_server::PostgresServer;
 use super::scene::{FAR, Person};
 use super::{OpenError, Options, PostgresStore};
 use crate::{
-    CodeGuess, CodeTaken, ImportAccepted, Limit, NewImport, NoticeOutcome, Permit, Removal, Store,
+    CodeTaken, ImportAccepted, Limit, NewImport, NoticeOutcome, Permit, Removal, StepOutcome, Store,
     conformance,
 };
 
@@ -74,6 +74,16 @@ where
     answers
 }
 
+/// Returns when so many sessions of the database wait for a lock.
+pub(super) async fn until_waiting(database: &str, sessions: usize) {
+    let waiting = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = '{database}' AND wait_event_type = 'Lock'"
+    );
+    while PostgresServer::shared().sql("postgres", &waiting).parse::<usize>().unwrap() < sessions {
+        tokio::task::yield_now().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn limits_hold_across_servers() {
     let (_, stores) = two().await;
@@ -95,15 +105,21 @@ async fn limits_hold_across_servers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn codes_and_tokens_are_taken_once_across_servers() {
-    let (_, stores) = two().await;
+    let (database, stores) = two().await;
     let person = Person { seed: 10 };
-    let (code, guess) = (person.code(), person.guess());
-    stores[0].put_code(code, 0).await.unwrap();
-    let taken = by_turns(&stores, |store| {
-        let guess = CodeGuess { ..guess.clone() };
-        async move { store.take_code(guess, 1).await.unwrap() }
-    })
-    .await;
+    stores[0].put_code(person.code(), 0).await.unwrap();
+    // All at once: they wait for who holds the code.
+    let holder = stores[0].connections.begin().await.unwrap();
+    holder.query("SELECT 1 FROM codes FOR UPDATE", &[]).await.unwrap();
+    let taking = {
+        let (stores, person) = (stores.clone(), person);
+        tokio::spawn(async move {
+            by_turns(&stores, |store| async move { store.take_code(person.guess(), 1).await.unwrap() }).await
+        })
+    };
+    until_waiting(&database, 10).await;
+    holder.end(Ok(())).await.unwrap();
+    let taken = taking.await.unwrap();
     let right = taken.iter().filter(|taken| matches!(taken, CodeTaken::Taken { .. })).count();
     assert_eq!((right, taken.iter().filter(|taken| **taken == CodeTaken::NoCode).count()), (1, 19));
 
@@ -111,7 +127,8 @@ async fn codes_and_tokens_are_taken_once_across_servers() {
     else {
         unreachable!("it was counted")
     };
-    let import = person.import_of(guess.token, *generation, 5);
+    let token = stores[1].live_tokens(person.account(), 1).await.unwrap()[0].token;
+    let import = person.import_of(token, *generation, 5);
     let accepted = by_turns(&stores, |store| {
         let import = import.clone();
         async move { store.accept_import(import, 1).await.unwrap() }
@@ -226,6 +243,38 @@ async fn a_match_that_is_marked_is_settled_once() {
     let rows =
         "SELECT (SELECT count(*) FROM links), (SELECT count(*) FROM matches), (SELECT count(*) FROM pairs)";
     assert_eq!(server.sql(&database, rows), "0|0|1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removal_waits_for_a_running_step() {
+    let (database, stores) = two().await;
+    let person = Person { seed: 40 };
+    let import = person.accept(stores[0].as_ref(), 10).await;
+    let leased = stores[0].next_import(1, FAR).await.unwrap().unwrap();
+    // The step has put some halves down, and waits for a place that somebody else holds.
+    let halves: Vec<_> = (0..5).map(|contact| person.half(contact, true)).collect();
+    let last = halves.iter().map(|half| half.hashes[0].1).max().unwrap();
+    let holder = stores[1].connections.begin().await.unwrap();
+    let (hash, nobody) = (last.as_bytes().as_slice(), [0_u8; 16].as_slice());
+    holder.execute("INSERT INTO pairs VALUES (0, 1, 1, false, $1, $2)", &[&hash, &nobody]).await.unwrap();
+    let step = person.next_step(&leased, 0, halves);
+    let store = Arc::clone(&stores[0]);
+    let stepping = tokio::spawn(async move { store.match_or_insert(step, 1).await.unwrap() });
+    until_waiting(&database, 1).await;
+    let store = Arc::clone(&stores[1]);
+    let named = Some((import.id, import.numbers));
+    let removing = tokio::spawn(async move { store.remove_data(person.account(), named, 2).await.unwrap() });
+    while !removing.is_finished() && PostgresServer::shared().sql("postgres", &format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = '{database}' AND wait_event_type = 'Lock'"
+    )) != "2" {
+        tokio::task::yield_now().await;
+    }
+    holder.undo();
+    holder.end(Ok(())).await.unwrap();
+    assert!(matches!(stepping.await.unwrap(), StepOutcome::Committed(_)));
+    let removed = removing.await.unwrap();
+    assert!(matches!(removed, Removal::Removed(removed) if removed.contacts == 5));
+    assert_eq!(PostgresServer::shared().sql(&database, "SELECT count(*) FROM pairs"), "0");
 }
 
 #[tokio::test(flavor = "multi_thread")]
