@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use acquaint_protocol::pair::{EpochId, PairHash};
+
 use super::private_server::PostgresServer;
 use super::scene::{FAR, Person};
 use super::{OpenError, Options, PostgresStore};
 use crate::{
-    CodeTaken, ImportAccepted, Limit, NewImport, NoticeOutcome, Permit, Removal, StepOutcome, Store,
+    CodeTaken, Half, ImportAccepted, Limit, NewImport, NoticeOutcome, Permit, Removal, StepOutcome, Store,
     conformance,
 };
 
@@ -275,6 +277,80 @@ async fn a_removal_waits_for_a_running_step() {
     let removed = removing.await.unwrap();
     assert!(matches!(removed, Removal::Removed(removed) if removed.contacts == 5));
     assert_eq!(PostgresServer::shared().sql(&database, "SELECT count(*) FROM pairs"), "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removal_follows_a_half_that_moves_to_a_new_epoch() {
+    let (database, stores) = two().await;
+    let place = |epoch: u8| (EpochId::new(u32::from(epoch)), PairHash::from_bytes([epoch; 32]));
+    let (leaver, importer) = (Person { seed: 41 }, Person { seed: 42 });
+    leaver.import(stores[0].as_ref(), vec![Half { hashes: vec![place(1)], bit: true }]).await;
+    importer.accept(stores[0].as_ref(), 2).await;
+    let leased = stores[0].next_import(1, FAR).await.unwrap().unwrap();
+    // The importer's step has the leaver's place, and waits for another one.
+    let holder = stores[1].connections.begin().await.unwrap();
+    let (hash, nobody) = ([9_u8; 32].as_slice(), [0_u8; 16].as_slice());
+    holder.execute("INSERT INTO pairs VALUES (0, 1, 9, false, $1, $2)", &[&hash, &nobody]).await.unwrap();
+    let halves = vec![
+        Half { hashes: vec![place(2), place(1)], bit: false },
+        Half { hashes: vec![place(9)], bit: false },
+    ];
+    let step = importer.next_step(&leased, 0, halves);
+    let store = Arc::clone(&stores[0]);
+    let stepping = tokio::spawn(async move { store.match_or_insert(step, 1).await.unwrap() });
+    until_waiting(&database, 1).await;
+    let store = Arc::clone(&stores[1]);
+    let removing = tokio::spawn(async move { store.remove_data(leaver.account(), None, 2).await.unwrap() });
+    until_waiting(&database, 2).await;
+    holder.undo();
+    holder.end(Ok(())).await.unwrap();
+    let StepOutcome::Committed(outcomes) = stepping.await.unwrap() else {
+        unreachable!("nobody else has the lease")
+    };
+    assert!(outcomes[0].matched == [leaver.account()]);
+    let removed = removing.await.unwrap();
+    assert!(matches!(removed, Removal::Removed(removed) if (removed.contacts, removed.matches) == (1, 1)));
+    let rows =
+        "SELECT (SELECT count(*) FROM links), (SELECT count(*) FROM matches), (SELECT count(*) FROM pairs)";
+    assert_eq!(PostgresServer::shared().sql(&database, rows), "0|0|2", "the importer's halves");
+}
+
+/// Over TCP, with a certificate of an authority of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_is_verified() {
+    let server = PostgresServer::start();
+    let database = server.database(None);
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let ca_file = folder.path().join("ca.pem");
+    std::fs::write(&ca_file, made.cert.pem()).unwrap();
+    // Free until a moment ago; PostgreSQL takes no port of the system's choice.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let key = made.signing_key.serialize_pem();
+    for sql in [
+        format!("COPY (SELECT '') TO PROGRAM $$umask 077; echo '{}' > server.crt$$", made.cert.pem()),
+        format!("COPY (SELECT '') TO PROGRAM $$umask 077; echo '{key}' > server.key$$"),
+        "ALTER SYSTEM SET ssl = on".to_owned(),
+        "ALTER SYSTEM SET listen_addresses = 'localhost'".to_owned(),
+        format!("ALTER SYSTEM SET port = {port}"),
+    ] {
+        server.sql(&database, &sql);
+    }
+    server.stop();
+    server.restart();
+    let open = async |host: &str, mode: &str, ca_file: Option<&std::path::PathBuf>| {
+        let connection = format!("postgresql://postgres@{host}:{port}/{database}?sslmode={mode}");
+        PostgresStore::open(&Options { pool_size: 2, ca_file: ca_file.cloned(), ..Options::new(connection) })
+            .await
+    };
+    let store = open("localhost", "require", Some(&ca_file)).await.unwrap();
+    let encrypted = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+    let row = store.connections.lend().await.unwrap().row(encrypted, &[]).await.unwrap().unwrap();
+    assert!(row.get::<_, bool>(0));
+    for (host, ca_file) in [("localhost", None), ("127.0.0.1", Some(&ca_file))] {
+        let error = open(host, "require", ca_file).await.unwrap_err();
+        assert!(error.to_string().contains("its certificate is not trusted, not for this name"), "{error}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
