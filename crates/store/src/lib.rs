@@ -1,8 +1,8 @@
 //! What is stored, and the few atomic verbs on it.
 //!
 //! [`Store`] is the contract; `sqlite` is the embedded implementation, and `postgres` the one for several servers; the
-//! conformance suite in [`conformance`] runs on both. A verb is one transaction: after a crash either all of it or none of it is there,
-//! and when it returns it is durable. No verb hands out a transaction.
+//! conformance suite in [`conformance`] runs on both. A verb is one transaction: after a crash either all of it or none
+//! of it is there, and when it returns it is durable. No verb hands out a transaction.
 //!
 //! Stored rows never hold an identifier in clear, and what is keyed by a single number names no account (house
 //! plan, decisions 2 and 4). Time comes in as `now`; a row past its expiry counts as absent in every verb, and
