@@ -1,8 +1,8 @@
 //! What is stored, and the few atomic verbs on it.
 //!
-//! [`Store`] is the contract; [`sqlite`] is the embedded implementation; the conformance suite in [`conformance`]
-//! runs on every implementation. A verb is one transaction: after a crash either all of it or none of it is there,
-//! and when it returns it is durable. No verb hands out a transaction.
+//! [`Store`] is the contract; `sqlite` is the embedded implementation, and `postgres` the one for several servers; the
+//! conformance suite in [`conformance`] runs on both. A verb is one transaction: after a crash either all of it or none
+//! of it is there, and when it returns it is durable. No verb hands out a transaction.
 //!
 //! Stored rows never hold an identifier in clear, and what is keyed by a single number names no account (house
 //! plan, decisions 2 and 4). Time comes in as `now`; a row past its expiry counts as absent in every verb, and
@@ -10,6 +10,8 @@
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod types;
@@ -158,8 +160,10 @@ pub trait Store: Send + Sync {
     /// tokens, notices to and about it, pending import, sync status, its own dismissals, its row and so its generation. What stays: spent
     /// quota levels until they have leaked out, and others' dismissals of it. The caller names the pending import that
     /// it saw, with its identifiers, which are thereby released; if that is no longer so, nothing happens. When it returns
-    /// `Removed`, no byte of what was removed is left in the database's files; [`StoreError::LogNotCut`] means that the
-    /// rows are gone but the files may still hold them. Calling it again is harmless and cuts the log again.
+    /// `Removed`, nobody can read it any more. The embedded store has then left no byte of it in the database's files;
+    /// [`StoreError::LogNotCut`] means that the rows are gone but the files may still hold them. PostgreSQL's files hold
+    /// such bytes until the operator's rewrite of its tables and the end of its log and back-ups
+    /// (`docs/operations/postgresql.md`, "Erasure"). Calling it again is harmless and cuts the log again.
     async fn remove_data(
         &self,
         account: Pseudonym,

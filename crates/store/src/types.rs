@@ -463,7 +463,7 @@ pub struct Removed {
 /// A removal's outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Removal {
-    /// Done, and gone from the files.
+    /// Done; what of it is left in files is told on [`Store::remove_data`](crate::Store::remove_data).
     Removed(Removed),
     /// The account's pending import is not the one named: look again; nothing changed.
     OtherPending,

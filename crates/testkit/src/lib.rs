@@ -6,6 +6,7 @@
 mod ambient;
 mod log_guard;
 pub mod mail;
+pub mod postgres;
 pub mod provider;
 pub mod softhsm;
 

@@ -1,0 +1,289 @@
+//! The store for several servers: one PostgreSQL database.
+//!
+//! A verb is one transaction at READ COMMITTED that locks the rows it depends on, always in the same order: gates after
+//! accounts, then imports, places, notices, limits, numbers. Where there is no row to lock, one is put there first. So
+//! no two verbs wait for each other in a circle, and what they do is as if one ran after the other. Nothing is kept in
+//! this process, and opening ends nobody's lease: any number of servers work on one database.
+
+mod codes;
+mod erasure;
+mod error;
+mod imports;
+mod ledger;
+mod notices;
+mod open;
+mod quotas;
+mod reads;
+mod removal;
+mod rules;
+mod schema;
+mod unit;
+
+// The tests' server, without the rest of the test kit: that would build the whole application for these tests.
+#[cfg(test)]
+mod crossing_tests;
+#[cfg(test)]
+mod erasure_tests;
+#[cfg(test)]
+mod fault_tests;
+#[cfg(test)]
+#[path = "../../../testkit/src/postgres.rs"]
+#[expect(unreachable_pub, reason = "public where it belongs")]
+mod private_server;
+#[cfg(test)]
+mod scene;
+#[cfg(test)]
+mod speed;
+#[cfg(test)]
+mod tests;
+
+use async_trait::async_trait;
+
+pub use error::DatabaseError;
+pub use open::{OpenError, Options};
+
+use crate::{
+    CodeGuess, CodeHash, CodePut, CodeTaken, DeadNotice, Exhausted, Fence, ImportAccepted, ImportId,
+    ImportStep, KeyRecord, LeasedImport, LeasedNotice, LiveToken, Match, MatchPosition, Millis, NewCode,
+    NewImport, NoticeCounts, NoticeId, NoticeOutcome, NumberKey, PendingImport, Permit, Pseudonym, Removal,
+    StepOutcome, Store, StoreError, SyncStatus,
+};
+use unit::{Attempts, Connections};
+
+/// A [`Store`] in a PostgreSQL database that other servers may use at the same time. Its verbs need a tokio runtime.
+///
+/// A verb that is dropped before it has answered is undone, or done if it was committing already.
+///
+/// # What removal promises here
+/// When [`Store::remove_data`] returns, the rows are gone for every reader, in this server and any other. PostgreSQL
+/// keeps their bytes for a while: in pages until they are written anew, in the write-ahead log, in replicas and backups.
+/// How that is bounded is in `docs/operations/postgresql.md`, "Erasure"; [`PostgresStore::rewrite`] is a part of it.
+pub struct PostgresStore {
+    connections: Connections,
+}
+
+impl std::fmt::Debug for PostgresStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PostgresStore").finish_non_exhaustive()
+    }
+}
+
+/// Does `$work` in a transaction, and over again where that can help.
+macro_rules! transact {
+    ($self:ident, |$unit:ident| $work:expr) => {{
+        let mut attempts = Attempts::new();
+        loop {
+            let outcome = match $self.connections.begin().await {
+                Ok(unit) => {
+                    let $unit = &unit;
+                    let outcome = $work.await;
+                    unit.end(outcome).await
+                }
+                Err(error) => Err(error),
+            };
+            match outcome {
+                Ok(value) => break Ok::<_, StoreError>(value),
+                Err(error) => attempts.again(error)?,
+            }
+        }
+    }};
+}
+
+/// Does `$work` without a transaction: reads that need not see the same, or a single write that may be done twice.
+macro_rules! plainly {
+    ($self:ident, |$unit:ident| $work:expr) => {{
+        let mut attempts = Attempts::new();
+        loop {
+            let outcome = match $self.connections.lend().await {
+                Ok(unit) => {
+                    let $unit = &unit;
+                    $work.await
+                }
+                Err(error) => Err(error),
+            };
+            match outcome {
+                Ok(value) => break Ok::<_, StoreError>(value),
+                Err(error) => attempts.again(error)?,
+            }
+        }
+    }};
+}
+
+impl PostgresStore {
+    /// Connects to the database, and makes or migrates the schema if it is not up to date.
+    ///
+    /// # Errors
+    /// If the options cannot be used, if the database cannot be reached or refuses, or if its schema is foreign or
+    /// newer than what this program can work on.
+    pub async fn open(options: &Options) -> Result<Self, OpenError> {
+        let pool = open::open(options).await?;
+        Ok(Self { connections: Connections { pool, wait: options.wait } })
+    }
+
+    /// Writes every table anew, one partition after another, so that no byte of a deleted row is left in the tables'
+    /// files. Each partition is locked while it is written, and needs its size once more on the disk; verbs that need
+    /// it wait. The connection's role must own the tables. What the write-ahead log holds is another matter.
+    ///
+    /// # Errors
+    /// If the database refuses or is lost. What was rewritten until then stays so; calling it again is harmless.
+    pub async fn rewrite(&self) -> Result<(), StoreError> {
+        let partitions = plainly!(self, |unit| erasure::partitions(unit))?;
+        for partition in partitions {
+            plainly!(self, |unit| erasure::rewrite(unit, &partition))?;
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    async fn key_records(&self) -> Result<Vec<KeyRecord>, StoreError> {
+        plainly!(self, |unit| reads::key_records(unit))
+    }
+
+    async fn record_keys(&self, records: Vec<KeyRecord>) -> Result<(), StoreError> {
+        plainly!(self, |unit| reads::record_keys(unit, &records))
+    }
+
+    async fn put_code(&self, code: NewCode, now: Millis) -> Result<CodePut, StoreError> {
+        transact!(self, |unit| codes::put(unit, &code, now))
+    }
+
+    async fn withdraw_code(
+        &self,
+        account: Pseudonym,
+        code_hash: CodeHash,
+        permits: Vec<Permit>,
+        now: Millis,
+    ) -> Result<(), StoreError> {
+        transact!(self, |unit| codes::withdraw(unit, account, code_hash, &permits, now))
+    }
+
+    async fn take_code(&self, guess: CodeGuess, now: Millis) -> Result<CodeTaken, StoreError> {
+        transact!(self, |unit| codes::take(unit, &guess, now))
+    }
+
+    async fn take_permits(
+        &self,
+        permits: Vec<Permit>,
+        now: Millis,
+    ) -> Result<Result<(), Exhausted>, StoreError> {
+        transact!(self, |unit| quotas::take_all(unit, &permits, now))
+    }
+
+    async fn levels(&self, permits: Vec<Permit>, now: Millis) -> Result<Vec<u32>, StoreError> {
+        plainly!(self, |unit| quotas::levels(unit, &permits, now))
+    }
+
+    async fn live_tokens(&self, account: Pseudonym, now: Millis) -> Result<Vec<LiveToken>, StoreError> {
+        plainly!(self, |unit| reads::live_tokens(unit, account, now))
+    }
+
+    async fn accept_import(&self, import: NewImport, now: Millis) -> Result<ImportAccepted, StoreError> {
+        transact!(self, |unit| imports::accept(unit, &import, now))
+    }
+
+    async fn next_import(
+        &self,
+        now: Millis,
+        lease_until: Millis,
+    ) -> Result<Option<LeasedImport>, StoreError> {
+        transact!(self, |unit| imports::lease_next(unit, now, lease_until))
+    }
+
+    async fn match_or_insert(&self, step: ImportStep, now: Millis) -> Result<StepOutcome, StoreError> {
+        transact!(self, |unit| imports::step(unit, &step, now))
+    }
+
+    async fn abandon_import(&self, import: ImportId, fence: Fence) -> Result<(), StoreError> {
+        plainly!(self, |unit| imports::abandon(unit, import, fence))
+    }
+
+    async fn waiting_pairs(&self) -> Result<u64, StoreError> {
+        plainly!(self, |unit| imports::waiting_pairs(unit))
+    }
+
+    async fn matches(
+        &self,
+        account: Pseudonym,
+        after: Option<MatchPosition>,
+        limit: u32,
+        now: Millis,
+    ) -> Result<Vec<Match>, StoreError> {
+        plainly!(self, |unit| reads::matches(unit, account, after, limit, now))
+    }
+
+    async fn sealed_accounts(&self, accounts: Vec<Pseudonym>) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        plainly!(self, |unit| reads::sealed_accounts(unit, &accounts))
+    }
+
+    async fn sync_status(&self, account: Pseudonym, now: Millis) -> Result<Option<SyncStatus>, StoreError> {
+        plainly!(self, |unit| reads::sync_status(unit, account, now))
+    }
+
+    async fn dismiss(&self, account: Pseudonym, other: Pseudonym, now: Millis) -> Result<u32, StoreError> {
+        transact!(self, |unit| removal::dismiss(unit, account, other, now))
+    }
+
+    async fn pending_import(&self, account: Pseudonym) -> Result<Option<PendingImport>, StoreError> {
+        plainly!(self, |unit| reads::pending_import(unit, account))
+    }
+
+    async fn lease_notices(
+        &self,
+        limit: u32,
+        now: Millis,
+        lease_until: Millis,
+    ) -> Result<Vec<LeasedNotice>, StoreError> {
+        transact!(self, |unit| notices::lease(unit, limit, now, lease_until))
+    }
+
+    async fn settle_notice(
+        &self,
+        id: NoticeId,
+        attempt: u32,
+        outcome: NoticeOutcome,
+    ) -> Result<(), StoreError> {
+        plainly!(self, |unit| notices::settle(unit, id, attempt, outcome))
+    }
+
+    async fn cancel_notices(&self, account: Pseudonym, others: Vec<Pseudonym>) -> Result<(), StoreError> {
+        plainly!(self, |unit| notices::cancel(unit, account, &others))
+    }
+
+    async fn notice_counts(&self, now: Millis) -> Result<NoticeCounts, StoreError> {
+        plainly!(self, |unit| notices::counts(unit, now))
+    }
+
+    async fn dead_notices(&self, limit: u32, now: Millis) -> Result<Vec<DeadNotice>, StoreError> {
+        plainly!(self, |unit| notices::dead(unit, limit, now))
+    }
+
+    async fn revive_notices(&self, now: Millis) -> Result<u64, StoreError> {
+        plainly!(self, |unit| notices::revive(unit, now))
+    }
+
+    async fn remove_data(
+        &self,
+        account: Pseudonym,
+        pending: Option<(ImportId, Vec<NumberKey>)>,
+        now: Millis,
+    ) -> Result<Removal, StoreError> {
+        transact!(self, |unit| removal::remove(unit, account, pending.as_ref(), now))
+    }
+
+    async fn sweep(&self, limit: u32, now: Millis) -> Result<u64, StoreError> {
+        let mut swept: Result<u64, StoreError> =
+            transact!(self, |unit| removal::sweep_links(unit, limit, now));
+        for statement in removal::SWEEPS {
+            let deleted: Result<u64, StoreError> =
+                plainly!(self, |unit| unit.execute(statement, &[&now, &i64::from(limit)]));
+            swept = Ok(swept?.saturating_add(deleted?));
+        }
+        swept
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        plainly!(self, |unit| reads::ping(unit))
+    }
+}

@@ -1,0 +1,182 @@
+//! Removal, dismissal and the sweeping of what has expired.
+
+use std::collections::BTreeSet;
+
+use super::error::DatabaseError;
+use super::ledger::{Ledger, Place, place_at};
+use super::unit::{Params, Result, Unit};
+use super::{imports, reads};
+use crate::{ImportId, Millis, NumberKey, Pseudonym, Removal, Removed};
+
+pub(super) async fn dismiss(unit: &Unit, account: Pseudonym, other: Pseudonym, now: Millis) -> Result<u32> {
+    let (me, them) = (account.as_bytes().as_slice(), other.as_bytes().as_slice());
+    // Not beside a removal, which would leave this dismissal behind.
+    unit.query("SELECT 1 FROM accounts WHERE account = $1 FOR KEY SHARE", &[&me]).await?;
+    unit.execute(
+        "INSERT INTO dismissals (account, other)
+         SELECT DISTINCT account, other FROM matches
+         WHERE account = $1 AND other = $2 AND expires_at > $3 AND other_expires_at > $3
+         ON CONFLICT DO NOTHING",
+        &[&me, &them, &now],
+    )
+    .await?;
+    unit.execute(
+        "DELETE FROM notices WHERE account = $1 AND other = $2
+         AND EXISTS (SELECT 1 FROM dismissals WHERE account = $1 AND other = $2)",
+        &[&me, &them],
+    )
+    .await?;
+    reads::count_matches(unit, account, now).await
+}
+
+pub(super) async fn remove(
+    unit: &Unit,
+    account: Pseudonym,
+    pending: Option<&(ImportId, Vec<NumberKey>)>,
+    now: Millis,
+) -> Result<Removal> {
+    let me = account.as_bytes().as_slice();
+    // In this order everywhere. With these locked, the account writes nothing any more; and a running step is waited for.
+    unit.query("SELECT 1 FROM codes WHERE account = $1 FOR UPDATE", &[&me]).await?;
+    unit.query("SELECT 1 FROM accounts WHERE account = $1 FOR UPDATE", &[&me]).await?;
+    let current = reads::locked_import(unit, account).await?;
+    if current != pending.map(|(import, _)| *import) {
+        unit.undo();
+        return Ok(Removal::OtherPending);
+    }
+    unit.execute("DELETE FROM imports WHERE account = $1", &[&me]).await?;
+
+    let places = places_of(unit, account).await?;
+    let mut ledger = Ledger::lock_places(unit, &places).await?;
+    // Another account's step may have moved one of this account's halves while the locks were waited for.
+    if !places_of(unit, account).await?.into_iter().all(|place| ledger.holds(place)) {
+        return Err(DatabaseError::Changed);
+    }
+    let dismissed = reads::dismissed(unit, account).await?;
+    let removed = take_out(&mut ledger, account, &dismissed, now);
+    ledger.write(unit, now).await?;
+    for statement in [
+        "WITH told AS MATERIALIZED (
+             SELECT account, other FROM notices WHERE account = $1 OR other = $1
+             ORDER BY account, other FOR UPDATE
+         )
+         DELETE FROM notices USING told WHERE notices.account = told.account AND notices.other = told.other",
+        "DELETE FROM codes WHERE account = $1",
+        "DELETE FROM tokens WHERE account = $1",
+        "DELETE FROM dismissals WHERE account = $1",
+        "DELETE FROM accounts WHERE account = $1",
+    ] {
+        unit.execute(statement, &[&me]).await?;
+    }
+    imports::release(unit, pending.map_or(&[], |(_, numbers)| numbers)).await?;
+    Ok(Removal::Removed(removed))
+}
+
+/// Takes everything of the account out of locked places; the other sides' consent stands.
+fn take_out(
+    ledger: &mut Ledger,
+    account: Pseudonym,
+    dismissed: &BTreeSet<Pseudonym>,
+    now: Millis,
+) -> Removed {
+    let places: Vec<Place> = ledger.places().collect();
+    let mut contacts = 0_u32;
+    let mut others = BTreeSet::new();
+    for place in places {
+        let is_mine = |ledger: &Ledger| {
+            let mut links = ledger.links(place).iter();
+            links.any(|link| link.seen_by(account).is_some_and(|_| !link.is_live(now)))
+        };
+        if is_mine(ledger) {
+            ledger.settle(place, now);
+        }
+        let matched: Vec<Pseudonym> = ledger
+            .links(place)
+            .iter()
+            .filter_map(|link| link.seen_by(account).map(|(_, other)| other.account))
+            .collect();
+        let half = ledger.half(place).filter(|half| half.account == account);
+        if !matched.is_empty() || half.is_some_and(|half| half.expires_at > now) {
+            contacts = contacts.saturating_add(1);
+        }
+        others.extend(matched.into_iter().filter(|other| !dismissed.contains(other)));
+        // Its own half goes first, to make room.
+        if half.is_some() {
+            ledger.take_out(place);
+        }
+        ledger.end(place, now, |link| link.seen_by(account).is_some(), |side| side.account != account);
+    }
+    Removed { contacts, matches: u32::try_from(others.len()).unwrap_or(u32::MAX) }
+}
+
+/// Where the account has a half or a match; a match that the account side does not know of yet included.
+async fn places_of(unit: &Unit, account: Pseudonym) -> Result<BTreeSet<Place>> {
+    places(
+        unit,
+        "SELECT hash, epoch FROM pairs WHERE account = $1
+         UNION SELECT hash, epoch FROM matches WHERE account = $1
+         UNION SELECT hash, epoch FROM links WHERE NOT settled AND (low = $1 OR high = $1)",
+        &[&account.as_bytes().as_slice()],
+    )
+    .await
+}
+
+async fn places(unit: &Unit, sql: &str, params: Params<'_>) -> Result<BTreeSet<Place>> {
+    unit.query(sql, params).await?.iter().map(place_at).collect()
+}
+
+/// Ends matches that have an expired side, and settles the accounts' side of those that a crash left unsettled.
+/// Returns how many ended.
+pub(super) async fn sweep_links(unit: &Unit, limit: u32, now: Millis) -> Result<u64> {
+    let limit = i64::from(limit);
+    let mut places = places(
+        unit,
+        "SELECT DISTINCT hash, epoch FROM (
+             SELECT hash, epoch FROM links WHERE least(low_expires_at, high_expires_at) <= $1
+             ORDER BY least(low_expires_at, high_expires_at) LIMIT $2) AS expired",
+        &[&now, &limit],
+    )
+    .await?;
+    let unsettled = "SELECT hash, epoch FROM links WHERE NOT settled LIMIT $1";
+    places.extend(self::places(unit, unsettled, &[&limit]).await?);
+    if places.is_empty() {
+        return Ok(0);
+    }
+    let mut ledger = Ledger::lock_places(unit, &places).await?;
+    let ended = places.iter().map(|place| ledger.settle(*place, now)).fold(0, u64::saturating_add);
+    ledger.write(unit, now).await?;
+    Ok(ended)
+}
+
+/// What `sweep` deletes by time alone: rows that count as absent already, so that each statement stands for itself.
+/// What another is working on is passed over. Last, a name goes when nothing is left that names its account.
+pub(super) const SWEEPS: [&str; 7] = [
+    "WITH old AS MATERIALIZED (
+         SELECT account FROM codes WHERE expires_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)
+     DELETE FROM codes USING old WHERE codes.account = old.account",
+    "WITH old AS MATERIALIZED (
+         SELECT account, token FROM tokens WHERE expires_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)
+     DELETE FROM tokens USING old WHERE tokens.account = old.account AND tokens.token = old.token",
+    "WITH old AS MATERIALIZED (
+         SELECT account, other FROM notices WHERE expires_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)
+     DELETE FROM notices USING old WHERE notices.account = old.account AND notices.other = old.other",
+    "WITH old AS MATERIALIZED (
+         SELECT hash, epoch FROM pairs WHERE expires_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)
+     DELETE FROM pairs USING old WHERE pairs.hash = old.hash AND pairs.epoch = old.epoch",
+    "WITH old AS MATERIALIZED (
+         SELECT key, limit_kind FROM limits WHERE empty_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)
+     DELETE FROM limits USING old WHERE limits.key = old.key AND limits.limit_kind = old.limit_kind",
+    "WITH old AS MATERIALIZED (
+         SELECT number FROM pending_numbers WHERE until <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)
+     DELETE FROM pending_numbers USING old WHERE pending_numbers.number = old.number",
+    "WITH old AS MATERIALIZED (
+         SELECT account FROM accounts WHERE forget_at <= $1
+         AND NOT EXISTS (SELECT 1 FROM pairs WHERE pairs.account = accounts.account)
+         AND NOT EXISTS (SELECT 1 FROM matches WHERE matches.account = accounts.account)
+         AND NOT EXISTS (SELECT 1 FROM links
+                         WHERE NOT settled AND (low = accounts.account OR high = accounts.account))
+         AND NOT EXISTS (SELECT 1 FROM imports WHERE imports.account = accounts.account)
+         AND NOT EXISTS (SELECT 1 FROM tokens WHERE tokens.account = accounts.account)
+         LIMIT $2 FOR UPDATE SKIP LOCKED)
+     DELETE FROM accounts USING old WHERE accounts.account = old.account",
+];
