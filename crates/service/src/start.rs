@@ -150,7 +150,25 @@ async fn check_keys(store: &dyn Store, custody: &dyn KeyCustody) -> Result<(), S
         let check = key_check(custody, key)?;
         records.push(KeyRecord { purpose: key.purpose.name().into(), version: key.version, check });
     }
-    Ok(store.record_keys(records).await?)
+    if records.is_empty() {
+        return Ok(());
+    }
+    store.record_keys(records.clone()).await?;
+    // Another server may have been faster, with other keys: a record that is there stays as it is.
+    let recorded = store.key_records().await?;
+    for KeyRecord { purpose, version, check: _ } in records {
+        let there = recorded.iter().find(|there| there.purpose == purpose && there.version == version);
+        let purpose = Purpose::by_name(&purpose).ok_or(StartError::UnknownPurpose)?;
+        let key = KeyId { purpose, version };
+        let is_ours = match there {
+            Some(there) => matches_check(custody, key, &there.check)?,
+            None => false,
+        };
+        if !is_ours {
+            return Err(StartError::OtherKey(key));
+        }
+    }
+    Ok(())
 }
 
 /// What fits for the dearest suite in use.

@@ -91,6 +91,14 @@ pub trait Store: Send + Sync {
     async fn next_import(&self, now: Millis, lease_until: Millis)
     -> Result<Option<LeasedImport>, StoreError>;
 
+    /// Prolongs the lease to `lease_until` if the import still has this fence; never shortens it. `false` if it has not.
+    async fn prolong_import(
+        &self,
+        import: ImportId,
+        fence: Fence,
+        lease_until: Millis,
+    ) -> Result<bool, StoreError>;
+
     /// Applies the rules of matching to each half in order and commits all their effects, the refunds, the progress and
     /// the prolonged lease together, and with them a notice to each side of a new match if the step says when (not to who
     /// has dismissed the other, and not if the two were matched already), on condition that the import still has this fence and this progress (`done`) and
@@ -100,6 +108,17 @@ pub trait Store: Send + Sync {
 
     /// Gives an import up that can never be worked on (its list cannot be opened): deletes it under its fence.
     async fn abandon_import(&self, import: ImportId, fence: Fence) -> Result<(), StoreError>;
+
+    /// How far an import is. Sees a step with all its effects or not at all: an import that is not pending has
+    /// reported all it found. A store that is not [shared](Store::is_shared) reports nothing.
+    async fn import_progress(
+        &self,
+        account: Pseudonym,
+        import: ImportId,
+    ) -> Result<ImportProgress, StoreError>;
+
+    /// Whether other processes may work on the same rows at the same time.
+    fn is_shared(&self) -> bool;
 
     /// How many pairs wait in accepted imports.
     async fn waiting_pairs(&self) -> Result<u64, StoreError>;

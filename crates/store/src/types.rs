@@ -320,6 +320,26 @@ pub struct ImportStep {
     pub numbers: Vec<NumberKey>,
     /// When to tell of new matches; `None` if nobody is told.
     pub notices: Option<NoticeTimes>,
+    /// Set where the request that waits for the import is another process's: what the step finds is put down for it.
+    pub report: Option<Report>,
+}
+
+/// What [`Store::import_progress`](crate::Store::import_progress) needs to tell what a step found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// Where each half's contact stood in the list as sent; as many as there are halves.
+    pub positions: Vec<u16>,
+    /// When nobody waits any more, and it can go.
+    pub until: Millis,
+}
+
+/// How far an import is, for a process that does not work on it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ImportProgress {
+    /// It waits or runs; else it is finished, or gone.
+    pub pending: bool,
+    /// Positions in the list as sent, and whom they matched, as far as steps have reported it.
+    pub found: Vec<(u16, Pseudonym)>,
 }
 
 /// When notices of a step's matches are due. The other side is told at once.

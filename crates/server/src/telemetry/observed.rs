@@ -9,9 +9,9 @@ use acquaint_protocol::identifier::Identifier;
 use acquaint_service::{Code, CodeSender, DeliveryError, Parts};
 use acquaint_store::{
     CodeGuess, CodeHash, CodePut, CodeTaken, DeadNotice, Exhausted, Fence, ImportAccepted, ImportId,
-    ImportStep, KeyRecord, LeasedImport, LeasedNotice, LiveToken, Match, MatchPosition, Millis, NewCode,
-    NewImport, NoticeCounts, NoticeId, NoticeOutcome, NumberKey, PendingImport, Permit, Pseudonym, Removal,
-    StepOutcome, Store, StoreError, SyncStatus,
+    ImportProgress, ImportStep, KeyRecord, LeasedImport, LeasedNotice, LiveToken, Match, MatchPosition,
+    Millis, NewCode, NewImport, NoticeCounts, NoticeId, NoticeOutcome, NumberKey, PendingImport, Permit,
+    Pseudonym, Removal, StepOutcome, Store, StoreError, SyncStatus,
 };
 use async_trait::async_trait;
 use metrics::{counter, gauge};
@@ -111,6 +111,10 @@ macro_rules! observe {
                 }
                 outcome
             })*
+
+            fn is_shared(&self) -> bool {
+                self.store.is_shared()
+            }
         }
     };
 }
@@ -127,6 +131,8 @@ observe! {
     import_accepted: accept_import(import: NewImport, now: Millis) -> ImportAccepted;
     nothing: next_import(now: Millis, lease_until: Millis) -> Option<LeasedImport>;
     nothing: match_or_insert(step: ImportStep, now: Millis) -> StepOutcome;
+    nothing: prolong_import(import: ImportId, fence: Fence, lease_until: Millis) -> bool;
+    nothing: import_progress(account: Pseudonym, import: ImportId) -> ImportProgress;
     nothing: abandon_import(import: ImportId, fence: Fence) -> ();
     nothing: waiting_pairs() -> u64;
     nothing: matches(account: Pseudonym, after: Option<MatchPosition>, limit: u32, now: Millis) -> Vec<Match>;

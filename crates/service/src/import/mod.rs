@@ -12,7 +12,8 @@ use std::time::Duration;
 use acquaint_custody::KeyCustody;
 use acquaint_protocol::identifier::AccountId;
 use acquaint_store::{
-    ImportAccepted, ImportId, Limit, LiveToken, NewImport, NumberKey, PendingImport, Pseudonym, TokenId,
+    ImportAccepted, ImportId, ImportProgress, Limit, LiveToken, NewImport, NumberKey, PendingImport,
+    Pseudonym, TokenId,
 };
 use tokio::sync::Notify;
 use zeroize::Zeroizing;
@@ -76,11 +77,11 @@ impl Discovery {
         if token.account != whose || token.expires_at <= self.clock.now() {
             return Err(ImportError::InvalidToken);
         }
-        let waiting = {
+        let (id, waiting) = {
             let _wake = Wake(&self.new_import);
             self.accept(token, contacts).await?
         };
-        let mut found = waiting.found_by(deadline).await;
+        let mut found = waiting.found_by(deadline, || self.progress_elsewhere(whose, id)).await;
         // One contact can be matched over several own identifiers.
         found.sort_unstable();
         found.dedup();
@@ -91,6 +92,22 @@ impl Discovery {
             notices::learnt(&*self.store, whose, learnt).await;
         }
         Ok(matches)
+    }
+
+    /// How far an import is that nobody here works on; `None` where nobody else can, or the store does not tell.
+    async fn progress_elsewhere(&self, account: Pseudonym, import: ImportId) -> Option<ImportProgress> {
+        if !self.store.is_shared() {
+            return None;
+        }
+        let progress = self.store.import_progress(account, import).await;
+        progress
+            .inspect_err(|error| {
+                tracing::warn!(
+                    error = error as &dyn std::error::Error,
+                    "an import's progress cannot be read"
+                );
+            })
+            .ok()
     }
 
     /// What the account has verified just now: what `token` was given for, and each other identifier with a valid token,
@@ -118,7 +135,7 @@ impl Discovery {
         Ok(Some(verified))
     }
 
-    async fn accept(&self, token: Token, texts: Vec<String>) -> Result<Waiting, ImportError> {
+    async fn accept(&self, token: Token, texts: Vec<String>) -> Result<(ImportId, Waiting), ImportError> {
         // Overwritten when the last owner is done, whatever becomes of the import.
         let texts = Arc::new(Zeroizing::new(texts));
         let verified = self.verified(&token).await?.ok_or(ImportError::InvalidToken)?;
@@ -139,7 +156,7 @@ impl Discovery {
         token: &Token,
         verified: Vec<(TokenId, Verified)>,
         texts: Arc<Zeroizing<Vec<String>>>,
-    ) -> Result<Waiting, ImportError> {
+    ) -> Result<(ImportId, Waiting), ImportError> {
         let Token { id: _, account, generation, expires_at: _ } = *token;
         let id = ImportId::from_bytes(bytes(&*self.entropy)?);
         let (tokens, own): (Vec<TokenId>, Vec<Verified>) = verified.into_iter().unzip();
@@ -180,7 +197,7 @@ impl Discovery {
                 if total == 0 {
                     metrics::counter!("acquaint_imports_finished_total").increment(1);
                 }
-                Ok(waiting)
+                Ok((id, waiting))
             }
             Ok(ImportAccepted::InvalidToken) => Err(ImportError::InvalidToken),
             Ok(ImportAccepted::AlreadyPending) => {

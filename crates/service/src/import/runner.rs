@@ -1,11 +1,14 @@
 //! The worker: leases accepted imports and carries them through, a step at a time.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use acquaint_custody::{CustodyError, KeyId, Stretching, epochs};
 use acquaint_protocol::pair::{EpochId, Pair, PairHash, Stretched, order_bit};
-use acquaint_store::{Half, ImportStep, LeasedImport, Limit, NoticeTimes, StepOutcome, StoreError};
+use acquaint_store::{
+    Fence, Half, ImportId, ImportStep, LeasedImport, Limit, NoticeTimes, Report, StepOutcome, StoreError,
+};
 use futures::StreamExt;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
@@ -23,11 +26,14 @@ const RUNNING: usize = 16;
 const STEP_PAIRS: usize = 32;
 /// … or is this old, so that matches reach the person who waits.
 const STEP_TIME: Duration = Duration::from_secs(1);
-/// A lease outlives the slowest step many times over; after a crash it is what others wait for.
-const LEASE: Duration = Duration::from_secs(120);
+/// After a crash this is what others wait for. Whoever loses a lease that it still works under is fenced, so a short one
+/// costs work and never a pair.
+const LEASE: Duration = Duration::from_secs(20);
+/// How often a lease is prolonged beside the steps, which can be slow.
+const HEART_BEAT: Duration = Duration::from_secs(4);
 /// How long an import waits after each failure of the store; together less than the lease.
 const PAUSES: [Duration; 4] =
-    [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(5), Duration::from_secs(15)];
+    [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(5), Duration::from_secs(10)];
 /// After an import's deadline, by then its answer is out: what it told need not be told again.
 const ANSWER_MARGIN: Duration = Duration::from_secs(5);
 /// How long it is worth telling of a match.
@@ -71,8 +77,15 @@ pub(crate) async fn run_imports(discovery: Arc<Discovery>, mut stop: watch::Rece
 
 async fn carry_through(discovery: &Discovery, mut leased: LeasedImport, mut stop: watch::Receiver<bool>) {
     let (id, fence) = (leased.id, leased.fence);
+    discovery.waiters.begin(id, fence);
     let outcome = match ContactList::open(&*discovery.custody, id, &leased.sealed) {
-        Ok(list) => persist(discovery, &mut leased, &Arc::new(list), &mut stop).await,
+        Ok(list) => {
+            let list = Arc::new(list);
+            tokio::select! {
+                outcome = persist(discovery, &mut leased, &list, &mut stop) => outcome,
+                never = keep_lease(discovery, id, fence) => match never {},
+            }
+        }
         Err(error) => Err(error),
     };
     let outcome = match outcome {
@@ -84,9 +97,30 @@ async fn carry_through(discovery: &Discovery, mut leased: LeasedImport, mut stop
     };
     match outcome {
         Ok(Progress::Over) => discovery.waiters.finish(id),
-        Ok(Progress::Stopped) => {}
+        // Another server may go on with it; the request that waits asks the store.
+        Ok(Progress::Lost) if discovery.store.is_shared() => discovery.waiters.leave(id, fence),
+        Ok(Progress::Lost) => discovery.waiters.finish(id),
+        Ok(Progress::Stopped) => discovery.waiters.leave(id, fence),
         // Its lease runs out, and it is begun again from what is committed.
-        Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "an import is interrupted"),
+        Err(error) => {
+            discovery.waiters.leave(id, fence);
+            tracing::error!(error = &error as &dyn std::error::Error, "an import is interrupted");
+        }
+    }
+}
+
+/// Prolongs a lease for as long as it is asked to. Who has lost it learns so from its next step.
+async fn keep_lease(discovery: &Discovery, id: ImportId, fence: Fence) -> Infallible {
+    loop {
+        tokio::time::sleep(HEART_BEAT).await;
+        let until = discovery.clock.now().saturating_add(millis(LEASE));
+        match discovery.store.prolong_import(id, fence, until).await {
+            Ok(true) => {}
+            Ok(false) => return std::future::pending().await,
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "a lease is not prolonged");
+            }
+        }
     }
 }
 
@@ -119,8 +153,10 @@ const TOO_SHORT: Internal = Internal::Unreadable("an accepted list is shorter th
 
 /// Where the work on an import ended.
 enum Progress {
-    /// Finished, or not ours any more.
+    /// Finished.
     Over,
+    /// Not ours any more: removed, or leased to another.
+    Lost,
     /// To be resumed.
     Stopped,
 }
@@ -162,7 +198,7 @@ async fn work(
         let halves = seal_pairs(discovery, Arc::clone(&keys), pairs).await?;
         let now = discovery.clock.now();
         let policy = &discovery.policy;
-        let step = ImportStep {
+        let mut step = ImportStep {
             import: leased.id,
             account: leased.account,
             generation: leased.generation,
@@ -181,9 +217,15 @@ async fn work(
                 importer_due_at: now.saturating_add(millis(policy.import_deadline + ANSWER_MARGIN)),
                 expires_at: now.saturating_add(millis(NOTICE_TTL)),
             }),
+            report: None,
         };
+        if discovery.store.is_shared() && !discovery.waiters.is_waited_for(leased.id) {
+            // The request may wait at another server.
+            let until = now.saturating_add(millis(policy.import_deadline + ANSWER_MARGIN));
+            step.report = Some(Report { positions: positions.clone(), until });
+        }
         match discovery.store.match_or_insert(step, now).await? {
-            StepOutcome::Fenced => return Ok(Progress::Over),
+            StepOutcome::Fenced => return Ok(Progress::Lost),
             StepOutcome::Committed(outcomes) => {
                 leased.done = leased.done.saturating_add(u32::try_from(outcomes.len()).unwrap_or(u32::MAX));
                 let found = positions.into_iter().zip(outcomes);

@@ -1,7 +1,9 @@
 //! Imports: queued, leased, fenced, ended.
 
 use super::scene::{DAY, FAR, LEASE, Scene, account, half, number, permit, step};
-use crate::{ImportAccepted, ImportStep, Limit, NewImport, StepOutcome, SyncStatus};
+use crate::{
+    Fence, ImportAccepted, ImportProgress, ImportStep, Limit, NewImport, Report, StepOutcome, SyncStatus,
+};
 
 pub(super) async fn lease_in_order(scene: Scene) {
     let store = &scene.store;
@@ -45,6 +47,63 @@ pub(super) async fn fences(scene: Scene) {
     let last = step(&again, 1, vec![half(2, true)]);
     assert!(matches!(store.match_or_insert(last, now).await.unwrap(), StepOutcome::Committed(_)));
     assert_eq!(scene.remove(1, now).await.contacts, 2);
+}
+
+pub(super) async fn a_heart_beat_prolongs_a_lease(scene: Scene) {
+    let store = &scene.store;
+    scene.accept(1, 2, 0).await;
+    let leased = scene.lease(0).await;
+    assert!(store.prolong_import(leased.id, leased.fence, 3 * LEASE).await.unwrap());
+    // A clock that was set back shortens nothing.
+    assert!(store.prolong_import(leased.id, leased.fence, LEASE).await.unwrap());
+    assert!(store.next_import(3 * LEASE - 1, FAR).await.unwrap().is_none());
+    let again = scene.lease(3 * LEASE).await;
+    assert!(!store.prolong_import(leased.id, leased.fence, FAR).await.unwrap(), "another has it");
+    assert!(store.next_import(4 * LEASE, FAR).await.unwrap().is_some(), "and its lease is as it was");
+    let first = ImportStep { fence: Fence(again.fence.0 + 1), ..step(&again, 1, vec![half(1, true)]) };
+    assert!(matches!(store.match_or_insert(first, 0).await.unwrap(), StepOutcome::Committed(_)));
+}
+
+pub(super) async fn progress_is_told_elsewhere(scene: Scene) {
+    let store = &scene.store;
+    scene.submit(2, half(1, false), 0, 0).await;
+    scene.accept(1, 3, 0).await;
+    let leased = scene.lease(0).await;
+    let progress = async || store.import_progress(account(1), leased.id).await.unwrap();
+    assert_eq!(progress().await, ImportProgress { pending: true, found: vec![] });
+    let report = Some(Report { positions: vec![5, 7], until: 100 });
+    let two = ImportStep { report, ..step(&leased, 1, vec![half(2, true), half(1, true)]) };
+    store.match_or_insert(two, 0).await.unwrap();
+    // A store that is one process's own may leave it out: nobody asks.
+    let found = if store.is_shared() { vec![(7, account(2))] } else { vec![] };
+    assert_eq!(progress().await, ImportProgress { pending: true, found: found.clone() });
+    let stranger = store.import_progress(account(2), leased.id).await.unwrap();
+    assert_eq!(stranger.found, []);
+    let last = ImportStep { done: 2, ..step(&leased, 1, vec![half(3, true)]) };
+    store.match_or_insert(last, 0).await.unwrap();
+    assert_eq!(progress().await, ImportProgress { pending: false, found: found.clone() });
+    store.sweep(10, 99).await.unwrap();
+    assert_eq!(progress().await.found, found);
+    store.sweep(10, 100).await.unwrap();
+    assert_eq!(progress().await, ImportProgress::default());
+}
+
+pub(super) async fn what_was_reported_goes_with_an_account(scene: Scene) {
+    let store = &scene.store;
+    for leaves in [1, 2] {
+        scene.submit(2, half(1, false), 0, 0).await;
+        scene.accept(1, 2, 0).await;
+        let leased = scene.lease(0).await;
+        let report = Some(Report { positions: vec![0], until: FAR });
+        let first = ImportStep { report, ..step(&leased, 1, vec![half(1, true)]) };
+        store.match_or_insert(first, 0).await.unwrap();
+        let last = ImportStep { done: 1, ..step(&leased, 1, vec![half(2, true)]) };
+        store.match_or_insert(last, 0).await.unwrap();
+        scene.remove(leaves, 0).await;
+        let progress = store.import_progress(account(1), leased.id).await.unwrap();
+        assert_eq!(progress, ImportProgress::default());
+        scene.remove(3 - leaves, 0).await;
+    }
 }
 
 pub(super) async fn a_stale_step_writes_nothing(scene: Scene) {

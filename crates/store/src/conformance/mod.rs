@@ -42,7 +42,8 @@ where
             a_second_verification_keeps_the_generation;
         tokens: works_once, all_of_several_are_taken, the_live_ones_are_listed, survives_every_refusal, foreign_expired_or_older;
         quotas: levels, fit_and_leak, all_or_none, never_fits, clock_going_back, one_bucket_asked_twice;
-        imports: lease_in_order, fences, a_stale_step_writes_nothing, the_last_step_releases_the_number,
+        imports: lease_in_order, fences, a_heart_beat_prolongs_a_lease, progress_is_told_elsewhere,
+            what_was_reported_goes_with_an_account, a_stale_step_writes_nothing, the_last_step_releases_the_number,
             one_pending_each, a_full_queue, an_empty_list, abandoned, refunds_what_is_held;
         matching: opposite_halves_match, same_bit_later_wins, own_opposite_half, expired_halves_are_absent, replays,
             a_further_match, two_epochs, matches_across_epochs, expiry_ends_a_match, renewal_keeps_a_match,

@@ -204,5 +204,6 @@ pub(super) fn step(leased: &LeasedImport, who: u8, halves: Vec<Half>) -> ImportS
         refunds: vec![],
         numbers: vec![number(who)],
         notices: None,
+        report: None,
     }
 }

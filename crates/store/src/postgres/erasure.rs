@@ -11,7 +11,7 @@ pub(super) async fn partitions(unit: &Unit) -> Result<Vec<String>> {
         .query(
             "SELECT leaf.relid::regclass::text, pg_has_role(relowner, 'USAGE')
              FROM unnest(ARRAY['accounts', 'codes', 'tokens', 'limits', 'imports', 'pending_numbers', 'pairs',
-                               'links', 'matches', 'dismissals', 'notices']) AS ours (name),
+                               'links', 'matches', 'dismissals', 'notices', 'answers']) AS ours (name),
                   pg_partition_tree(ours.name::regclass) AS leaf
              JOIN pg_class ON pg_class.oid = leaf.relid
              WHERE leaf.isleaf ORDER BY 1",

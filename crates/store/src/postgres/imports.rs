@@ -9,8 +9,8 @@ use super::ledger::{Ledger, Place, Side, bytes, pseudonym};
 use super::unit::{Result, Unit};
 use super::{quotas, reads, rules};
 use crate::{
-    Fence, Generation, HalfOutcome, ImportAccepted, ImportId, ImportStep, LeasedImport, Millis, NewImport,
-    NumberKey, Permit, StepOutcome,
+    Fence, Generation, HalfOutcome, ImportAccepted, ImportId, ImportProgress, ImportStep, LeasedImport,
+    Millis, NewImport, NumberKey, Permit, Pseudonym, Report, StepOutcome,
 };
 
 /// How long an import can block its number, should nothing release it.
@@ -146,6 +146,72 @@ fn leased_at(row: &Row) -> Result<LeasedImport> {
     })
 }
 
+pub(super) async fn prolong(
+    unit: &Unit,
+    import: ImportId,
+    fence: Fence,
+    lease_until: Millis,
+) -> Result<bool> {
+    let prolonged = unit
+        .execute(
+            "UPDATE imports SET leased_until = greatest(leased_until, $3) WHERE id = $1 AND fence = $2",
+            &[&import.as_bytes().as_slice(), &fence.0, &lease_until],
+        )
+        .await?;
+    Ok(prolonged > 0)
+}
+
+/// In one statement, so that the import's end is seen with what its last step found.
+pub(super) async fn progress(unit: &Unit, account: Pseudonym, import: ImportId) -> Result<ImportProgress> {
+    let rows = unit
+        .query(
+            "SELECT position, other FROM answers WHERE account = $1 AND import = $2
+             UNION ALL SELECT NULL, NULL FROM imports WHERE account = $1 AND id = $2",
+            &[&account.as_bytes().as_slice(), &import.as_bytes().as_slice()],
+        )
+        .await?;
+    let mut progress = ImportProgress::default();
+    for row in rows {
+        match row.try_get::<_, Option<i32>>(0)? {
+            None => progress.pending = true,
+            Some(position) => {
+                let position = u16::try_from(position).map_err(|_| DatabaseError::Answer)?;
+                progress.found.push((position, pseudonym(&row, 1)?));
+            }
+        }
+    }
+    Ok(progress)
+}
+
+/// Puts down what was found for the process whose request waits.
+async fn report(unit: &Unit, step: &ImportStep, outcomes: &[HalfOutcome]) -> Result<()> {
+    let Some(Report { positions, until }) = &step.report else { return Ok(()) };
+    let found = positions.iter().zip(outcomes);
+    let (positions, others): (Vec<i32>, Vec<&[u8]>) = found
+        .flat_map(|(position, outcome)| {
+            outcome.matched.iter().map(|other| (i32::from(*position), other.as_bytes().as_slice()))
+        })
+        .unzip();
+    if positions.is_empty() {
+        return Ok(());
+    }
+    unit.execute(
+        "INSERT INTO answers (until, position, account, import, other)
+         SELECT DISTINCT $1::bigint, position, $2::bytea, $3::bytea, other
+         FROM unnest($4::integer[], $5::bytea[]) AS found (position, other)
+         ON CONFLICT DO NOTHING",
+        &[
+            until,
+            &step.account.as_bytes().as_slice(),
+            &step.import.as_bytes().as_slice(),
+            &positions,
+            &others,
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
 pub(super) async fn step(unit: &Unit, step: &ImportStep, now: Millis) -> Result<StepOutcome> {
     let total = fenced_total(unit, step).await?;
     // A step that runs past the list belongs to another list.
@@ -161,6 +227,7 @@ pub(super) async fn step(unit: &Unit, step: &ImportStep, now: Millis) -> Result<
         step.halves.iter().map(|half| rules::submit(&mut ledger, step, half, now)).collect();
     ledger.write(unit, now).await?;
     leave_dismissed_out(unit, step, &mut outcomes).await?;
+    report(unit, step, &outcomes).await?;
     refund(unit, step, &outcomes, now).await?;
     let account = step.account.as_bytes().as_slice();
     if done == total {

@@ -10,6 +10,7 @@ mod erasure;
 mod error;
 mod imports;
 mod ledger;
+mod look;
 mod notices;
 mod open;
 mod quotas;
@@ -40,13 +41,14 @@ mod tests;
 use async_trait::async_trait;
 
 pub use error::DatabaseError;
+pub use look::{Seen, look};
 pub use open::{OpenError, Options};
 
 use crate::{
     CodeGuess, CodeHash, CodePut, CodeTaken, DeadNotice, Exhausted, Fence, ImportAccepted, ImportId,
-    ImportStep, KeyRecord, LeasedImport, LeasedNotice, LiveToken, Match, MatchPosition, Millis, NewCode,
-    NewImport, NoticeCounts, NoticeId, NoticeOutcome, NumberKey, PendingImport, Permit, Pseudonym, Removal,
-    StepOutcome, Store, StoreError, SyncStatus,
+    ImportProgress, ImportStep, KeyRecord, LeasedImport, LeasedNotice, LiveToken, Match, MatchPosition,
+    Millis, NewCode, NewImport, NoticeCounts, NoticeId, NoticeOutcome, NumberKey, PendingImport, Permit,
+    Pseudonym, Removal, StepOutcome, Store, StoreError, SyncStatus,
 };
 use unit::{Attempts, Connections};
 
@@ -124,15 +126,47 @@ impl PostgresStore {
     /// files. Each partition is locked while it is written, and needs its size once more on the disk; verbs that need
     /// it wait. The connection's role must own the tables. What the write-ahead log holds is another matter.
     ///
+    /// `watch` is told before each partition how many are done and how many there are; `false` ends it there.
+    ///
     /// # Errors
     /// If the database refuses or is lost. What was rewritten until then stays so; calling it again is harmless.
-    pub async fn rewrite(&self) -> Result<(), StoreError> {
+    pub async fn rewrite(&self, mut watch: impl FnMut(usize, usize) -> bool) -> Result<(), StoreError> {
         let partitions = plainly!(self, |unit| erasure::partitions(unit))?;
-        for partition in partitions {
-            plainly!(self, |unit| erasure::rewrite(unit, &partition))?;
+        let total = partitions.len();
+        for (done, partition) in partitions.iter().enumerate() {
+            if !watch(done, total) {
+                return Ok(());
+            }
+            plainly!(self, |unit| erasure::rewrite(unit, partition))?;
         }
+        watch(total, total);
         Ok(())
     }
+
+    /// The connections of this store, as they are now.
+    #[must_use]
+    pub fn connections(&self) -> PoolState {
+        let status = self.connections.pool.status();
+        PoolState {
+            open: status.size,
+            lent: status.size.saturating_sub(status.available),
+            waiting: status.waiting,
+            most: status.max_size,
+        }
+    }
+}
+
+/// How many connections there are, and who wants them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolState {
+    /// Open ones.
+    pub open: usize,
+    /// Those of them that a verb uses.
+    pub lent: usize,
+    /// Verbs that wait for one.
+    pub waiting: usize,
+    /// How many may be open.
+    pub most: usize,
 }
 
 #[async_trait]
@@ -193,6 +227,27 @@ impl Store for PostgresStore {
 
     async fn match_or_insert(&self, step: ImportStep, now: Millis) -> Result<StepOutcome, StoreError> {
         transact!(self, |unit| imports::step(unit, &step, now))
+    }
+
+    async fn prolong_import(
+        &self,
+        import: ImportId,
+        fence: Fence,
+        lease_until: Millis,
+    ) -> Result<bool, StoreError> {
+        plainly!(self, |unit| imports::prolong(unit, import, fence, lease_until))
+    }
+
+    async fn import_progress(
+        &self,
+        account: Pseudonym,
+        import: ImportId,
+    ) -> Result<ImportProgress, StoreError> {
+        plainly!(self, |unit| imports::progress(unit, account, import))
+    }
+
+    fn is_shared(&self) -> bool {
+        true
     }
 
     async fn abandon_import(&self, import: ImportId, fence: Fence) -> Result<(), StoreError> {

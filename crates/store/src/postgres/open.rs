@@ -50,6 +50,14 @@ impl Options {
             allow_cleartext: false,
         }
     }
+
+    /// Whether they can be used, as far as that shows without a connection and without reading a file.
+    ///
+    /// # Errors
+    /// [`OpenError::Connection`], [`OpenError::PoolSize`] or [`OpenError::Cleartext`].
+    pub fn check(&self) -> Result<(), OpenError> {
+        read(self).map(drop)
+    }
 }
 
 /// Without the connection string, which can hold a password.
@@ -134,9 +142,15 @@ pub(super) async fn open(options: &Options) -> Result<Pool, OpenError> {
         .map_err(|error| OpenError::Tls(Box::new(error)))
 }
 
-fn prepare(options: &Options) -> Result<(Config, MakeRustlsConnect), OpenError> {
+/// A connection that is not of a pool; what it runs in ends with the task.
+pub(super) async fn connect_once(options: &Options) -> Result<(Client, JoinHandle<()>), OpenError> {
+    let (config, tls) = prepare(options)?;
+    Connector { tls }.one(config).await.map_err(OpenError::Database)
+}
+
+fn read(options: &Options) -> Result<Config, OpenError> {
     // Its error can repeat what it could not read.
-    let mut config = Config::from_str(&options.connection).map_err(|_| OpenError::Connection)?;
+    let config = Config::from_str(&options.connection).map_err(|_| OpenError::Connection)?;
     if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
         return Err(OpenError::Connection);
     }
@@ -146,6 +160,11 @@ fn prepare(options: &Options) -> Result<(Config, MakeRustlsConnect), OpenError> 
     if config.get_ssl_mode() != SslMode::Require && !options.allow_cleartext && !is_here(&config) {
         return Err(OpenError::Cleartext);
     }
+    Ok(config)
+}
+
+fn prepare(options: &Options) -> Result<(Config, MakeRustlsConnect), OpenError> {
+    let mut config = read(options)?;
     if config.get_application_name().is_none() {
         config.application_name("acquaint");
     }

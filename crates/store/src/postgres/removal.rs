@@ -61,6 +61,13 @@ pub(super) async fn remove(
              ORDER BY account, other FOR UPDATE
          )
          DELETE FROM notices USING told WHERE notices.account = told.account AND notices.other = told.other",
+        // Of other accounts' answers only what is about to expire is left, and nobody locks it.
+        "WITH told AS MATERIALIZED (
+             SELECT account, import, position, other FROM answers WHERE account = $1 OR other = $1
+             ORDER BY account, import, position, other FOR UPDATE
+         )
+         DELETE FROM answers USING told WHERE answers.account = told.account AND answers.import = told.import
+             AND answers.position = told.position AND answers.other = told.other",
         "DELETE FROM codes WHERE account = $1",
         "DELETE FROM tokens WHERE account = $1",
         "DELETE FROM dismissals WHERE account = $1",
@@ -150,7 +157,11 @@ pub(super) async fn sweep_links(unit: &Unit, limit: u32, now: Millis) -> Result<
 
 /// What `sweep` deletes by time alone: rows that count as absent already, so that each statement stands for itself.
 /// What another is working on is passed over. Last, a name goes when nothing is left that names its account.
-pub(super) const SWEEPS: [&str; 7] = [
+pub(super) const SWEEPS: [&str; 8] = [
+    "WITH old AS MATERIALIZED (
+         SELECT account, import, position, other FROM answers WHERE until <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)
+     DELETE FROM answers USING old WHERE answers.account = old.account AND answers.import = old.import
+         AND answers.position = old.position AND answers.other = old.other",
     "WITH old AS MATERIALIZED (
          SELECT account FROM codes WHERE expires_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)
      DELETE FROM codes USING old WHERE codes.account = old.account",

@@ -168,5 +168,6 @@ fn next_step(leased: &LeasedImport, done: u32, halves: Vec<Half>) -> ImportStep 
         refunds: vec![],
         numbers: vec![],
         notices: Some(NoticeTimes { importer_due_at: 0, expires_at: FAR }),
+        report: None,
     }
 }

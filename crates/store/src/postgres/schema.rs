@@ -17,7 +17,11 @@ struct Migration {
 }
 
 /// Migration n takes version n to n + 1.
-const MIGRATIONS: [Migration; 1] = [Migration { sql: include_str!("v1.sql"), usable_from: 1 }];
+const MIGRATIONS: [Migration; 2] = [
+    Migration { sql: include_str!("v1.sql"), usable_from: 1 },
+    // What a program of version 1 finds is not told to a request that waits at another server; it is a match all the same.
+    Migration { sql: include_str!("v2.sql"), usable_from: 1 },
+];
 
 /// The newest version that this program knows.
 pub(super) const KNOWN: i32 = MIGRATIONS.len() as i32;
@@ -68,12 +72,12 @@ pub(super) async fn migrate(client: &mut Client) -> Result<(), OpenError> {
 }
 
 #[derive(Clone, Copy)]
-struct Version {
-    version: i32,
+pub(super) struct Version {
+    pub(super) version: i32,
     usable_from: i32,
 }
 
-async fn version(client: &Client) -> Result<Option<Version>, OpenError> {
+pub(super) async fn version(client: &Client) -> Result<Option<Version>, OpenError> {
     let row =
         client.query_one("SELECT to_regclass('acquaint_schema') IS NOT NULL", &[]).await.map_err(failed)?;
     if !row.try_get::<_, bool>(0).map_err(failed)? {
@@ -87,7 +91,7 @@ async fn version(client: &Client) -> Result<Option<Version>, OpenError> {
     }))
 }
 
-fn check(at: Option<Version>) -> Result<(), OpenError> {
+pub(super) fn check(at: Option<Version>) -> Result<(), OpenError> {
     match at {
         Some(at) if at.usable_from > KNOWN => {
             Err(OpenError::Newer { found: at.version, usable_from: at.usable_from, known: KNOWN })
@@ -96,7 +100,7 @@ fn check(at: Option<Version>) -> Result<(), OpenError> {
     }
 }
 
-fn failed(error: tokio_postgres::Error) -> OpenError {
+pub(super) fn failed(error: tokio_postgres::Error) -> OpenError {
     let error: DatabaseError = failure(&error);
     // 42P07: a table of one of our names is there already.
     if error.code() == Some("42P07") { OpenError::Foreign } else { OpenError::Database(error) }

@@ -6,7 +6,7 @@ use acquaint_protocol::pair::{EpochId, PairHash};
 
 use super::private_server::PostgresServer;
 use super::scene::{FAR, Person};
-use super::{OpenError, Options, PostgresStore};
+use super::{OpenError, Options, PostgresStore, look};
 use crate::{
     CodeTaken, Half, ImportAccepted, Limit, NewImport, NoticeOutcome, Permit, Removal, StepOutcome, Store,
     conformance,
@@ -367,7 +367,7 @@ async fn servers_that_start_at_once_migrate_once() {
     for start in starts {
         start.await.unwrap();
     }
-    assert_eq!(server.sql(&database, "SELECT version, usable_from FROM acquaint_schema"), "1|1");
+    assert_eq!(server.sql(&database, "SELECT version, usable_from FROM acquaint_schema"), "2|1");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -378,16 +378,65 @@ async fn an_expanded_schema_is_worked_on_and_a_contracted_one_refused() {
     // A newer release beside this one has added something.
     server.sql(
         &database,
-        "ALTER TABLE accounts ADD COLUMN later bigint; UPDATE acquaint_schema SET version = 2",
+        "ALTER TABLE accounts ADD COLUMN later bigint; UPDATE acquaint_schema SET version = 3",
     );
     let store = PostgresStore::open(&options(&database)).await.unwrap();
     let person = Person { seed: 30 };
     person.import(&store, vec![person.half(1, true)]).await;
     // And then taken something away.
-    server.sql(&database, "UPDATE acquaint_schema SET usable_from = 2");
+    server.sql(&database, "UPDATE acquaint_schema SET usable_from = 3");
     let error = PostgresStore::open(&options(&database)).await.unwrap_err();
-    assert!(matches!(error, OpenError::Newer { found: 2, usable_from: 2, known: 1 }), "{error}");
+    assert!(matches!(error, OpenError::Newer { found: 3, usable_from: 3, known: 2 }), "{error}");
     assert!(error.to_string().contains("use a newer program"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_of_the_first_version_is_migrated_with_its_data() {
+    let server = PostgresServer::shared();
+    let database = server.database(None);
+    server.sql(
+        &database,
+        &format!(
+            "CREATE TABLE acquaint_schema (one boolean NOT NULL PRIMARY KEY DEFAULT true CHECK (one),
+                                           version integer NOT NULL, usable_from integer NOT NULL);
+             INSERT INTO acquaint_schema (version, usable_from) VALUES (1, 1);
+             {}
+             INSERT INTO keys VALUES ('seal', 1, '\\x01')",
+            include_str!("v1.sql")
+        ),
+    );
+    let options = options(&database);
+    let before = look(&options).await.unwrap();
+    assert_eq!((before.version, before.known_version, before.keys.len()), (1, 2, 1));
+    let store = PostgresStore::open(&options).await.unwrap();
+    assert_eq!(store.key_records().await.unwrap().len(), 1);
+    let after = look(&options).await.unwrap();
+    assert_eq!((after.version, after.lacks, after.keys.len()), (2, None, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_changes_nothing_and_tells_what_is_missing() {
+    let server = PostgresServer::shared();
+    let database = server.database(None);
+    let empty = look(&options(&database)).await.unwrap();
+    assert_eq!((empty.version, empty.newest, empty.lacks), (0, None, None));
+    assert_eq!(server.sql(&database, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"), "0");
+
+    let role = format!("reader_{database}");
+    let (database, store) = fresh().await;
+    let person = Person { seed: 31 };
+    person.import(&store, vec![person.half(1, true)]).await;
+    server.sql(
+        &database,
+        &format!("CREATE ROLE {role} LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}"),
+    );
+    let options =
+        Options::new(server.connection(&database).replace("user=postgres", &format!("user={role}")));
+    let seen = look(&options).await.unwrap();
+    assert_eq!(seen.lacks.as_deref(), Some("INSERT, UPDATE or DELETE on accounts"));
+    assert!(seen.newest.is_some() && seen.max_connections == 200 && !seen.read_only, "{seen:?}");
+    let missing = Options::new(server.connection("nowhere"));
+    assert!(look(&missing).await.unwrap_err().to_string().contains("no such database"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -420,7 +469,8 @@ async fn a_role_that_owns_nothing_can_do_all_but_migrate() {
     let person = Person { seed: 31 };
     person.import(&store, vec![person.half(1, true)]).await;
     store.sweep(10, 1).await.unwrap();
-    let error = std::error::Error::source(&store.rewrite().await.unwrap_err()).unwrap().to_string();
+    let error =
+        std::error::Error::source(&store.rewrite(|_, _| true).await.unwrap_err()).unwrap().to_string();
     assert!(error.contains("the role lacks a privilege"), "{error}");
 }
 

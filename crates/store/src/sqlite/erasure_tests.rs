@@ -113,6 +113,7 @@ impl Person {
             refunds: vec![],
             numbers: vec![self.number()],
             notices: Some(NoticeTimes { importer_due_at: 0, expires_at: FAR }),
+            report: None,
         };
         assert!(matches!(store.match_or_insert(step, 0).await.unwrap(), StepOutcome::Committed(_)));
     }

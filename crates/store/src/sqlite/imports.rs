@@ -4,8 +4,8 @@ use rusqlite::{Connection, OptionalExtension, Result, params};
 
 use super::{pairs, quotas};
 use crate::{
-    Fence, Generation, HalfOutcome, ImportAccepted, ImportId, ImportStep, LeasedImport, Millis, NewImport,
-    NumberKey, Permit, Pseudonym, StepOutcome,
+    Fence, Generation, HalfOutcome, ImportAccepted, ImportId, ImportProgress, ImportStep, LeasedImport,
+    Millis, NewImport, NumberKey, Permit, Pseudonym, StepOutcome,
 };
 
 /// How long an import can block its number, should nothing release it.
@@ -127,6 +127,26 @@ pub(super) fn lease_next(
             .execute(params![import.id.as_bytes(), import.fence.0, lease_until])?;
     }
     Ok(leased)
+}
+
+pub(super) fn prolong(
+    connection: &Connection,
+    import: ImportId,
+    fence: Fence,
+    lease_until: Millis,
+) -> Result<bool> {
+    let prolonged = connection
+        .prepare_cached(
+            "UPDATE imports SET leased_until = max(coalesce(leased_until, 0), ?3) WHERE id = ?1 AND fence = ?2",
+        )?
+        .execute(params![import.as_bytes(), fence.0, lease_until])?;
+    Ok(prolonged > 0)
+}
+
+pub(super) fn progress(connection: &Connection, import: ImportId) -> Result<ImportProgress> {
+    let pending =
+        connection.prepare_cached("SELECT 1 FROM imports WHERE id = ?1")?.exists([import.as_bytes()])?;
+    Ok(ImportProgress { pending, found: Vec::new() })
 }
 
 pub(super) fn step(connection: &Connection, step: &ImportStep, now: Millis) -> Result<StepOutcome> {

@@ -36,9 +36,9 @@ pub use open::OpenError;
 
 use crate::{
     CodeGuess, CodeHash, CodePut, CodeTaken, DeadNotice, Exhausted, Fence, ImportAccepted, ImportId,
-    ImportStep, KeyRecord, LeasedImport, LeasedNotice, LiveToken, Match, MatchPosition, Millis, NewCode,
-    NewImport, NoticeCounts, NoticeId, NoticeOutcome, NumberKey, PendingImport, Permit, Pseudonym, Removal,
-    StepOutcome, Store, StoreError, SyncStatus,
+    ImportProgress, ImportStep, KeyRecord, LeasedImport, LeasedNotice, LiveToken, Match, MatchPosition,
+    Millis, NewCode, NewImport, NoticeCounts, NoticeId, NoticeOutcome, NumberKey, PendingImport, Permit,
+    Pseudonym, Removal, StepOutcome, Store, StoreError, SyncStatus,
 };
 use checkpoint::Log;
 use reads::Readers;
@@ -160,6 +160,28 @@ impl Store for SqliteStore {
 
     async fn match_or_insert(&self, step: ImportStep, now: Millis) -> Result<StepOutcome, StoreError> {
         self.writer.write(move |connection| imports::step(connection, &step, now)).await
+    }
+
+    async fn prolong_import(
+        &self,
+        import: ImportId,
+        fence: Fence,
+        lease_until: Millis,
+    ) -> Result<bool, StoreError> {
+        self.writer.write(move |connection| imports::prolong(connection, import, fence, lease_until)).await
+    }
+
+    async fn import_progress(
+        &self,
+        _account: Pseudonym,
+        import: ImportId,
+    ) -> Result<ImportProgress, StoreError> {
+        self.readers.read(move |connection| imports::progress(connection, import)).await
+    }
+
+    /// The lock file sees to that.
+    fn is_shared(&self) -> bool {
+        false
     }
 
     async fn abandon_import(&self, import: ImportId, fence: Fence) -> Result<(), StoreError> {
