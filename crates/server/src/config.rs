@@ -9,6 +9,7 @@ mod delivery;
 mod operation;
 mod read;
 mod secret;
+mod store;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ pub use delivery::{Delivery, Plivo, Smtp, SmtpSecurity, Twilio, Webhook};
 pub use operation::{Notifications, Telemetry, Tls};
 pub use read::{ConfigError, OWN_VARIABLES};
 pub use secret::Secret;
+pub use store::Store;
 
 /// Everything an operator can set.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -27,8 +29,10 @@ pub use secret::Secret;
 pub struct Config {
     /// Address and port to listen on, for HTTP/1.1 and h2c alike.
     pub listen: SocketAddr,
-    /// Where the database is kept; relative to the configuration file's folder.
+    /// Where the embedded database is kept; relative to the configuration file's folder.
     pub data_dir: PathBuf,
+    /// Where state is kept, if not in `data_dir`.
+    pub store: Store,
     /// What an account is called: `did` or `opaque`.
     pub account_format: AccountFormat,
     /// Who may call.
@@ -189,6 +193,7 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 3200)),
             data_dir: "data".into(),
+            store: Store::default(),
             account_format: AccountFormat::Did,
             auth: Auth::default(),
             keys: Keys::default(),

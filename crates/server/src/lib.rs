@@ -1,6 +1,7 @@
 //! The server: configuration, adapters, and HTTP around the use cases of `acquaint-service`.
 
 pub mod config;
+pub mod database;
 pub mod delivery;
 mod files;
 mod http;
@@ -21,7 +22,6 @@ use acquaint_custody::software::{KeyFileError, SoftwareCustody};
 use acquaint_protocol::identifier::Region;
 use acquaint_protocol::pair::Suite;
 use acquaint_service::{Bucket, Parts, Policy, PoolSize, Running, StartError, SystemClock, SystemEntropy};
-use acquaint_store::sqlite::{OpenError, SqliteStore};
 use acquaint_store::{Store, StoreError};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -31,6 +31,7 @@ pub use http::tls::TlsError;
 pub use acquaint_service::{Clock, Discovery, Entropy, EntropyError, Millis, PoolStats};
 
 use config::{Config, Http};
+use database::Database;
 use http::Port;
 use http::tls::Tls;
 
@@ -42,7 +43,7 @@ pub enum ServerError {
     Keys(#[from] KeyFileError),
     /// The database cannot be opened.
     #[error(transparent)]
-    Open(#[from] OpenError),
+    Open(#[from] database::OpenError),
     /// The database cannot be read.
     #[error("the database cannot be read")]
     Store(#[from] StoreError),
@@ -103,6 +104,7 @@ pub struct Server {
     /// The operator's port, if there is one.
     operator: Option<TcpListener>,
     tls: Option<Tls>,
+    database: Database,
     running: Running,
     config: Config,
 }
@@ -129,8 +131,9 @@ impl Server {
             None => None,
         };
         files::allow(config.http.max_connections);
-        let store = Arc::new(SqliteStore::open(&config.data_dir)?);
-        let custody = open_keys(&config, &store).await?;
+        let database = database::open(&config).await?;
+        let store = database.store();
+        let custody = open_keys(&config, &*store).await?;
         let parts = Parts {
             store,
             custody,
@@ -142,7 +145,7 @@ impl Server {
             pool: pool_size(&config),
         };
         let running = Running::start(telemetry::observed::observed(parts)).await?;
-        Ok(Self { listener, operator, tls, running, config })
+        Ok(Self { listener, operator, tls, database, running, config })
     }
 
     /// The use cases, for a caller in the same process.
@@ -183,7 +186,7 @@ impl Server {
 
     /// Answers requests until `stop`, then lets those that run finish and ends the background work after its step.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        let Self { listener, operator, tls, running, config } = self;
+        let Self { listener, operator, tls, database, running, config } = self;
         let mut background = JoinSet::new();
         let tls = tls.map(|Tls { acceptor, watch }| {
             background.spawn(watch);
@@ -199,6 +202,7 @@ impl Server {
                 http::serve(port, router, &http, std::future::pending()).await;
             });
             background.spawn(telemetry::metrics::keep_up());
+            background.spawn(watch_connections(database));
         }
         let router = http::router(Arc::clone(&running.discovery), &config);
         http::serve(Port { listener, tls, counted: true }, router, &config.http, stop).await;
@@ -207,12 +211,20 @@ impl Server {
     }
 }
 
+/// Keeps the gauges of the pool of connections.
+async fn watch_connections(database: Database) {
+    while let Some(connections) = database.connections() {
+        telemetry::metrics::connected(connections);
+        tokio::time::sleep(telemetry::metrics::UPKEEP).await;
+    }
+}
+
 async fn bind(address: SocketAddr) -> Result<TcpListener, ServerError> {
     TcpListener::bind(address).await.map_err(|source| ServerError::Listen { address, source })
 }
 
 /// Opens the key file, or makes it on the very first run: never beside data that other keys have sealed.
-async fn open_keys(config: &Config, store: &SqliteStore) -> Result<Arc<dyn KeyCustody>, ServerError> {
+async fn open_keys(config: &Config, store: &dyn Store) -> Result<Arc<dyn KeyCustody>, ServerError> {
     let suite = Suite::by_name(&config.keys.suite).unwrap_or(Suite::STANDARD);
     let path = &config.keys.file;
     let custody = match SoftwareCustody::open(path) {

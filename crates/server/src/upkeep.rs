@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 pub use acquaint_store::KeyRecord;
+pub use acquaint_store::postgres::OpenError as PostgresOpenError;
 pub use acquaint_store::sqlite::{
     BackupError, Depth, Finding, Health, OpenError, Phase, Progress, Restore, Restored, Watch, backup, check,
     check_file, database_in,

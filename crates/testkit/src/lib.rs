@@ -6,6 +6,7 @@
 mod ambient;
 mod log_guard;
 pub mod mail;
+mod on_postgres;
 pub mod postgres;
 pub mod provider;
 pub mod softhsm;
@@ -28,6 +29,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 pub use ambient::{HandClock, SeededEntropy};
+pub use on_postgres::PostgresApp;
+use postgres::PostgresServer;
 
 /// The operator's key of every test server.
 pub const API_KEY: &str = "a-test-key-of-32-characters-here";
@@ -47,6 +50,8 @@ pub struct App {
     discovery: Arc<Discovery>,
     stop: oneshot::Sender<()>,
     server: JoinHandle<()>,
+    /// Its database on the tests' PostgreSQL; `None` for the embedded store.
+    database: Option<String>,
     /// Database files that were looked into. Closing one would end the locks that the store, in this same process,
     /// holds on it (fcntl(2)).
     opened: Mutex<Vec<File>>,
@@ -60,6 +65,11 @@ impl App {
 
     /// Starts with a changed configuration.
     pub async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_on(None, change).await
+    }
+
+    /// Starts on a database of the tests' PostgreSQL, or on the embedded store.
+    async fn start_on(database: Option<String>, change: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut config = Config::default();
         config.listen.set_port(0);
@@ -71,11 +81,17 @@ impl App {
         config.verification.resend_s = 0;
         config.verification.account_codes_per_day = 1000;
         config.verification.number_codes_per_day = 1000;
+        if let Some(database) = &database {
+            config.store.kind = "postgres".into();
+            config.store.postgres = PostgresServer::shared().connection(database).as_str().into();
+            // Many servers share the one PostgreSQL.
+            config.store.pool_size = 4;
+        }
         change(&mut config);
-        Self::run(folder, config, Arc::new(HandClock::default())).await
+        Self::run(folder, config, Arc::new(HandClock::default()), database).await
     }
 
-    async fn run(folder: TempDir, config: Config, clock: Arc<HandClock>) -> Self {
+    async fn run(folder: TempDir, config: Config, clock: Arc<HandClock>, database: Option<String>) -> Self {
         log_guard::install();
         let ambient = Ambient {
             clock: Arc::clone(&clock) as _,
@@ -103,15 +119,17 @@ impl App {
             discovery,
             stop,
             server,
+            database,
             opened: Mutex::default(),
         }
     }
 
     /// Stops it in good order and starts it again on the same data, with a changed configuration.
     pub async fn restart_with(self, change: impl FnOnce(&mut Config)) -> Self {
+        let database = self.database.clone();
         let (folder, mut config, clock) = self.end().await;
         change(&mut config);
-        Self::run(folder, config, clock).await
+        Self::run(folder, config, clock, database).await
     }
 
     /// Stops it in good order: when this returns, nothing of it runs.
@@ -120,8 +138,19 @@ impl App {
     }
 
     async fn end(self) -> (TempDir, Config, Arc<HandClock>) {
-        let Self { client, url: _, operator: _, clock, config, folder, discovery, stop, server, opened } =
-            self;
+        let Self {
+            client,
+            url: _,
+            operator: _,
+            clock,
+            config,
+            folder,
+            discovery,
+            stop,
+            server,
+            database: _,
+            opened,
+        } = self;
         // The server waits for its connections, and the pool for its last owner.
         drop(client);
         drop(discovery);
@@ -187,6 +216,9 @@ impl App {
     /// Every value of every table, as bytes, by table.
     #[must_use]
     pub fn rows(&self) -> BTreeMap<String, Vec<Vec<u8>>> {
+        if let Some(database) = &self.database {
+            return on_postgres::rows(database);
+        }
         let path = self.data_dir().join("acquaint.db");
         let database =
             Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("the database");
@@ -199,9 +231,12 @@ impl App {
             .collect()
     }
 
-    /// All bytes of the database's files.
+    /// All bytes of the database's files; of PostgreSQL, which keeps more than this test's, all rows.
     #[must_use]
     pub fn database_bytes(&self) -> Vec<u8> {
+        if self.database.is_some() {
+            return self.rows().into_values().flatten().flatten().collect();
+        }
         let folder = std::fs::read_dir(self.data_dir()).expect("the data");
         let mut bytes = Vec::new();
         for entry in folder {

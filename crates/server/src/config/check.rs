@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use acquaint_protocol::identifier::Region;
 use acquaint_protocol::pair::Suite;
 
-use super::{Config, ConfigError, delivery, operation};
+use super::{Config, ConfigError, delivery, operation, store};
 
 /// Where a path leads, links and `..` followed as far as it exists.
 fn resolved(path: &Path) -> PathBuf {
@@ -36,6 +36,7 @@ fn resolved(path: &Path) -> PathBuf {
 pub(super) fn values(config: &Config) -> Result<(), ConfigError> {
     access(config)?;
     places(config)?;
+    store::check(config)?;
     delivery::check(config)?;
     operation::check(config)?;
     numbers(config)

@@ -71,7 +71,7 @@ pub(super) fn load(
     let folder = path.parent().unwrap_or_else(|| Path::new(""));
     let folder = std::path::absolute(folder.join("."))
         .map_err(|source| ConfigError::Io { path: path.into(), source })?;
-    let certificate = [&mut config.tls.certificate, &mut config.tls.key];
+    let certificate = [&mut config.tls.certificate, &mut config.tls.key, &mut config.store.ca_file];
     let certificate = certificate.into_iter().filter(|path| !path.as_os_str().is_empty());
     let paths = [&mut config.data_dir, &mut config.keys.file, &mut config.delivery.outbox_file];
     for relative in paths.into_iter().chain(certificate) {

@@ -12,6 +12,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use super::process;
 use crate::config::Config;
+use crate::database::PoolState;
 
 /// Upper bounds of the duration histogram's buckets, in seconds. The goal for light calls is 20 ms, an import's
 /// deadline 8 s.
@@ -40,6 +41,10 @@ pub(super) const IMPORTS: &str = "acquaint_imports_total";
 const IMPORTS_FINISHED: &str = "acquaint_imports_finished_total";
 pub(super) const STORE_FAILURES: [&str; 2] =
     ["acquaint_store_failures_total", "acquaint_store_consecutive_failures"];
+const STORE_CONNECTIONS: &str = "acquaint_store_connections";
+const STORE_CONNECTIONS_LENT: &str = "acquaint_store_connections_lent";
+const STORE_CONNECTIONS_MAX: &str = "acquaint_store_connections_max";
+const STORE_WAITING: &str = "acquaint_store_connections_waiting";
 pub(super) const CUSTODY_FAILURES: [&str; 2] =
     ["acquaint_custody_failures_total", "acquaint_custody_consecutive_failures"];
 const MEMORY: &str = "acquaint_process_resident_memory_bytes";
@@ -79,7 +84,8 @@ pub(crate) fn begin(config: &Config) -> Result<(), RecorderTaken> {
     for name in [HANDSHAKE_FAILURES, IMPORTS_FINISHED, STORE_FAILURES[0], CUSTODY_FAILURES[0]] {
         counter!(name).increment(0);
     }
-    for name in [IN_FLIGHT, CONNECTIONS, STORE_FAILURES[1], CUSTODY_FAILURES[1]] {
+    let store = [STORE_CONNECTIONS, STORE_CONNECTIONS_LENT, STORE_CONNECTIONS_MAX, STORE_WAITING];
+    for name in [IN_FLIGHT, CONNECTIONS, STORE_FAILURES[1], CUSTODY_FAILURES[1]].into_iter().chain(store) {
         gauge!(name).increment(0.0);
     }
     for outcome in ["taken", "refused"] {
@@ -115,6 +121,19 @@ pub(crate) async fn read(discovery: &Discovery) -> String {
         gauge!(MAX_FILES).set(usage.max_files as f64);
     }
     RECORDER.get().and_then(Option::as_ref).map(PrometheusHandle::render).unwrap_or_default()
+}
+
+/// Connections to PostgreSQL, as they are now.
+pub(crate) fn connected(state: PoolState) {
+    let PoolState { open, lent, waiting, most } = state;
+    for (name, value) in [
+        (STORE_CONNECTIONS, open),
+        (STORE_CONNECTIONS_LENT, lent),
+        (STORE_CONNECTIONS_MAX, most),
+        (STORE_WAITING, waiting),
+    ] {
+        gauge!(name).set(value as f64);
+    }
 }
 
 /// Keeps the histogram's memory small, for ever.
@@ -202,6 +221,10 @@ fn describe() {
     describe_counter!(IMPORTS_FINISHED, "Imports worked through to the end");
     describe_counter!(STORE_FAILURES[0], "Calls of the store that failed");
     describe_gauge!(STORE_FAILURES[1], "Calls of the store that failed since the last that did not");
+    describe_gauge!(STORE_CONNECTIONS, "Connections to PostgreSQL; 0 with the embedded store");
+    describe_gauge!(STORE_CONNECTIONS_LENT, "Connections to PostgreSQL that a verb uses");
+    describe_gauge!(STORE_CONNECTIONS_MAX, "Connections to PostgreSQL that store.pool_size allows");
+    describe_gauge!(STORE_WAITING, "Verbs that wait for a connection to PostgreSQL");
     describe_counter!(CUSTODY_FAILURES[0], "Calls of the key holder that failed");
     describe_gauge!(CUSTODY_FAILURES[1], "Calls of the key holder that failed since the last that did not");
     // Counted where it happens: `crates/server/src/delivery/mod.rs`, `crates/service/src/{notices,observe}.rs`.

@@ -9,9 +9,13 @@ fn deploy(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy").join(path)
 }
 
+/// Only where PostgreSQL is configured.
+const DATABASE: &str = "ACQUAINT_STORE__POSTGRES";
+
 /// The secrets that the samples leave to the environment.
-const SECRETS: [(&str, &str); 6] = [
+const SECRETS: [(&str, &str); 7] = [
     ("ACQUAINT_AUTH__API_KEY", "0123456789abcdef0123456789abcdef"),
+    (DATABASE, "postgresql://acquaint:a-password@db.example/acquaint?sslmode=require"),
     ("ACQUAINT_TWILIO__SECRET", "0123456789abcdef0123456789abcdef"),
     ("ACQUAINT_PLIVO__AUTH_TOKEN", "0123456789abcdef0123456789abcdef"),
     ("ACQUAINT_SMTP__PASSWORD", "a password"),
@@ -24,7 +28,9 @@ fn every_sample_configuration_is_one() {
     let mut loaded = Vec::new();
     for entry in std::fs::read_dir(deploy("config")).unwrap() {
         let path = entry.unwrap().path();
-        let environment = SECRETS.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let several = path.file_name().is_some_and(|name| name == "postgres.toml");
+        let secrets = SECRETS.into_iter().filter(|(name, _)| *name != DATABASE || several);
+        let environment = secrets.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let config =
             Config::load(&path, environment).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let text = std::fs::read_to_string(&path).unwrap();
@@ -40,7 +46,15 @@ fn every_sample_configuration_is_one() {
     loaded.sort();
     assert_eq!(
         loaded,
-        ["appview.toml", "development.toml", "proxy.toml", "smtp.toml", "tls.toml", "twilio.toml"],
+        [
+            "appview.toml",
+            "development.toml",
+            "postgres.toml",
+            "proxy.toml",
+            "smtp.toml",
+            "tls.toml",
+            "twilio.toml"
+        ],
         "docs/operations/install.md names each"
     );
     let guide = std::fs::read_to_string(deploy("../docs/operations/install.md")).unwrap();

@@ -1,6 +1,7 @@
 //! The whole application over HTTP, with a clock set by hand.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests: a failure is a panic")]
+#![expect(clippy::duplicate_mod, reason = "some tests run on each store")]
 
 mod bad_input;
 mod clock;
@@ -10,15 +11,42 @@ mod emails;
 mod enumeration;
 mod hardening;
 mod http2;
-mod import;
 mod limits;
-mod matching;
-mod notifications;
 mod privacy;
 mod raw;
+mod several;
 mod telemetry;
 mod tls;
-mod verification;
+
+/// What must be so whatever the store is, on the embedded one.
+#[path = "."]
+mod sqlite {
+    use acquaint_testkit::App;
+
+    #[path = "import.rs"]
+    mod import;
+    #[path = "matching.rs"]
+    mod matching;
+    #[path = "notifications.rs"]
+    mod notifications;
+    #[path = "verification.rs"]
+    mod verification;
+}
+
+/// The same on PostgreSQL.
+#[path = "."]
+mod postgres {
+    use acquaint_testkit::PostgresApp as App;
+
+    #[path = "import.rs"]
+    mod import;
+    #[path = "matching.rs"]
+    mod matching;
+    #[path = "notifications.rs"]
+    mod notifications;
+    #[path = "verification.rs"]
+    mod verification;
+}
 
 use acquaint_client::ClientError;
 

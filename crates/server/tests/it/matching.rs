@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use acquaint_testkit::{App, did, number};
+use acquaint_testkit::{did, number};
 
+use super::App;
 use crate::reason;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use acquaint_server::config::Config;
 use acquaint_testkit::provider::{Provider, Reply, Request, nobody};
-use acquaint_testkit::{API_KEY, App, did, number};
+use acquaint_testkit::{API_KEY, did, number};
 use serde_json::{Value, json};
 
+use super::App;
 use crate::raw::{Answer, exchange};
 
 fn to_appview(config: &mut Config, url: &str) {

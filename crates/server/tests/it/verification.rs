@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use acquaint_testkit::{App, did, holds, number};
+use acquaint_testkit::{did, holds, number};
 
+use super::App;
 use crate::reason;
 
 /// A guess that is not the code.
