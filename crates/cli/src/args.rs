@@ -131,6 +131,24 @@ pub(crate) enum StoreCommand {
                       acquaint store check /backup/2026-01-31.db"
     )]
     Check(Check),
+    /// Write PostgreSQL's tables anew, so that no byte of what was removed is left in their files
+    #[command(
+        after_help = "One partition after another is locked, and needs its size once more on the disk. Needs the role that owns\n\
+                      the tables. Its log, back-ups and replicas keep such bytes longer (docs/operations/postgresql.md,\n\
+                      \"Erasure\"). Stopped, it leaves what it has done; the embedded store does this with each removal.\n\n\
+                      Example:\n  ACQUAINT_STORE__POSTGRES=postgresql://acquaint_owner:… acquaint store rewrite --config acquaint.toml"
+    )]
+    Rewrite(Rewrite),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Rewrite {
+    /// The server's configuration file
+    #[arg(long, env = "ACQUAINT_CONFIG", default_value = "acquaint.toml")]
+    pub(crate) config: PathBuf,
+    /// Print one JSON object in place of sentences
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, clap::Args)]

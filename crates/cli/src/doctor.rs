@@ -1,14 +1,16 @@
 //! `acquaint doctor`: looks at everything that a server needs, and says what to do.
 
 mod machine;
+mod postgres;
 mod surroundings;
 
 use std::path::Path;
 
 use acquaint_server::Ambient;
 use acquaint_server::config::Config;
+use acquaint_server::database::Options;
 use acquaint_server::delivery::{DeliveryError, Probe, probe};
-use acquaint_server::upkeep::{self, Depth, Health};
+use acquaint_server::upkeep::{self, Depth, Health, KeyRecord};
 use serde::Serialize;
 
 use crate::args;
@@ -81,6 +83,10 @@ async fn look(path: &Path) -> Vec<Seen> {
         }
     };
     let mut seen = vec![configuration(path, &config)];
+    if let Some(options) = config.store.postgres() {
+        seen.extend(look_at_several(&config, &options).await);
+        return seen;
+    }
     let database = upkeep::database_in(&config.data_dir);
     let folder = config.data_dir.clone();
     let health = match database.exists() {
@@ -92,7 +98,7 @@ async fn look(path: &Path) -> Vec<Seen> {
     };
     let sound = health.as_ref().and_then(|health| health.as_ref().ok());
     let holder = machine::holder(&config.data_dir);
-    seen.push(keys(&config, sound));
+    seen.push(keys(&config, sound.map(|health| health.keys.as_slice())));
     seen.push(match &health {
         None => ok("database", "none yet; the first start makes it"),
         Some(Ok(health)) => database_is(&database, health),
@@ -111,9 +117,26 @@ async fn look(path: &Path) -> Vec<Seen> {
     seen
 }
 
+/// As [`look`], where PostgreSQL is the store: there is no folder, and other servers may run.
+async fn look_at_several(config: &Config, options: &Options) -> Vec<Seen> {
+    let (found, database) = postgres::database(config, options).await;
+    let mut seen = vec![keys(config, found.as_ref().map(|found| found.keys.as_slice()))];
+    seen.extend(database);
+    seen.push(surroundings::port_of_several(config).await);
+    seen.push(surroundings::clock(config, found.and_then(|found| found.newest)).await);
+    seen.extend(delivery(config).await);
+    seen.push(surroundings::notifications(config).await);
+    seen.push(surroundings::certificate(config, Ambient::default().clock.now()));
+    seen.push(machine::pool(config, None));
+    seen.push(machine::swap());
+    seen.push(machine::core_dumps(None));
+    seen
+}
+
 fn configuration(path: &Path, config: &Config) -> Seen {
     const WHAT: &str = "configuration";
-    if !config.auth.api_key.is_empty() && !upkeep::is_private(path) {
+    let secret = !config.auth.api_key.is_empty() || !config.store.postgres.is_empty();
+    if secret && !upkeep::is_private(path) {
         let command =
             format!("`chmod 600 {}`, and change the key if others may have read it", path.display());
         return warning(WHAT, "others can read the file, and the API key is in it", command);
@@ -122,10 +145,10 @@ fn configuration(path: &Path, config: &Config) -> Seen {
 }
 
 /// The key file, and whether it is the one of the data.
-fn keys(config: &Config, health: Option<&Health>) -> Seen {
+fn keys(config: &Config, records: Option<&[KeyRecord]>) -> Seen {
     const WHAT: &str = "key file";
     let file = config.keys.file.display();
-    let records = health.map(|health| health.keys.as_slice()).unwrap_or_default();
+    let records = records.unwrap_or_default();
     if records.is_empty() && !config.keys.file.exists() {
         return ok(WHAT, "none yet; the first start makes it");
     }

@@ -17,11 +17,14 @@ use crate::failure::Failure;
 use crate::output::tell;
 use crate::serve::stop_signal;
 
+mod postgres;
+
 pub(crate) async fn run(command: StoreCommand) -> Result<(), Failure> {
     match command {
         StoreCommand::Backup(args) => backup(args).await,
         StoreCommand::Restore(args) => restore(args).await,
         StoreCommand::Check(args) => check(args).await,
+        StoreCommand::Rewrite(args) => postgres::rewrite(args).await,
     }
 }
 
@@ -77,6 +80,10 @@ impl<'a> Report<'a> {
 
 async fn backup(args: args::OneFile) -> Result<(), Failure> {
     let config = Config::load_here(&args.config)?;
+    postgres::has_its_own(
+        &config,
+        "pg_dump --format=custom --file FILE, with this database's connection string",
+    )?;
     let (data, file) = (config.data_dir.clone(), args.file.clone());
     let health = watched(move |watch| upkeep::backup(&data, &file, watch)).await?;
     if args.json {
@@ -97,6 +104,7 @@ async fn backup(args: args::OneFile) -> Result<(), Failure> {
 
 async fn restore(args: args::OneFile) -> Result<(), Failure> {
     let config = Config::load_here(&args.config)?;
+    postgres::has_its_own(&config, "pg_restore into an empty database, with all servers stopped")?;
     let (data, from, keys) = (config.data_dir.clone(), args.file.clone(), config.clone());
     let (health, keys_checked, restored) = watched(move |watch| {
         let prepared = Restore::prepare(&from, &data, watch)?;
@@ -167,6 +175,7 @@ async fn check(args: args::Check) -> Result<(), Failure> {
         Some(file) => (file.clone(), None),
         None => {
             let config = Config::load_here(&args.config)?;
+            postgres::has_its_own(&config, "acquaint doctor, and pg_amcheck for its files")?;
             (upkeep::database_in(&config.data_dir), Some(config.data_dir))
         }
     };

@@ -76,6 +76,11 @@ pub(super) async fn port(config: &Config, held: bool, holder: Option<u32>) -> Ve
     vec![process, port]
 }
 
+/// The port, where nothing tells which process should have it.
+pub(super) async fn port_of_several(config: &Config) -> Seen {
+    port(config, true, None).await.pop().unwrap_or_else(|| ok("port", "not looked at"))
+}
+
 async fn answer(config: &Config) -> Answer {
     if !config.tls.certificate.as_os_str().is_empty() {
         return Answer::Unknown;

@@ -15,9 +15,13 @@ mod leaks;
 #[cfg(test)]
 mod operation;
 #[cfg(test)]
+mod postgres;
+#[cfg(test)]
 mod remote;
 #[cfg(test)]
 mod removal;
+#[cfg(test)]
+mod several;
 #[cfg(test)]
 mod support;
 #[cfg(test)]

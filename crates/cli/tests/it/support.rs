@@ -102,6 +102,20 @@ impl Server {
         server
     }
 
+    /// Another server with the same keys, configuration and environment, in a folder of its own.
+    pub(crate) fn beside(&self) -> Self {
+        let mut server = Self::new();
+        for file in ["acquaint.toml", "keys.json"] {
+            std::fs::copy(self.home().join(file), server.home().join(file)).unwrap();
+        }
+        for (name, value) in &self.environment {
+            if !name.ends_with("TMPDIR") {
+                server.set(name, value);
+            }
+        }
+        server
+    }
+
     /// A variable of the environment from the next start on.
     pub(crate) fn set(&mut self, name: &str, value: &str) {
         self.environment.insert(name.into(), value.into());
