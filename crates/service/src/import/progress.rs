@@ -197,7 +197,8 @@ mod tests {
                 .await;
             assert!(!found.is_empty() && found.iter().all(|found| *found == (7, OTHER)));
             let asked = asked.load(Ordering::Relaxed);
-            assert_eq!(asked, if ends { 4 } else { 12 }, "bounded");
+            // After 0.1, 0.3, 0.7 and 1.5 s, each second, and a quarter of a second before the deadline.
+            assert_eq!(asked, if ends { 4 } else { 11 }, "bounded");
             assert_eq!(Instant::now() == deadline, !ends);
             assert!(waiters.lock().is_empty());
         }
