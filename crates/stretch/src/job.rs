@@ -52,7 +52,10 @@ impl Job<'_> {
             (Field::Salt, self.salt.len()),
             (Field::Tag, self.tag.len()),
         ];
-        match lengths.into_iter().find(|&(field, length)| length < field.least() || u32::try_from(length).is_err()) {
+        match lengths
+            .into_iter()
+            .find(|&(field, length)| length < field.least() || u32::try_from(length).is_err())
+        {
             Some((field, length)) => Err(HashError::Length { job, field, length }),
             None => Ok(()),
         }

@@ -21,10 +21,12 @@ impl Portable {
 
     /// Computes one tag. Cost and lengths are checked, so that nothing is refused.
     pub(crate) fn hash(&mut self, job: &mut Job<'_>) {
-        let done = Params::new(self.cost.memory_kib(), self.cost.passes(), 1, Some(job.tag.len())).and_then(|params| {
-            let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-            argon2.hash_password_into_with_memory(job.password, job.salt, job.tag, &mut self.blocks[..])
-        });
+        let done = Params::new(self.cost.memory_kib(), self.cost.passes(), 1, Some(job.tag.len())).and_then(
+            |params| {
+                let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+                argon2.hash_password_into_with_memory(job.password, job.salt, job.tag, &mut self.blocks[..])
+            },
+        );
         debug_assert!(done.is_ok(), "cost and lengths are checked");
     }
 

@@ -37,11 +37,8 @@ fn oracle(cost: Cost, (password, salt, length): &Input) -> Vec<u8> {
 fn hash(worker: &mut Worker, inputs: &[Input]) -> Vec<Vec<u8>> {
     // What stands in a tag beforehand must not matter.
     let mut tags: Vec<Vec<u8>> = inputs.iter().map(|input| vec![0xa5; input.2]).collect();
-    let mut jobs: Vec<Job<'_>> = inputs
-        .iter()
-        .zip(&mut tags)
-        .map(|((password, salt, _), tag)| Job { password, salt, tag })
-        .collect();
+    let mut jobs: Vec<Job<'_>> =
+        inputs.iter().zip(&mut tags).map(|((password, salt, _), tag)| Job { password, salt, tag }).collect();
     worker.hash(&mut jobs, || true).unwrap();
     tags
 }
@@ -87,8 +84,7 @@ fn known_answers_of_the_reference_in_c() {
     for vector in &file.vectors {
         let cost = Cost::new(vector.memory_kib, vector.passes).unwrap();
         let tag = hex::decode(&vector.tag).unwrap();
-        let input =
-            (hex::decode(&vector.password).unwrap(), hex::decode(&vector.salt).unwrap(), tag.len());
+        let input = (hex::decode(&vector.password).unwrap(), hex::decode(&vector.salt).unwrap(), tag.len());
         for kernel in kernels() {
             let mut worker = Worker::with(cost, kernel, 1).unwrap();
             assert_eq!(hash(&mut worker, std::slice::from_ref(&input)), [tag.clone()], "{kernel}, {cost:?}");

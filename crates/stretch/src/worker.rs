@@ -127,7 +127,9 @@ impl Worker {
                 Avx512::detect().and_then(|kernel| Vector::new(kernel, cost, width)).map(Engine::Avx512)
             }
             #[cfg(target_arch = "x86_64")]
-            Kernel::Avx2 => Avx2::detect().and_then(|kernel| Vector::new(kernel, cost, width)).map(Engine::Avx2),
+            Kernel::Avx2 => {
+                Avx2::detect().and_then(|kernel| Vector::new(kernel, cost, width)).map(Engine::Avx2)
+            }
             #[cfg(not(target_arch = "x86_64"))]
             Kernel::Avx512 | Kernel::Avx2 => None,
             Kernel::Portable => Portable::new(cost).map(Engine::Portable),

@@ -35,7 +35,8 @@ impl Plan {
                 }
                 let current = slice * segment + index;
                 // Blocks 0 and 1 refer to none.
-                let reference = if current < 2 { 0 } else { plan.reference(0, current, random[index % WORDS]) };
+                let reference =
+                    if current < 2 { 0 } else { plan.reference(0, current, random[index % WORDS]) };
                 independent.push(u32::try_from(reference).unwrap_or(u32::MAX));
             }
         }

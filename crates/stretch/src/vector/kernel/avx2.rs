@@ -4,8 +4,8 @@
 
 use std::arch::x86_64::{
     __m256i, _MM_HINT_T1, _mm_prefetch, _mm256_add_epi64, _mm256_mul_epu32, _mm256_or_si256,
-    _mm256_permute2x128_si256, _mm256_setzero_si256, _mm256_shuffle_epi8,
-    _mm256_shuffle_epi32, _mm256_srli_epi64, _mm256_unpackhi_epi64, _mm256_unpacklo_epi64, _mm256_xor_si256,
+    _mm256_permute2x128_si256, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_shuffle_epi32,
+    _mm256_srli_epi64, _mm256_unpackhi_epi64, _mm256_unpacklo_epi64, _mm256_xor_si256,
 };
 
 use super::Compress;
@@ -130,12 +130,7 @@ fn transpose(x: [__m256i; 4]) -> [__m256i; 4] {
 }
 
 #[target_feature(enable = "avx2")]
-fn compress<const OVER: bool>(
-    rotations: &Rotations,
-    previous: &Block,
-    reference: &Block,
-    next: &mut Block,
-) {
+fn compress<const OVER: bool>(rotations: &Rotations, previous: &Block, reference: &Block, next: &mut Block) {
     // Row r, column 2i + odd stands at vector 16 (r / 4) + 2i + odd, lane r % 4.
     let mut rows = [_mm256_setzero_si256(); 32];
     for half in 0..2 {

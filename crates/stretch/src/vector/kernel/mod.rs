@@ -25,7 +25,12 @@ pub(crate) trait Compress: Copy {
 
     /// Writes G(previous, reference) to `next`, or if `OVER` what the later passes want: the same XORed with what `next`
     /// holds.
-    fn compress<const OVER: bool>(self, previous: &Self::Block, reference: &Self::Block, next: &mut Self::Block);
+    fn compress<const OVER: bool>(
+        self,
+        previous: &Self::Block,
+        reference: &Self::Block,
+        next: &mut Self::Block,
+    );
 
     /// Starts to bring a block into the second cache: more requests can be under way to it than to the first.
     fn prefetch(self, block: &Self::Block);
