@@ -49,7 +49,11 @@ fn oracle(cost: Cost, input: &Input) -> Option<Vec<u8>> {
 }
 
 /// The outcome, the tags, and how often it asked whether to go on, which `questions` times it may.
-fn hash(worker: &mut Worker, inputs: &[Input], questions: usize) -> (Result<(), HashError>, Vec<Vec<u8>>, usize) {
+fn hash(
+    worker: &mut Worker,
+    inputs: &[Input],
+    questions: usize,
+) -> (Result<(), HashError>, Vec<Vec<u8>>, usize) {
     let mut tags: Vec<Vec<u8>> = inputs.iter().map(|input| vec![BEFORE; input.length]).collect();
     let mut jobs: Vec<Job<'_>> = inputs
         .iter()
@@ -84,7 +88,8 @@ fuzz_target!(|content: &[u8]| {
     assert_eq!(refused.is_some(), expected.contains(&None));
 
     for kernel in Kernel::ALL.into_iter().filter(|kernel| kernel.is_available()) {
-        let mut worker = Worker::with(cost, kernel, width).expect("there is memory, and the width is in range");
+        let mut worker =
+            Worker::with(cost, kernel, width).expect("there is memory, and the width is in range");
         let (outcome, tags, asked) = hash(&mut worker, &inputs, questions);
         if let Some(error) = refused {
             assert_eq!((outcome, tags, asked), (Err(error), before.clone(), 0), "{kernel}");

@@ -22,7 +22,7 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>
 
 /// An odd number, so that there is one in the middle.
 const ROUNDS: usize = 11;
-/// Cycles that the 528 instructions for a block on 512-bit vectors take, two in each.
+/// Cycles for a block that are counted as the least: its instructions on 512-bit vectors, two in each cycle.
 const FLOOR: f64 = 264.0;
 /// Memory that fits the second cache three times, and so many passes that all but filling it hardly counts.
 const COMPUTE: (u32, u32) = (256, 64);
