@@ -164,8 +164,8 @@ impl Worker {
         self.width
     }
 
-    /// Computes every job's tag. Before each pass over the memory (in portable code before each hash) it asks whether to
-    /// `go_on`.
+    /// Computes every job's tag. It takes as many as it is wide at a time, and before each
+    /// pass of those over their memory (in portable code before each hash) it asks whether to `go_on`.
     ///
     /// # Errors
     /// See [`HashError`].
@@ -223,13 +223,7 @@ impl Engine {
             Self::Avx512(vector) => vector.hash(jobs, go_on),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(vector) => vector.hash(jobs, go_on),
-            Self::Portable(portable) => jobs.iter_mut().all(|job| {
-                let wanted = go_on();
-                if wanted {
-                    portable.hash(job);
-                }
-                wanted
-            }),
+            Self::Portable(portable) => jobs.iter_mut().all(|job| go_on() && portable.hash(job)),
         }
     }
 }
