@@ -48,6 +48,24 @@ async fn every_caller_gets_its_own_hash() {
     assert!(pool.stats().cpu_nanos > 0);
 }
 
+#[test]
+fn a_thread_changes_from_suite_to_suite() {
+    let (mut one, mut other) = (stretcher::Stretcher::new(2), stretcher::Stretcher::new(1));
+    let cheap = Suite { name: "cheap", memory_kib: 64, passes: 1 };
+    let task = |suite| {
+        let (reply, _waiting) = oneshot::channel();
+        Task { suite, pepper: pepper(), password: Zeroizing::new(b"pair".to_vec()), reply }
+    };
+    let mut seen = Vec::new();
+    for suite in [Suite::DEVELOPMENT, cheap, Suite::DEVELOPMENT] {
+        let made = one.stretch(&[task(suite)], &mut || true).unwrap();
+        seen.push(*made[0].as_bytes());
+    }
+    assert_eq!(seen[0], seen[2]);
+    assert_ne!(seen[0], seen[1]);
+    assert_eq!(other.stretch(&[task(cheap)], &mut || true).unwrap()[0].as_bytes(), &seen[1]);
+}
+
 /// Says when it begins, and waits until it may go on.
 struct Gated {
     began: mpsc::Sender<usize>,
@@ -210,7 +228,9 @@ async fn an_idle_thread_wipes_its_memory() {
     scene.release.send(()).unwrap();
     running.await.unwrap().unwrap();
     // The pool's end waits for the thread; before it comes to that, it finds nothing to do.
+    let began = Instant::now();
     while !scene.wiped.load(Ordering::SeqCst) {
+        assert!(began.elapsed() < Duration::from_secs(60), "it never wipes");
         tokio::task::yield_now().await;
     }
 }
