@@ -164,6 +164,12 @@ fn wiped_memory_is_zero() {
         assert!(!worker.is_zero(), "{kernel}");
         worker.wipe();
         assert!(worker.is_zero(), "{kernel}");
+        let input = (b"password".to_vec(), b"01234567".to_vec(), 32);
+        assert_eq!(
+            hash(&mut worker, std::slice::from_ref(&input)),
+            [oracle(worker.cost(), &input)],
+            "{kernel}"
+        );
     }
 }
 

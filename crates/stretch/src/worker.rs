@@ -139,7 +139,7 @@ impl Worker {
         Ok(Self { cost, kernel, width, engine })
     }
 
-    /// What a worker holds while it hashes, in bytes; some huge pages more are reserved and not touched.
+    /// What a worker holds while it hashes, in bytes, to within a huge page.
     #[must_use]
     pub const fn memory_bytes(cost: Cost, kernel: Kernel, width: usize) -> u64 {
         // A block is 1 KiB (RFC 9106, section 3.2).

@@ -89,6 +89,9 @@ impl Stretch for Gated {
         lock(&self.gate).recv().unwrap();
         self.running.fetch_sub(1, Ordering::SeqCst);
         assert!(batch[0].password.as_slice() != b"panic", "on purpose");
+        if batch[0].password.as_slice() == b"no memory" {
+            return Err(StretchError::Worker(acquaint_stretch::WorkerError::OutOfMemory { bytes: 1 }));
+        }
         if !go_on() {
             self.cancelled.fetch_add(1, Ordering::SeqCst);
             return Err(StretchError::Hash(HashError::Cancelled { done: 0 }));
@@ -204,6 +207,22 @@ async fn a_panic_ends_its_batch_alone() {
     assert!(matches!(call(&scene, b"panic").await.unwrap(), Err(PoolError::Closed)));
     assert!(call(&scene, b"a").await.unwrap().is_ok());
     assert_eq!(scene.pool.stats().busy, 0);
+}
+
+#[tokio::test]
+async fn what_fails_is_no_hash_and_says_nothing_of_the_speed() {
+    let scene = gated(1, 1);
+    let before = scene.pool.capacity(Duration::from_secs(600));
+    for _ in 0..20 {
+        scene.release.send(()).unwrap();
+        let refused = call(&scene, b"no memory").await.unwrap();
+        assert!(matches!(refused, Err(PoolError::Stretch(StretchError::Worker(_)))));
+    }
+    assert_eq!(scene.pool.stats().hashes, 0);
+    assert_eq!(scene.pool.capacity(Duration::from_secs(600)), before);
+    scene.release.send(()).unwrap();
+    call(&scene, b"a").await.unwrap().unwrap();
+    assert_eq!(scene.pool.stats().hashes, 1);
 }
 
 #[tokio::test]
