@@ -229,8 +229,8 @@ impl Shared {
         let outcome = work();
         self.cpu_nanos.fetch_add(thread_cpu_nanos().saturating_sub(cpu_began), Ordering::Relaxed);
         let hashes = outcome.as_ref().map_or(0, Vec::len) as u64;
-        if hashes > 0 {
-            let nanos = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX) / hashes;
+        let nanos = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        if let Some(nanos) = nanos.checked_div(hashes) {
             self.hashes.fetch_add(hashes, Ordering::Relaxed);
             let before = self.hash_nanos.load(Ordering::Relaxed);
             let smoothed = if before == 0 {
