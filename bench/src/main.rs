@@ -3,6 +3,7 @@
 mod import;
 mod load;
 mod machine;
+mod stretch;
 
 use clap::{Parser, Subcommand};
 
@@ -23,6 +24,8 @@ enum Name {
     Import,
     /// Light calls while imports hash, the memory of idle connections, and the start with 10 million rows
     Load,
+    /// Argon2id of several passwords at a time, against RustCrypto's and the reference in C
+    Stretch,
     /// The server that `load` measures
     #[command(hide = true)]
     Serve {
@@ -37,6 +40,7 @@ fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     match args.name {
         Name::Import => runtime.block_on(import::run(args.json)).map_err(|error| error.to_string().into()),
         Name::Load => runtime.block_on(load::run(args.json)),
+        Name::Stretch => stretch::run(args.json),
         Name::Serve { folder } => runtime.block_on(load::serve(&folder)),
     }
 }

@@ -91,7 +91,7 @@ impl Discovery {
         self.pool.stats()
     }
 
-    /// How many Argon2id hashes run at once at most.
+    /// How many threads hash.
     pub fn pool_threads(&self) -> usize {
         self.pool.threads()
     }

@@ -62,8 +62,8 @@ pub enum StartError {
         "the newest pair key was made for another form of identifiers than this program's: it needs a new epoch"
     )]
     OtherCanonicalisation,
-    /// One Argon2id buffer is more than the memory allowed.
-    #[error("the pool's memory is too small: suite `{}` needs {} MiB for each thread", .0.name, .0.memory_kib.div_ceil(1024))]
+    /// One hash takes more than the memory allowed.
+    #[error("the pool's memory is too small: suite `{}` needs {} MiB for one hash", .0.name, .0.memory_kib.div_ceil(1024))]
     PoolTooSmall(Suite),
     /// The store failed.
     #[error("the store cannot be used")]

@@ -1,7 +1,7 @@
 //! Argon2id (RFC 9106, version 0x13, one lane) for whoever computes many at once.
 //!
-//! The usual call hashes one password and gives its memory back. Here a [`Worker`] keeps its memory, on huge pages where
-//! the system has them, and advances several independent hashes block by block in turn: while one computes, the blocks
+//! The usual call hashes one password and gives its memory back. Here a [`Worker`] keeps its memory (for the
+//! vector kernels on huge pages where the system has them) and advances several independent hashes block by block in turn: while one computes, the blocks
 //! that the others need come from memory. The compression function runs on AVX-512 or AVX2 where the processor has them;
 //! elsewhere, and as the reference in tests, it is RustCrypto's `argon2`. The tags are the same everywhere.
 //!
@@ -23,6 +23,11 @@
 //! ```
 //!
 //! No secret value (K) and no associated data (X) are taken: both are empty. A hash allocates nothing.
+
+/// The examples of the README are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 mod cost;
 mod job;

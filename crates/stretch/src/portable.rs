@@ -19,8 +19,8 @@ impl Portable {
         Some(Self { cost, blocks })
     }
 
-    /// Computes one tag. Cost and lengths are checked, so that nothing is refused.
-    pub(crate) fn hash(&mut self, job: &mut Job<'_>) {
+    /// Computes one tag. Whether it is done: cost and lengths are checked, so that nothing is refused.
+    pub(crate) fn hash(&mut self, job: &mut Job<'_>) -> bool {
         let done = Params::new(self.cost.memory_kib(), self.cost.passes(), 1, Some(job.tag.len())).and_then(
             |params| {
                 let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
@@ -28,6 +28,7 @@ impl Portable {
             },
         );
         debug_assert!(done.is_ok(), "cost and lengths are checked");
+        done.is_ok()
     }
 
     pub(crate) fn wipe(&mut self) {

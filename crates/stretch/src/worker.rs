@@ -139,7 +139,7 @@ impl Worker {
         Ok(Self { cost, kernel, width, engine })
     }
 
-    /// What a worker holds while it hashes, in bytes; some huge pages more are reserved and not touched.
+    /// What a worker holds while it hashes, in bytes, to within a huge page.
     #[must_use]
     pub const fn memory_bytes(cost: Cost, kernel: Kernel, width: usize) -> u64 {
         // A block is 1 KiB (RFC 9106, section 3.2).
@@ -164,8 +164,8 @@ impl Worker {
         self.width
     }
 
-    /// Computes every job's tag. Before each pass over the memory (in portable code before each hash) it asks whether to
-    /// `go_on`.
+    /// Computes every job's tag. It takes as many as it is wide at a time, and before each
+    /// pass of those over their memory (in portable code before each hash) it asks whether to `go_on`.
     ///
     /// # Errors
     /// See [`HashError`].
@@ -223,13 +223,7 @@ impl Engine {
             Self::Avx512(vector) => vector.hash(jobs, go_on),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(vector) => vector.hash(jobs, go_on),
-            Self::Portable(portable) => jobs.iter_mut().all(|job| {
-                let wanted = go_on();
-                if wanted {
-                    portable.hash(job);
-                }
-                wanted
-            }),
+            Self::Portable(portable) => jobs.iter_mut().all(|job| go_on() && portable.hash(job)),
         }
     }
 }

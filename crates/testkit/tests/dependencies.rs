@@ -17,6 +17,28 @@ const ALLOWED: [(&str, &[&str]); 9] = [
 ];
 
 #[test]
+fn unsafe_code_is_in_the_kernels_alone() {
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let (mut folders, mut kernels) = (vec![crates.to_path_buf()], 0);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs")
+                && !path.ends_with("dependencies.rs")
+            {
+                let expects = std::fs::read_to_string(&path).unwrap().contains("unsafe_code");
+                let kernel = path.starts_with(crates.join("stretch/src/vector/kernel"));
+                assert!(!expects || kernel, "{} may not have unsafe code", path.display());
+                kernels += usize::from(expects);
+            }
+        }
+    }
+    assert_eq!(kernels, 2);
+}
+
+#[test]
 fn dependencies_point_down_only() {
     let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let allowed = BTreeMap::from(ALLOWED);

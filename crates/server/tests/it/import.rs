@@ -102,9 +102,9 @@ async fn the_quota_of_a_number_holds_across_accounts() {
 /// A pool that takes long enough for what must happen while an import runs.
 async fn slow_app(change: impl FnOnce(&mut acquaint_server::config::Config)) -> App {
     App::start_with(|config| {
-        config.keys.suite = "standard".into();
+        config.keys.suite = "hard".into();
         config.pool.threads = 1;
-        config.import.deadline_ms = 200;
+        config.import.deadline_ms = 20;
         change(config);
     })
     .await
@@ -134,7 +134,7 @@ async fn the_answer_comes_at_the_deadline_and_the_rest_through_get_matches() {
 async fn an_import_is_refused_while_too_much_waits() {
     let app = slow_app(|config| config.import.max_queue_wait_s = 1).await;
     let first = app.verify(&did(0), &number(0)).await;
-    app.client.import(&did(0), &first, numbers(1..200)).await.unwrap();
+    app.client.import(&did(0), &first, numbers(1..100)).await.unwrap();
     let second = app.verify(&did(1), &number(1)).await;
     assert_eq!(reason(app.client.import(&did(1), &second, numbers(2..3)).await), "RATE_LIMIT_EXCEEDED");
     app.settle().await;

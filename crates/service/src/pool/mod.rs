@@ -222,17 +222,24 @@ enum Next {
 }
 
 impl Shared {
-    fn measured<T>(&self, hashes: usize, work: impl FnOnce() -> T) -> T {
+    /// Counts the hashes of work that succeeds, and the time that they took; CPU time is counted in any case.
+    fn measured<E>(&self, work: impl FnOnce() -> Result<Vec<Stretched>, E>) -> Result<Vec<Stretched>, E> {
         let _busy = Busy::begin(&self.busy);
         let (began, cpu_began) = (Instant::now(), thread_cpu_nanos());
         let outcome = work();
-        let hashes = (hashes as u64).max(1);
-        let nanos = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX) / hashes;
         self.cpu_nanos.fetch_add(thread_cpu_nanos().saturating_sub(cpu_began), Ordering::Relaxed);
-        self.hashes.fetch_add(hashes, Ordering::Relaxed);
-        let before = self.hash_nanos.load(Ordering::Relaxed);
-        let smoothed = if before == 0 { nanos } else { before - before / 16 + nanos / 16 };
-        self.hash_nanos.store(smoothed.max(1), Ordering::Relaxed);
+        let hashes = outcome.as_ref().map_or(0, Vec::len) as u64;
+        let nanos = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        if let Some(nanos) = nanos.checked_div(hashes) {
+            self.hashes.fetch_add(hashes, Ordering::Relaxed);
+            let before = self.hash_nanos.load(Ordering::Relaxed);
+            let smoothed = if before == 0 {
+                nanos
+            } else {
+                (0..hashes).fold(before, |smoothed, _| smoothed - smoothed / 16 + nanos / 16)
+            };
+            self.hash_nanos.store(smoothed.max(1), Ordering::Relaxed);
+        }
         outcome
     }
 
@@ -268,7 +275,7 @@ fn work(shared: &Shared, mut stretcher: impl Stretch) {
         };
         let mut go_on =
             || batch.iter().any(|task| !task.reply.is_closed()) && !lock(&shared.queue).is_closed();
-        let stretching = || shared.measured(batch.len(), || stretcher.stretch(&batch, &mut go_on));
+        let stretching = || shared.measured(|| stretcher.stretch(&batch, &mut go_on));
         match std::panic::catch_unwind(std::panic::AssertUnwindSafe(stretching)) {
             Ok(Ok(stretched)) => {
                 for (task, stretched) in batch.into_iter().zip(stretched) {
@@ -284,7 +291,10 @@ fn work(shared: &Shared, mut stretcher: impl Stretch) {
                 }
             }
             // The callers see their channels closed.
-            Err(_) => tracing::error!("a hashing job failed unexpectedly"),
+            Err(_) => {
+                stretcher.wipe();
+                tracing::error!("a hashing job failed unexpectedly");
+            }
         }
     }
 }

@@ -59,13 +59,17 @@ impl Queue {
             }
             let most = width.min(lane.len().div_ceil(threads));
             let mut batch: Vec<Task> = Vec::with_capacity(most);
+            // The longest-waiting one is always taken, and what fits to it from further back.
+            let mut at = 0;
             while batch.len() < most
-                && let Some(task) = lane.pop_front_if(|task| {
-                    task.reply.is_closed() || batch.first().is_none_or(|first| first.suite == task.suite)
-                })
+                && let Some(task) = lane.get(at)
             {
-                if !task.reply.is_closed() {
-                    batch.push(task);
+                if task.reply.is_closed() {
+                    lane.remove(at);
+                } else if batch.first().is_none_or(|first| first.suite == task.suite) {
+                    batch.extend(lane.remove(at));
+                } else {
+                    at += 1;
                 }
             }
             if !batch.is_empty() {
@@ -134,9 +138,9 @@ mod tests {
     fn a_batch_is_of_one_suite() {
         let (mut queue, _waiting) =
             filled(&[], &[("a", S), ("b", Suite::HARD), ("c", Suite::HARD), ("d", S)]);
-        assert_eq!(names(queue.take(3, 1)), ["a"]);
+        assert_eq!(names(queue.take(3, 1)), ["a", "d"]);
         assert_eq!(names(queue.take(3, 1)), ["b", "c"]);
-        assert_eq!(names(queue.take(3, 1)), ["d"]);
+        assert!(queue.is_empty());
     }
 
     #[test]

@@ -48,6 +48,24 @@ async fn every_caller_gets_its_own_hash() {
     assert!(pool.stats().cpu_nanos > 0);
 }
 
+#[test]
+fn a_thread_changes_from_suite_to_suite() {
+    let (mut one, mut other) = (stretcher::Stretcher::new(2), stretcher::Stretcher::new(1));
+    let cheap = Suite { name: "cheap", memory_kib: 64, passes: 1 };
+    let task = |suite| {
+        let (reply, _waiting) = oneshot::channel();
+        Task { suite, pepper: pepper(), password: Zeroizing::new(b"pair".to_vec()), reply }
+    };
+    let mut seen = Vec::new();
+    for suite in [Suite::DEVELOPMENT, cheap, Suite::DEVELOPMENT] {
+        let made = one.stretch(&[task(suite)], &mut || true).unwrap();
+        seen.push(*made[0].as_bytes());
+    }
+    assert_eq!(seen[0], seen[2]);
+    assert_ne!(seen[0], seen[1]);
+    assert_eq!(other.stretch(&[task(cheap)], &mut || true).unwrap()[0].as_bytes(), &seen[1]);
+}
+
 /// Says when it begins, and waits until it may go on.
 struct Gated {
     began: mpsc::Sender<usize>,
@@ -71,6 +89,9 @@ impl Stretch for Gated {
         lock(&self.gate).recv().unwrap();
         self.running.fetch_sub(1, Ordering::SeqCst);
         assert!(batch[0].password.as_slice() != b"panic", "on purpose");
+        if batch[0].password.as_slice() == b"no memory" {
+            return Err(StretchError::Worker(acquaint_stretch::WorkerError::OutOfMemory { bytes: 1 }));
+        }
         if !go_on() {
             self.cancelled.fetch_add(1, Ordering::SeqCst);
             return Err(StretchError::Hash(HashError::Cancelled { done: 0 }));
@@ -189,6 +210,22 @@ async fn a_panic_ends_its_batch_alone() {
 }
 
 #[tokio::test]
+async fn what_fails_is_no_hash_and_says_nothing_of_the_speed() {
+    let scene = gated(1, 1);
+    let before = scene.pool.capacity(Duration::from_secs(600));
+    for _ in 0..20 {
+        scene.release.send(()).unwrap();
+        let refused = call(&scene, b"no memory").await.unwrap();
+        assert!(matches!(refused, Err(PoolError::Stretch(StretchError::Worker(_)))));
+    }
+    assert_eq!(scene.pool.stats().hashes, 0);
+    assert_eq!(scene.pool.capacity(Duration::from_secs(600)), before);
+    scene.release.send(()).unwrap();
+    call(&scene, b"a").await.unwrap().unwrap();
+    assert_eq!(scene.pool.stats().hashes, 1);
+}
+
+#[tokio::test]
 async fn the_end_of_the_pool_ends_what_waits_and_what_runs() {
     let scene = gated(1, 1);
     let (running, waiting) = (call(&scene, b"a"), call(&scene, b"b"));
@@ -210,7 +247,9 @@ async fn an_idle_thread_wipes_its_memory() {
     scene.release.send(()).unwrap();
     running.await.unwrap().unwrap();
     // The pool's end waits for the thread; before it comes to that, it finds nothing to do.
+    let began = Instant::now();
     while !scene.wiped.load(Ordering::SeqCst) {
+        assert!(began.elapsed() < Duration::from_secs(60), "it never wipes");
         tokio::task::yield_now().await;
     }
 }

@@ -63,7 +63,8 @@ impl Plan {
         let (mut once, mut twice) = (zero, zero);
         kernel.compress::<false>(&zero, &arrange::<K>(&input), &mut once);
         kernel.compress::<false>(&zero, &once, &mut twice);
-        words::<K>(&twice)
+        // Of no input: nothing to hide.
+        *words::<K>(&twice)
     }
 
     /// The block that `current` refers to, by the low half of a pseudo-random word (RFC 9106, section 3.4.2).

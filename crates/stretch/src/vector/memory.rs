@@ -1,7 +1,7 @@
 //! A worker's memory, on huge pages where the system has them.
 
 use bytemuck::Pod;
-use memmap2::{Advice, MmapMut, MmapOptions};
+use memmap2::{MmapMut, MmapOptions};
 use zeroize::Zeroize;
 
 use super::kernel::WORDS;
@@ -28,7 +28,7 @@ impl Memory {
         let map = MmapOptions::new().len(length).map_anon().ok()?;
         let start = map.as_ptr().addr().wrapping_neg() % HUGE_PAGE;
         #[cfg(target_os = "linux")]
-        for advice in [Advice::HugePage, Advice::DontDump] {
+        for advice in [memmap2::Advice::HugePage, memmap2::Advice::DontDump] {
             // Without huge pages it is slower, and that is all; a core dump is the administrator's to forbid.
             let _ = map.advise(advice);
         }

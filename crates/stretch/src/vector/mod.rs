@@ -48,6 +48,7 @@ impl<K: Compress> Vector<K> {
             [a, b] => self.together([a, b], go_on),
             [a, b, c] => self.together([a, b, c], go_on),
             [a, b, c, d] => self.together([a, b, c, d], go_on),
+            // A worker is at most four wide.
             _ => false,
         }
     }

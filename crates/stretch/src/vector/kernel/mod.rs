@@ -9,6 +9,7 @@ pub(crate) mod avx2;
 pub(crate) mod avx512;
 
 use bytemuck::Pod;
+use zeroize::Zeroizing;
 
 /// A block as RFC 9106 numbers its words.
 pub(crate) type Words = [u64; WORDS];
@@ -43,15 +44,19 @@ pub(crate) fn first_word<B: Pod>(block: &B) -> u64 {
 
 /// Brings a block into the kernel's order.
 pub(crate) fn arrange<K: Compress>(words: &Words) -> K::Block {
-    let mut arranged = [0; WORDS];
+    let mut arranged = Zeroizing::new([0; WORDS]);
     for (word, value) in words.iter().enumerate() {
         arranged[K::position(word)] = *value;
     }
-    bytemuck::cast(arranged)
+    bytemuck::cast(*arranged)
 }
 
 /// The inverse of [`arrange`].
-pub(crate) fn words<K: Compress>(block: &K::Block) -> Words {
+pub(crate) fn words<K: Compress>(block: &K::Block) -> Zeroizing<Words> {
     let arranged: &Words = bytemuck::cast_ref(block);
-    std::array::from_fn(|word| arranged[K::position(word)])
+    let mut words = Zeroizing::new([0; WORDS]);
+    for (word, value) in words.iter_mut().enumerate() {
+        *value = arranged[K::position(word)];
+    }
+    words
 }
