@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use acquaint_custody::{CustodyError, KeyId, Stretching, epochs};
+use acquaint_custody::{CustodyError, KeyId, ShareTag, Stretching, epochs};
 use acquaint_protocol::pair::{EpochId, Pair, PairHash, Stretched, order_bit};
-use acquaint_store::{Half, ImportStep, LeasedImport, Limit, NoticeTimes, StepOutcome, StoreError};
+use acquaint_store::{
+    Half, ImportStep, LeasedImport, Limit, NoticeTimes, Pseudonym, StepOutcome, StoreError,
+};
 use futures::StreamExt;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
@@ -25,9 +27,13 @@ const STEP_PAIRS: usize = 32;
 const STEP_TIME: Duration = Duration::from_secs(1);
 /// A lease outlives the slowest step many times over; after a crash it is what others wait for.
 const LEASE: Duration = Duration::from_secs(120);
-/// How long an import waits after each failure of the store; together less than the lease.
+/// How long an import waits after each failure of the store or the key holder; together less than the lease.
 const PAUSES: [Duration; 4] =
     [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(5), Duration::from_secs(15)];
+/// A budget that has some again within this time is waited for with the lease in hand. Much less than the lease.
+const BUDGET_WAIT: Duration = Duration::from_secs(30);
+/// How long no import is begun once a key's budget for the day is spent; then it is looked at again.
+const BUDGET_REST: Duration = Duration::from_secs(300);
 /// After an import's deadline, by then its answer is out: what it told need not be told again.
 const ANSWER_MARGIN: Duration = Duration::from_secs(5);
 /// How long it is worth telling of a match.
@@ -39,7 +45,15 @@ const POLL: Duration = Duration::from_secs(5);
 pub(crate) async fn run_imports(discovery: Arc<Discovery>, mut stop: watch::Receiver<bool>) {
     let places = Arc::new(Semaphore::new(RUNNING));
     let mut tasks = tokio::task::JoinSet::new();
+    // Until when no import is begun.
+    let (rest, resting) = watch::channel(Instant::now());
+    let rest = Arc::new(rest);
     while !*stop.borrow() {
+        let until = *resting.borrow();
+        if Instant::now() < until {
+            wait(until.duration_since(Instant::now()), &mut stop).await;
+            continue;
+        }
         let place = tokio::select! {
             place = Arc::clone(&places).acquire_owned() => place,
             _ = stop.changed() => break,
@@ -48,9 +62,11 @@ pub(crate) async fn run_imports(discovery: Arc<Discovery>, mut stop: watch::Rece
         let now = discovery.clock.now();
         let leased = discovery.store.next_import(now, now.saturating_add(millis(LEASE))).await;
         if let Ok(Some(leased)) = leased {
-            let (discovery, stop) = (Arc::clone(&discovery), stop.clone());
+            let (discovery, stop, rest) = (Arc::clone(&discovery), stop.clone(), Arc::clone(&rest));
             tasks.spawn(async move {
-                carry_through(&discovery, leased, stop).await;
+                if let Some(pause) = carry_through(&discovery, leased, stop).await {
+                    rest.send_replace(Instant::now() + pause);
+                }
                 drop(place);
             });
         } else {
@@ -69,13 +85,14 @@ pub(crate) async fn run_imports(discovery: Arc<Discovery>, mut stop: watch::Rece
     while tasks.join_next().await.is_some() {}
 }
 
-async fn carry_through(discovery: &Discovery, mut leased: LeasedImport, mut stop: watch::Receiver<bool>) {
+/// Returns for how long no other import need be begun, if a budget is spent for all of them.
+async fn carry_through(
+    discovery: &Arc<Discovery>,
+    mut leased: LeasedImport,
+    mut stop: watch::Receiver<bool>,
+) -> Option<Duration> {
     let (id, fence) = (leased.id, leased.fence);
-    let outcome = match ContactList::open(&*discovery.custody, id, &leased.sealed) {
-        Ok(list) => persist(discovery, &mut leased, &Arc::new(list), &mut stop).await,
-        Err(error) => Err(error),
-    };
-    let outcome = match outcome {
+    let outcome = match persist(discovery, &mut leased, &mut stop).await {
         Err(Internal::Custody(CustodyError::NotOurs) | Internal::Unreadable(_)) => {
             tracing::error!("an accepted import cannot be read and is given up");
             discovery.store.abandon_import(id, fence).await.map(|()| Progress::Over).map_err(Internal::from)
@@ -86,33 +103,79 @@ async fn carry_through(discovery: &Discovery, mut leased: LeasedImport, mut stop
         Ok(Progress::Over) => discovery.waiters.finish(id),
         Ok(Progress::Stopped) => {}
         // Its lease runs out, and it is begun again from what is committed.
+        Err(Internal::Custody(CustodyError::OverBudget { key, retry_after })) => {
+            tracing::warn!("an import waits: the budget of the {key} is spent for {} s", retry_after.as_secs());
+            if spent_for_all(discovery, key).await {
+                return Some(retry_after.min(BUDGET_REST));
+            }
+        }
         Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "an import is interrupted"),
     }
+    None
 }
 
-/// Works on an import, and goes on after a failure that may pass, as of a store that somebody else has locked, as long as
-/// the lease may still hold.
+/// Whether a key's budget for the day does not hold one more step, whoever it is for; else it was one account's share.
+async fn spent_for_all(discovery: &Arc<Discovery>, key: KeyId) -> bool {
+    let custody = Arc::clone(&discovery.custody);
+    let usage = tokio::task::spawn_blocking(move || custody.usage()).await;
+    let Ok(Ok(usage)) = usage else { return false };
+    let step = u64::try_from(STEP_PAIRS).unwrap_or(u64::MAX);
+    usage.iter().any(|usage| usage.key == key && usage.used_today.saturating_add(step) > usage.per_day)
+}
+
+/// Works on an import, and goes on after what may pass: a store that somebody else has locked, a key holder that is away, a
+/// second's budget that is spent. As long as the lease may still hold; what was committed is not done again.
 async fn persist(
     discovery: &Discovery,
     leased: &mut LeasedImport,
-    list: &Arc<ContactList>,
     stop: &mut watch::Receiver<bool>,
 ) -> Result<Progress, Internal> {
-    for pause in PAUSES {
-        match work(discovery, leased, list, stop).await {
-            Err(Internal::Store(StoreError::Unavailable(error))) => {
-                tracing::warn!(
-                    error = &*error as &dyn std::error::Error,
-                    "an import is interrupted, and goes on in {} s",
-                    pause.as_secs()
-                );
-                drop(error);
-                wait(pause, stop).await;
-            }
-            outcome => return outcome,
+    let mut pauses = PAUSES.into_iter();
+    let mut list = None;
+    let mut done = leased.done;
+    loop {
+        let error = match attempt(discovery, leased, &mut list, stop).await {
+            Err(error) => error,
+            progress => return progress,
+        };
+        if leased.done > done {
+            // The lease is new with each step.
+            done = leased.done;
+            pauses = PAUSES.into_iter();
+        }
+        let passes = matches!(
+            error,
+            Internal::Store(StoreError::Unavailable(_)) | Internal::Custody(CustodyError::Unavailable(_))
+        );
+        let pause = if passes { pauses.next() } else { None };
+        let Some(pause) = pause else { return Err(error) };
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "an import is interrupted, and goes on in {} s",
+            pause.as_secs()
+        );
+        drop(error);
+        wait(pause, stop).await;
+        if *stop.borrow() {
+            return Ok(Progress::Stopped);
         }
     }
-    work(discovery, leased, list, stop).await
+}
+
+async fn attempt(
+    discovery: &Discovery,
+    leased: &mut LeasedImport,
+    list: &mut Option<Arc<ContactList>>,
+    stop: &mut watch::Receiver<bool>,
+) -> Result<Progress, Internal> {
+    let list = match list {
+        Some(list) => Arc::clone(list),
+        None => {
+            let opened = Arc::new(ContactList::open(&*discovery.custody, leased.id, &leased.sealed)?);
+            Arc::clone(list.insert(opened))
+        }
+    };
+    work(discovery, leased, &list, stop).await
 }
 
 const TOO_SHORT: Internal = Internal::Unreadable("an accepted list is shorter than its total");
@@ -129,7 +192,7 @@ async fn work(
     discovery: &Discovery,
     leased: &mut LeasedImport,
     list: &Arc<ContactList>,
-    stop: &watch::Receiver<bool>,
+    stop: &mut watch::Receiver<bool>,
 ) -> Result<Progress, Internal> {
     let keys = live_keys(discovery)?;
     // Enough in flight to keep every thread busy while a step is committed.
@@ -159,7 +222,22 @@ async fn work(
             return Err(TOO_SHORT);
         }
         let positions: Vec<u16> = pairs.iter().map(|pair| pair.position).collect();
-        let halves = seal_pairs(discovery, Arc::clone(&keys), pairs).await?;
+        let pairs = Arc::new(pairs);
+        let halves = loop {
+            match seal_pairs(discovery, leased.account, &keys, &pairs).await {
+                // What was stretched is kept meanwhile. The lease holds for many of these waits; should it end, whoever
+                // takes the import fences this one off.
+                Err(Internal::Custody(CustodyError::OverBudget { key: _, retry_after }))
+                    if retry_after <= BUDGET_WAIT && began.elapsed() < LEASE / 2 =>
+                {
+                    wait(retry_after, stop).await;
+                    if *stop.borrow() {
+                        return Ok(Progress::Stopped);
+                    }
+                }
+                outcome => break outcome?,
+            }
+        };
         let now = discovery.clock.now();
         let policy = &discovery.policy;
         let step = ImportStep {
@@ -238,13 +316,16 @@ async fn stretch(
     Ok(StretchedPair { position, bit, stretched })
 }
 
-/// Finishes a step's pairs in custody: one batch for each epoch.
+/// Finishes a step's pairs in custody, on behalf of the account: one batch for each epoch.
 async fn seal_pairs(
     discovery: &Discovery,
-    keys: LiveKeys,
-    pairs: Vec<StretchedPair>,
+    account: Pseudonym,
+    keys: &LiveKeys,
+    pairs: &Arc<Vec<StretchedPair>>,
 ) -> Result<Vec<Half>, Internal> {
     let custody = Arc::clone(&discovery.custody);
+    let (keys, pairs) = (Arc::clone(keys), Arc::clone(pairs));
+    let share = ShareTag(*account.as_bytes());
     let sealing = tokio::task::spawn_blocking(move || {
         let mut halves: Vec<Half> =
             pairs.iter().map(|pair| Half { hashes: Vec::with_capacity(keys.len()), bit: pair.bit }).collect();
@@ -254,7 +335,7 @@ async fn seal_pairs(
                 .filter_map(|pair| pair.stretched.get(index))
                 .map(|hash| hash.as_bytes().as_slice())
                 .collect();
-            for (half, hash) in halves.iter_mut().zip(custody.hmac(*key, &batch)?) {
+            for (half, hash) in halves.iter_mut().zip(custody.hmac_for(*key, share, &batch)?) {
                 half.hashes.push((*epoch, PairHash::from_bytes(hash)));
             }
         }
