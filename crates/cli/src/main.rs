@@ -2,10 +2,12 @@
 
 mod args;
 mod completions;
+mod custody;
 mod demo;
 mod doctor;
 mod failure;
 mod init;
+mod keys;
 mod normalise;
 mod output;
 mod remote;
@@ -48,6 +50,8 @@ async fn run(args: Args) -> Result<(), Failure> {
         Command::Demo(demo) => demo::run(&demo).await,
         Command::Doctor(doctor) => doctor::run(&doctor).await,
         Command::Store(store) => store::run(store.command).await,
+        Command::Keys(keys) => keys::run(keys.command).await,
+        Command::Custody(custody) => custody::run(custody.command).await,
         Command::Notifications(notifications) => remote::notifications::run(notifications).await,
         Command::Verify(verify) => remote::verify(verify).await,
         Command::Import(import) => remote::import::run(import).await,

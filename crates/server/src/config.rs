@@ -301,6 +301,14 @@ impl Config {
         read::load(path, texts, check::keys)
     }
 
+    /// Checks what the keys need again, after a change.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the key and what would be right.
+    pub fn check_keys(&self) -> Result<(), ConfigError> {
+        check::keys(self)
+    }
+
     /// The defaults as the text of a configuration file.
     ///
     /// # Errors

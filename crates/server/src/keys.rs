@@ -19,7 +19,7 @@ pub use acquaint_custody::KeyId;
 pub use acquaint_custody::budget::KeyUsage;
 pub use acquaint_custody::pkcs11::Pkcs11Error;
 pub use acquaint_custody::remote::RemoteError;
-pub use acquaint_custody::secret::Secret;
+pub use acquaint_custody::secret::{MAX_BYTES as MAX_SECRET, Secret};
 pub use acquaint_custody::software::KeyFileError;
 pub use acquaint_custody::software::sealed::{Identity, SealingKey, unwrap, wrap};
 
@@ -51,7 +51,9 @@ pub enum KeysError {
     #[error("the keys cannot be used")]
     Custody(#[from] CustodyError),
     /// The token has a key that an interruption or a loss has left in pieces.
-    #[error("the token has a {key} that {state}: bring it back, or destroy it with the HSM's own tools, before new ones are made")]
+    #[error(
+        "the token has a {key} that {state}: bring it back, or destroy it with the HSM's own tools, before new ones are made"
+    )]
     NotWhole {
         /// Which key.
         key: KeyId,
@@ -59,7 +61,9 @@ pub enum KeysError {
         state: &'static str,
     },
     /// Another process makes them.
-    #[error("`keys.custody` is `process`: make the keys with the custody process's own configuration, as its user")]
+    #[error(
+        "`keys.custody` is `process`: make the keys with the custody process's own configuration, as its user"
+    )]
     NotHere,
 }
 

@@ -261,7 +261,8 @@ pub struct KeyFile {
 pub fn ensure_key_file(path: &std::path::Path, suite: &str) -> Result<KeyFile, KeyFileError> {
     use acquaint_custody::software::SoftwareCustody;
     let malformed = |reason: &str| KeyFileError::Malformed { path: path.into(), reason: reason.into() };
-    let wanted = acquaint_protocol::pair::Suite::by_name(suite).ok_or_else(|| malformed("its suite is not known"))?;
+    let wanted =
+        acquaint_protocol::pair::Suite::by_name(suite).ok_or_else(|| malformed("its suite is not known"))?;
     let (made, custody) = match SoftwareCustody::open(path) {
         Err(KeyFileError::Absent(_)) => (true, SoftwareCustody::create(path, wanted)?),
         outcome => (false, outcome?),

@@ -52,7 +52,9 @@ pub enum StartError {
     )]
     KeyMissing(KeyId),
     /// Custody has another key under this name.
-    #[error("the {0} is not the one that the stored data was made with: put the right key file back, or the right token")]
+    #[error(
+        "the {0} is not the one that the stored data was made with: put the right key file back, or the right token"
+    )]
     OtherKey(KeyId),
     /// The store has data of a purpose that this program does not know.
     #[error("the stored data needs a kind of key that this program does not know: use a newer program")]

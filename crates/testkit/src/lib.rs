@@ -71,6 +71,7 @@ impl App {
         config.verification.resend_s = 0;
         config.verification.account_codes_per_day = 1000;
         config.verification.number_codes_per_day = 1000;
+        softhsm::configure(&mut config);
         change(&mut config);
         Self::run(folder, config, Arc::new(HandClock::default())).await
     }

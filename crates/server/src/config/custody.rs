@@ -144,9 +144,7 @@ impl Budget {
     /// A second's and a day's bound by purpose, with their names without what follows the purpose's.
     fn by_purpose(&self) -> [(Purpose, u32, u32, u32); 6] {
         Purpose::ALL.map(|purpose| match purpose {
-            Purpose::Pair => {
-                (purpose, self.pair_per_second, self.pair_per_day, self.pair_per_account)
-            }
+            Purpose::Pair => (purpose, self.pair_per_second, self.pair_per_day, self.pair_per_account),
             Purpose::Number => (purpose, self.number_per_second, self.number_per_day, 0),
             Purpose::Code => (purpose, self.code_per_second, self.code_per_day, 0),
             Purpose::Account => (purpose, self.account_per_second, self.account_per_day, 0),
@@ -158,7 +156,8 @@ impl Budget {
     /// The purposes that have a bound, with it.
     #[must_use]
     pub fn bounds(&self) -> BTreeMap<Purpose, Bounds> {
-        let bounded = self.by_purpose().into_iter().filter(|(_, second, day, share)| (second | day | share) > 0);
+        let bounded =
+            self.by_purpose().into_iter().filter(|(_, second, day, share)| (second | day | share) > 0);
         let bounds = bounded.map(|(purpose, second, day, share)| {
             let bounds = Bounds {
                 per_second: if second == 0 { u32::MAX } else { second },
@@ -185,7 +184,10 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     ];
     if openers.iter().filter(|(_, set)| *set).count() > 1 {
         let (key, _) = openers.into_iter().find(|(_, set)| *set).unwrap_or(openers[0]);
-        return bad(key, "the only one of `keys.passphrase`, `keys.passphrase_file` and `keys.identity_file`");
+        return bad(
+            key,
+            "the only one of `keys.passphrase`, `keys.passphrase_file` and `keys.identity_file`",
+        );
     }
     match holder {
         Holder::File => {}
@@ -230,7 +232,10 @@ fn budget(config: &Config, holder: Holder) -> Result<(), ConfigError> {
             return bad(&format!("budget.{name}_per_{part}"), wanted);
         }
         if day > 0 && config.budget.file.as_os_str().is_empty() {
-            return bad("budget.file", "set where a day's budget is: without it a restart gives all of it back");
+            return bad(
+                "budget.file",
+                "set where a day's budget is: without it a restart gives all of it back",
+            );
         }
     }
     Ok(())
@@ -299,7 +304,8 @@ mod tests {
         let budget = Budget { pair_per_account: 7, seal_per_second: 3, code_per_day: 5, ..Budget::default() };
         let bounds = budget.bounds();
         assert_eq!(bounds.len(), 3);
-        let all = |second, day, share| Bounds { per_second: second, per_day: day, per_account_and_day: share };
+        let all =
+            |second, day, share| Bounds { per_second: second, per_day: day, per_account_and_day: share };
         assert_eq!(bounds[&Purpose::Pair], all(u32::MAX, u64::MAX, Some(7)));
         assert_eq!(bounds[&Purpose::Seal], all(3, u64::MAX, None));
         assert_eq!(bounds[&Purpose::Code], all(u32::MAX, 5, None));

@@ -218,7 +218,10 @@ fn describe() {
         "acquaint_custody_budget_used_ratio",
         "Share of the day's budget of a key that is used, 0 to 1, by purpose"
     );
-    describe_counter!("acquaint_custody_refusals_total", "Operations that a key's budget refused, by purpose and budget");
+    describe_counter!(
+        "acquaint_custody_refusals_total",
+        "Operations that a key's budget refused, by purpose and budget"
+    );
     describe_gauge!(
         "acquaint_custody_unaccounted_operations",
         "Operations that the HSM counted beyond those that the budget let through, by purpose"

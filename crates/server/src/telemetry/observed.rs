@@ -167,9 +167,8 @@ impl ObservedCustody {
             call(&*self.custody)
         };
         // Bytes from outside that are not ours are the caller's fault, and a spent budget is counted for itself.
-        let failed = |error: &CustodyError| {
-            !matches!(error, CustodyError::NotOurs | CustodyError::OverBudget { .. })
-        };
+        let failed =
+            |error: &CustodyError| !matches!(error, CustodyError::NotOurs | CustodyError::OverBudget { .. });
         self.failures.note(outcome.as_ref().is_err_and(failed));
         outcome
     }
@@ -205,7 +204,7 @@ impl KeyCustody for ObservedCustody {
     }
 
     fn usage(&self) -> Result<Vec<KeyUsage>, CustodyError> {
-        self.watched(KeyCustody::usage)
+        self.watched(|custody| custody.usage())
     }
 }
 

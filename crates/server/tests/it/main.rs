@@ -9,6 +9,7 @@ mod deploy;
 mod emails;
 mod enumeration;
 mod hardening;
+mod hsm;
 mod http2;
 mod import;
 mod limits;

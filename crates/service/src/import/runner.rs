@@ -104,7 +104,10 @@ async fn carry_through(
         Ok(Progress::Stopped) => {}
         // Its lease runs out, and it is begun again from what is committed.
         Err(Internal::Custody(CustodyError::OverBudget { key, retry_after })) => {
-            tracing::warn!("an import waits: the budget of the {key} is spent for {} s", retry_after.as_secs());
+            tracing::warn!(
+                "an import waits: the budget of the {key} is spent for {} s",
+                retry_after.as_secs()
+            );
             if spent_for_all(discovery, key).await {
                 return Some(retry_after.min(BUDGET_REST));
             }
