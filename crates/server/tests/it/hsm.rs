@@ -33,7 +33,8 @@ async fn a_day_that_is_spent_is_waited_for_and_nothing_is_lost() {
     // The start looks at each key once.
     assert!(app.import(&did(1), &number(1), &[&number(2)]).await.is_empty());
     let token = app.verify(&did(2), &number(2)).await;
-    let slow = app.client.import(&did(2), &token, vec![number(1)]);
+    let bob = did(2);
+    let slow = app.client.import(&bob, &token, vec![number(1)]);
     // It is accepted, and is not answered before its deadline.
     let mut waiting = Box::pin(slow);
     assert!(tokio::time::timeout(Duration::from_millis(500), &mut waiting).await.is_err());
