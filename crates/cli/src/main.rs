@@ -34,8 +34,9 @@ fn main() -> std::process::ExitCode {
         Err(error) => return failure::report(&error.into()),
     };
     let outcome = runtime.block_on(run(args));
-    // A person who never enters the code that was asked for is not waited for.
-    runtime.shutdown_background();
+    // A thread that ends while the process does can meet an HSM's module that is taken down already, and crash. A person
+    // who never enters the code that was asked for is not waited for longer than this.
+    runtime.shutdown_timeout(std::time::Duration::from_millis(500));
     match outcome {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) if error.is::<output::Closed>() => std::process::ExitCode::SUCCESS,
