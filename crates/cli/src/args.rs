@@ -1,5 +1,7 @@
 //! The command line.
 
+pub(crate) mod keys;
+
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
@@ -31,6 +33,10 @@ pub(crate) enum Command {
     Doctor(Doctor),
     /// Back up, restore or check the database
     Store(Store),
+    /// Make, show, seal or open the keys
+    Keys(keys::Keys),
+    /// Hold the keys in a process of its own
+    Custody(keys::Custody),
     /// Verify a phone number, or an e-mail address, on a running server and print a token for one import
     Verify(Verify),
     /// Import an address book (.vcf or .csv) on a running server

@@ -6,11 +6,12 @@ mod surroundings;
 
 use std::path::Path;
 
-use acquaint_server::Ambient;
-use acquaint_server::config::Config;
+use acquaint_server::config::{Config, Holder};
 use acquaint_server::database::Options;
 use acquaint_server::delivery::{DeliveryError, Probe, probe};
+use acquaint_server::keys::KeysError;
 use acquaint_server::upkeep::{self, Depth, Health, KeyRecord};
+use acquaint_server::{Ambient, ServerError};
 use serde::Serialize;
 
 use crate::args;
@@ -98,7 +99,7 @@ async fn look(path: &Path) -> Vec<Seen> {
     };
     let sound = health.as_ref().and_then(|health| health.as_ref().ok());
     let holder = machine::holder(&config.data_dir);
-    seen.push(keys(&config, sound.map(|health| health.keys.as_slice())));
+    seen.push(looked_at_keys(&config, sound.map(|health| health.keys.as_slice())).await);
     seen.push(match &health {
         None => ok("database", "none yet; the first start makes it"),
         Some(Ok(health)) => database_is(&database, health),
@@ -120,7 +121,7 @@ async fn look(path: &Path) -> Vec<Seen> {
 /// As [`look`], where PostgreSQL is the store: there is no folder, and other servers may run.
 async fn look_at_several(config: &Config, options: &Options) -> Vec<Seen> {
     let (found, database) = postgres::database(config, options).await;
-    let mut seen = vec![keys(config, found.as_ref().map(|found| found.keys.as_slice()))];
+    let mut seen = vec![looked_at_keys(config, found.as_ref().map(|found| found.keys.as_slice())).await];
     seen.extend(database);
     seen.push(surroundings::port_of_several(config).await);
     seen.push(surroundings::clock(config, found.and_then(|found| found.newest)).await);
@@ -144,21 +145,39 @@ fn configuration(path: &Path, config: &Config) -> Seen {
     ok(WHAT, format!("{} can be used", path.display()))
 }
 
-/// The key file, and whether it is the one of the data.
-fn keys(config: &Config, records: Option<&[KeyRecord]>) -> Seen {
-    const WHAT: &str = "key file";
-    let file = config.keys.file.display();
-    let records = records.unwrap_or_default();
-    if records.is_empty() && !config.keys.file.exists() {
-        return ok(WHAT, "none yet; the first start makes it");
+/// As [`keys`], which an HSM or another process can make wait.
+async fn looked_at_keys(config: &Config, records: Option<&[KeyRecord]>) -> Seen {
+    let (config, records) = (config.clone(), records.unwrap_or_default().to_vec());
+    let looked = tokio::task::spawn_blocking(move || keys(&config, &records)).await;
+    looked.unwrap_or_else(|error| wrong("keys", error.to_string(), "report this defect"))
+}
+
+/// The keys, and whether they are those of the data. A PIN is tried once.
+fn keys(config: &Config, records: &[KeyRecord]) -> Seen {
+    let (what, holder) = match config.keys.holder() {
+        Some(Holder::Pkcs11) => ("HSM", format!("the token `{}`", config.pkcs11.token)),
+        Some(Holder::Process) => {
+            ("custody", format!("the custody process at {}", config.keys.socket.display()))
+        }
+        Some(Holder::File) | None => ("key file", config.keys.file.display().to_string()),
+    };
+    let is_file = what == "key file";
+    if is_file && records.is_empty() && !config.keys.file.exists() {
+        return ok(what, "none yet; the first start makes it");
     }
     match upkeep::check_keys(config, records) {
         Ok(()) if records.is_empty() => {
-            ok(WHAT, format!("{file} can be used; there is no data that it could be held against"))
+            ok(what, format!("{holder} can be used; there is no data that it could be held against"))
         }
-        Ok(()) => ok(WHAT, format!("{file} is the one that the data was made with")),
-        // Its sentences say what to do.
-        Err(error) => wrong(WHAT, causes(&error), "the server does not start before that is done"),
+        Ok(()) if is_file => ok(what, format!("{holder} is the one that the data was made with")),
+        Ok(()) => ok(what, format!("{holder} has the keys that the data was made with")),
+        Err(ServerError::Keys(KeysError::Process(error))) => wrong(
+            what,
+            causes(&error),
+            "start the custody process (`acquaint custody serve`), or look at its log; imports wait until then",
+        ),
+        // Their sentences say what to do.
+        Err(error) => wrong(what, causes(&error), "the server does not start before that is done"),
     }
 }
 

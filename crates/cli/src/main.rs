@@ -2,10 +2,12 @@
 
 mod args;
 mod completions;
+mod custody;
 mod demo;
 mod doctor;
 mod failure;
 mod init;
+mod keys;
 mod normalise;
 mod output;
 mod remote;
@@ -32,8 +34,9 @@ fn main() -> std::process::ExitCode {
         Err(error) => return failure::report(&error.into()),
     };
     let outcome = runtime.block_on(run(args));
-    // A person who never enters the code that was asked for is not waited for.
-    runtime.shutdown_background();
+    // A thread that ends while the process does can meet an HSM's module that is taken down already, and crash. A person
+    // who never enters the code that was asked for is not waited for longer than this.
+    runtime.shutdown_timeout(std::time::Duration::from_millis(500));
     match outcome {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) if error.is::<output::Closed>() => std::process::ExitCode::SUCCESS,
@@ -48,6 +51,8 @@ async fn run(args: Args) -> Result<(), Failure> {
         Command::Demo(demo) => demo::run(&demo).await,
         Command::Doctor(doctor) => doctor::run(&doctor).await,
         Command::Store(store) => store::run(store.command).await,
+        Command::Keys(keys) => keys::run(keys.command).await,
+        Command::Custody(custody) => custody::run(custody.command).await,
         Command::Notifications(notifications) => remote::notifications::run(notifications).await,
         Command::Verify(verify) => remote::verify(verify).await,
         Command::Import(import) => remote::import::run(import).await,

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use acquaint_server::config::Config;
+use acquaint_server::config::{Config, Holder};
 use acquaint_server::upkeep::{
     self, BackupError, Depth, Finding, Health, Phase, Progress, Restore, Restored, Watch,
 };
@@ -108,7 +108,7 @@ async fn restore(args: args::OneFile) -> Result<(), Failure> {
     let (data, from, keys) = (config.data_dir.clone(), args.file.clone(), config.clone());
     let (health, keys_checked, restored) = watched(move |watch| {
         let prepared = Restore::prepare(&from, &data, watch)?;
-        let keys_checked = keys.keys.file.exists();
+        let keys_checked = keys.keys.holder() != Some(Holder::File) || keys.keys.file.exists();
         if keys_checked {
             upkeep::check_keys(&keys, &prepared.health.keys)
                 .map_err(|error| NotRestored("the key file does not fit the back-up", error.into()))?;

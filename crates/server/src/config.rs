@@ -5,6 +5,7 @@
 //! default, so an empty file is a whole configuration but for the API key.
 
 mod check;
+mod custody;
 mod delivery;
 mod operation;
 mod read;
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 use acquaint_protocol::identifier::AccountFormat;
 use serde::{Deserialize, Serialize};
 
+pub use custody::{Budget, Holder, Keys, Pkcs11};
 pub use delivery::{Delivery, Plivo, Smtp, SmtpSecurity, Twilio, Webhook};
 pub use operation::{Notifications, Telemetry, Tls};
 pub use read::{ConfigError, OWN_VARIABLES};
@@ -39,6 +41,10 @@ pub struct Config {
     pub auth: Auth,
     /// The keys.
     pub keys: Keys,
+    /// The token that has them, if an HSM does.
+    pub pkcs11: Pkcs11,
+    /// How often they may be used.
+    pub budget: Budget,
     /// The hashing pool.
     pub pool: Pool,
     /// Verification of numbers.
@@ -81,17 +87,6 @@ impl std::fmt::Debug for Auth {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Auth").field("allow_no_api_key", &self.allow_no_api_key).finish_non_exhaustive()
     }
-}
-
-/// The keys.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Keys {
-    /// The key file; relative to the configuration file's folder. Keep it apart from the data directory's back-ups.
-    pub file: PathBuf,
-    /// Argon2id's cost for new keys: `standard` (19 MiB, t = 2), `hard` (64 MiB, t = 3), or `development` (loopback
-    /// only).
-    pub suite: String,
 }
 
 /// The hashing pool.
@@ -197,6 +192,8 @@ impl Default for Config {
             account_format: AccountFormat::Did,
             auth: Auth::default(),
             keys: Keys::default(),
+            pkcs11: Pkcs11::default(),
+            budget: Budget::default(),
             pool: Pool::default(),
             verification: Verification::default(),
             import: Import::default(),
@@ -211,12 +208,6 @@ impl Default for Config {
             log: Log::default(),
             telemetry: Telemetry::default(),
         }
-    }
-}
-
-impl Default for Keys {
-    fn default() -> Self {
-        Self { file: "keys.json".into(), suite: "standard".into() }
     }
 }
 
@@ -301,7 +292,26 @@ impl Config {
         path: &Path,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
-        read::load(path, environment)
+        read::load(path, environment, check::values)
+    }
+
+    /// As [`Config::load_here`], for what uses the keys without serving people, as the custody process: only what the keys
+    /// need is checked, so there need be no API key.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the key and what would be right.
+    pub fn load_keys_here(path: &Path) -> Result<Self, ConfigError> {
+        let texts = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        read::load(path, texts, check::keys)
+    }
+
+    /// Checks what the keys need again, after a change.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the key and what would be right.
+    pub fn check_keys(&self) -> Result<(), ConfigError> {
+        check::keys(self)
     }
 
     /// The defaults as the text of a configuration file.

@@ -1,10 +1,12 @@
 //! The server: configuration, adapters, and HTTP around the use cases of `acquaint-service`.
 
 pub mod config;
+mod custody_process;
 pub mod database;
 pub mod delivery;
 mod files;
 mod http;
+pub mod keys;
 mod notify;
 mod outbound;
 mod rpc;
@@ -18,29 +20,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use acquaint_custody::KeyCustody;
-use acquaint_custody::software::{KeyFileError, SoftwareCustody};
 use acquaint_protocol::identifier::Region;
-use acquaint_protocol::pair::Suite;
 use acquaint_service::{Bucket, Parts, Policy, PoolSize, Running, StartError, SystemClock, SystemEntropy};
 use acquaint_store::{Store, StoreError};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+pub use custody_process::CustodyProcess;
 pub use http::tls::TlsError;
 
 pub use acquaint_service::{Clock, Discovery, Entropy, EntropyError, Millis, PoolStats};
 
-use config::{Config, Http};
+use config::{Config, Holder, Http};
 use database::Database;
 use http::Port;
 use http::tls::Tls;
+use keys::{KeyFileError, KeysError};
 
 /// Why the server does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// The keys cannot be used.
     #[error(transparent)]
-    Keys(#[from] KeyFileError),
+    Keys(#[from] KeysError),
     /// The database cannot be opened.
     #[error(transparent)]
     Open(#[from] database::OpenError),
@@ -52,12 +54,12 @@ pub enum ServerError {
     Start(#[from] StartError),
     /// The configured suite is not the one of the keys.
     #[error(
-        "`keys.suite` is `{configured}`, but the key file was made for `{found}`: set it back; another suite takes new keys"
+        "`keys.suite` is `{configured}`, but the keys were made for `{found}`: set it back; another suite takes new keys"
     )]
     OtherSuite {
         /// In the configuration.
         configured: String,
-        /// In the key file.
+        /// With the keys.
         found: &'static str,
     },
     /// The database has data, but there is no key file.
@@ -133,7 +135,7 @@ impl Server {
         files::allow(config.http.max_connections);
         let database = database::open(&config).await?;
         let store = database.store();
-        let custody = open_keys(&config, &*store).await?;
+        let custody = open_keys(&config, &*store, &ambient.clock).await?;
         let parts = Parts {
             store,
             custody,
@@ -144,7 +146,8 @@ impl Server {
             policy: policy(&config),
             pool: pool_size(&config),
         };
-        let running = Running::start(telemetry::observed::observed(parts)).await?;
+        let waits = config.keys.holder() != Some(Holder::File);
+        let running = Running::start(telemetry::observed::observed(parts, waits)).await?;
         Ok(Self { listener, operator, tls, database, running, config })
     }
 
@@ -223,23 +226,34 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, ServerError> {
     TcpListener::bind(address).await.map_err(|source| ServerError::Listen { address, source })
 }
 
-/// Opens the key file, or makes it on the very first run: never beside data that other keys have sealed.
-async fn open_keys(config: &Config, store: &dyn Store) -> Result<Arc<dyn KeyCustody>, ServerError> {
-    let suite = Suite::by_name(&config.keys.suite).unwrap_or(Suite::STANDARD);
-    let path = &config.keys.file;
-    let custody = match SoftwareCustody::open(path) {
-        Err(KeyFileError::Absent(_)) if store.key_records().await?.is_empty() => {
-            SoftwareCustody::create(path, suite)?
+/// Opens the keys. A key file is made on the very first run: never beside data that other keys have sealed.
+async fn open_keys(
+    config: &Config,
+    store: &dyn Store,
+    clock: &Arc<dyn Clock>,
+) -> Result<Arc<dyn KeyCustody>, ServerError> {
+    let is_new = store.key_records().await?.is_empty();
+    let (opening, clock) = (config.clone(), Arc::clone(clock));
+    // A passphrase takes tenths of a second, and an HSM or another process as long as it likes.
+    let opened = tokio::task::spawn_blocking(move || keys::open(&opening, is_new, clock)).await;
+    let custody = match opened.map_err(|_| StartError::Interrupted)? {
+        Err(KeysError::File(KeyFileError::Absent(path))) if !is_new => {
+            return Err(ServerError::KeysGone(path));
         }
-        Err(KeyFileError::Absent(path)) => return Err(ServerError::KeysGone(path)),
         outcome => outcome?,
     };
-    let newest = acquaint_custody::epochs(&custody).map_err(StartError::from)?.into_iter().next();
+    same_suite(config, &*custody)?;
+    Ok(custody)
+}
+
+/// Whether the newest epoch's suite is the configured one.
+pub(crate) fn same_suite(config: &Config, custody: &dyn KeyCustody) -> Result<(), ServerError> {
+    let newest = acquaint_custody::epochs(custody).map_err(StartError::from)?.into_iter().next();
     match newest {
-        Some(epoch) if epoch.suite != suite => {
+        Some(epoch) if epoch.suite != keys::suite(config) => {
             Err(ServerError::OtherSuite { configured: config.keys.suite.clone(), found: epoch.suite.name })
         }
-        _ => Ok(Arc::new(custody)),
+        _ => Ok(()),
     }
 }
 
@@ -257,8 +271,10 @@ pub struct KeyFile {
 /// # Errors
 /// [`KeyFileError`]; an unknown suite is told as a malformed file.
 pub fn ensure_key_file(path: &std::path::Path, suite: &str) -> Result<KeyFile, KeyFileError> {
+    use acquaint_custody::software::SoftwareCustody;
     let malformed = |reason: &str| KeyFileError::Malformed { path: path.into(), reason: reason.into() };
-    let wanted = Suite::by_name(suite).ok_or_else(|| malformed("its suite is not known"))?;
+    let wanted =
+        acquaint_protocol::pair::Suite::by_name(suite).ok_or_else(|| malformed("its suite is not known"))?;
     let (made, custody) = match SoftwareCustody::open(path) {
         Err(KeyFileError::Absent(_)) => (true, SoftwareCustody::create(path, wanted)?),
         outcome => (false, outcome?),

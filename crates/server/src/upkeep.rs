@@ -5,9 +5,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use acquaint_custody::software::{KeyFileError, SoftwareCustody};
-use acquaint_custody::{KeyCustody, KeyId, Purpose, epochs, matches_check};
-use acquaint_protocol::pair::Suite;
+use acquaint_custody::{KeyId, Purpose, matches_check};
 use acquaint_service::StartError;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -22,15 +20,19 @@ pub use acquaint_store::sqlite::{
 };
 
 use crate::config::{Config, Tls};
+use crate::keys::{self, KeyFileError, KeysError};
 use crate::{Millis, ServerError, pool_size};
 
-/// Whether the configured key file is the one that data was made with: what a start would refuse is refused here.
+/// Whether the configured keys are those that data was made with: what a start would refuse is refused here. A PIN is tried
+/// once. Blocks.
 ///
 /// # Errors
 /// [`ServerError`], as at a start. [`ServerError::Keys`] with [`KeyFileError::Absent`] only where nothing needs keys.
 pub fn check_keys(config: &Config, records: &[KeyRecord]) -> Result<(), ServerError> {
-    let custody = match SoftwareCustody::open(&config.keys.file) {
-        Err(KeyFileError::Absent(path)) if !records.is_empty() => return Err(ServerError::KeysGone(path)),
+    let custody = match keys::look(config) {
+        Err(KeysError::File(KeyFileError::Absent(path))) if !records.is_empty() => {
+            return Err(ServerError::KeysGone(path));
+        }
         outcome => outcome?,
     };
     for KeyRecord { purpose, version, check } in records {
@@ -39,24 +41,18 @@ pub fn check_keys(config: &Config, records: &[KeyRecord]) -> Result<(), ServerEr
         if !custody.keys().contains(&key) {
             return Err(StartError::KeyMissing(key).into());
         }
-        if !matches_check(&custody, key, check).map_err(StartError::from)? {
+        if !matches_check(&*custody, key, check).map_err(StartError::from)? {
             return Err(StartError::OtherKey(key).into());
         }
     }
-    let newest = epochs(&custody).map_err(StartError::from)?.into_iter().next();
-    match newest {
-        Some(epoch) if epoch.suite.name != config.keys.suite => {
-            Err(ServerError::OtherSuite { configured: config.keys.suite.clone(), found: epoch.suite.name })
-        }
-        _ => Ok(()),
-    }
+    crate::same_suite(config, &*custody)
 }
 
 /// How many hashing threads a server with this configuration runs on this machine, and the MiB that each takes; no
 /// thread where the memory does not hold one.
 #[must_use]
 pub fn pool_plan(config: &Config) -> (usize, u64) {
-    let suite = Suite::by_name(&config.keys.suite).unwrap_or(Suite::STANDARD);
+    let suite = keys::suite(config);
     let plan = pool_size(config).plan_for(suite);
     let (threads, width) = plan.map_or((0, 1), |plan| (plan.threads.get(), plan.width as u64));
     (threads, (suite.memory_bytes() * width).div_ceil(1024 * 1024))

@@ -87,6 +87,7 @@ impl App {
             // Many servers share the one PostgreSQL.
             config.store.pool_size = 4;
         }
+        softhsm::configure(&mut config);
         change(&mut config);
         Self::run(folder, config, Arc::new(HandClock::default()), database).await
     }

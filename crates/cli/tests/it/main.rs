@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod address_books;
 #[cfg(test)]
+mod custody;
+#[cfg(test)]
 mod disk;
 #[cfg(test)]
 mod doctor;

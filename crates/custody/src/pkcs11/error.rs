@@ -63,7 +63,7 @@ pub enum Pkcs11Error {
     )]
     KeyMissing(KeyId),
     /// There is no key for a purpose.
-    #[error("the token has no {} key: create the keys first", .0.name())]
+    #[error("the token has no {} key: `acquaint keys init` makes the keys", .0.name())]
     NoKeys(Purpose),
     /// The keys are there already.
     #[error("the token `{0}` has a key of every purpose already: they are never made anew")]

@@ -23,7 +23,7 @@ const AGE: &[u8] = b"age-encryption.org/";
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
     /// The file is not there.
-    #[error("there is no key file at {}: `acquaint init` makes one", .0.display())]
+    #[error("there is no key file at {}: `acquaint init` or `acquaint keys init` makes one", .0.display())]
     Absent(PathBuf),
     /// A file is there already; keys are never overwritten.
     #[error("a key file is already at {}: it is never overwritten", .0.display())]
@@ -45,7 +45,7 @@ pub enum KeyFileError {
         reason: String,
     },
     /// The file is sealed, and nothing was given to open it with.
-    #[error("the key file {} is sealed: name the passphrase or the key that opens it", .0.display())]
+    #[error("the key file {} is sealed: name what opens it, in `keys.passphrase_file` or `keys.identity_file`", .0.display())]
     Sealed(PathBuf),
     /// The file is not sealed, and was expected to be.
     #[error("the key file {} is not sealed: seal it, or name nothing to open it with", .0.display())]

@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use acquaint_protocol::identifier::Region;
 use acquaint_protocol::pair::Suite;
 
-use super::{Config, ConfigError, delivery, operation, store};
+use super::{Config, ConfigError, custody, delivery, operation, store};
 
 /// Where a path leads, links and `..` followed as far as it exists.
 fn resolved(path: &Path) -> PathBuf {
@@ -35,11 +35,20 @@ fn resolved(path: &Path) -> PathBuf {
 
 pub(super) fn values(config: &Config) -> Result<(), ConfigError> {
     access(config)?;
+    keys(config)?;
     places(config)?;
     store::check(config)?;
     delivery::check(config)?;
     operation::check(config)?;
     numbers(config)
+}
+
+/// What opening and making keys needs.
+pub(super) fn keys(config: &Config) -> Result<(), ConfigError> {
+    if Suite::by_name(&config.keys.suite).is_none() {
+        return bad("keys.suite", "`standard`, `hard` or `development`");
+    }
+    custody::check(config)
 }
 
 pub(super) fn bad(key: &str, wanted: &str) -> Result<(), ConfigError> {
@@ -59,12 +68,8 @@ fn access(config: &Config) -> Result<(), ConfigError> {
         }
         _ => {}
     }
-    match Suite::by_name(&config.keys.suite) {
-        None => return bad("keys.suite", "`standard`, `hard` or `development`"),
-        Some(Suite::DEVELOPMENT) if !loopback => {
-            return bad("keys.suite", "`standard` or `hard` unless `listen` is a loopback address");
-        }
-        Some(_) => {}
+    if Suite::by_name(&config.keys.suite) == Some(Suite::DEVELOPMENT) && !loopback {
+        return bad("keys.suite", "`standard` or `hard` unless `listen` is a loopback address");
     }
     Ok(())
 }
@@ -74,8 +79,15 @@ fn places(config: &Config) -> Result<(), ConfigError> {
     if resolved(&config.delivery.outbox_file).starts_with(&data) {
         return bad("delivery.outbox_file", "outside `data_dir`: codes are never kept beside the data");
     }
-    if resolved(&config.keys.file).starts_with(&data) {
-        return bad("keys.file", "outside `data_dir`: a copy of the data must be useless on its own");
+    for (key, file) in [
+        ("keys.file", &config.keys.file),
+        ("keys.passphrase_file", &config.keys.passphrase_file),
+        ("keys.identity_file", &config.keys.identity_file),
+        ("pkcs11.pin_file", &config.pkcs11.pin_file),
+    ] {
+        if !file.as_os_str().is_empty() && resolved(file).starts_with(&data) {
+            return bad(key, "outside `data_dir`: a copy of the data must be useless on its own");
+        }
     }
     Ok(())
 }

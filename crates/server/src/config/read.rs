@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use acquaint_protocol::identifier::AccountFormat;
 use toml::{Table, Value};
 
-use super::{Config, check};
+use super::Config;
 
 /// Prefix of the environment variables that override keys.
 const PREFIX: &str = "ACQUAINT_";
@@ -55,6 +55,7 @@ pub enum ConfigError {
 pub(super) fn load(
     path: &Path,
     environment: impl IntoIterator<Item = (String, String)>,
+    checked: impl FnOnce(&Config) -> Result<(), ConfigError>,
 ) -> Result<Config, ConfigError> {
     let text =
         std::fs::read_to_string(path).map_err(|source| ConfigError::Io { path: path.into(), source })?;
@@ -71,13 +72,24 @@ pub(super) fn load(
     let folder = path.parent().unwrap_or_else(|| Path::new(""));
     let folder = std::path::absolute(folder.join("."))
         .map_err(|source| ConfigError::Io { path: path.into(), source })?;
-    let certificate = [&mut config.tls.certificate, &mut config.tls.key, &mut config.store.ca_file];
-    let certificate = certificate.into_iter().filter(|path| !path.as_os_str().is_empty());
-    let paths = [&mut config.data_dir, &mut config.keys.file, &mut config.delivery.outbox_file];
-    for relative in paths.into_iter().chain(certificate) {
+    let (keys, pkcs11) = (&mut config.keys, &mut config.pkcs11);
+    let optional = [
+        &mut config.tls.certificate,
+        &mut config.tls.key,
+        &mut config.store.ca_file,
+        &mut keys.passphrase_file,
+        &mut keys.identity_file,
+        &mut keys.socket,
+        &mut pkcs11.module,
+        &mut pkcs11.pin_file,
+        &mut config.budget.file,
+    ];
+    let named = optional.into_iter().filter(|path| !path.as_os_str().is_empty());
+    let paths = [&mut config.data_dir, &mut keys.file, &mut config.delivery.outbox_file];
+    for relative in paths.into_iter().chain(named) {
         *relative = folder.join(&*relative).components().collect();
     }
-    check::values(&config)?;
+    checked(&config)?;
     Ok(config)
 }
 

@@ -237,6 +237,18 @@ fn describe() {
         "acquaint_code_budget_used_ratio",
         "Share of the day's budget for codes that is used, 0 to 1"
     );
+    describe_gauge!(
+        "acquaint_custody_budget_used_ratio",
+        "Share of the day's budget of a key that is used, 0 to 1, by purpose"
+    );
+    describe_counter!(
+        "acquaint_custody_refusals_total",
+        "Operations that a key's budget refused, by purpose and budget"
+    );
+    describe_gauge!(
+        "acquaint_custody_unaccounted_operations",
+        "Operations that the HSM counted beyond those that the budget let through, by purpose"
+    );
     describe_counter!("acquaint_notifications_total", "Attempts to tell of a match, by outcome");
     describe_gauge!("acquaint_notifications_waiting", "Notifications that wait for their next attempt");
     describe_gauge!("acquaint_notifications_dead", "Notifications that were given up");

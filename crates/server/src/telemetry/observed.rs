@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use acquaint_custody::{CustodyError, KeyCustody, KeyId, Purpose, Stretching};
+use acquaint_custody::budget::KeyUsage;
+use acquaint_custody::{CustodyError, KeyCustody, KeyId, Purpose, ShareTag, Stretching};
 use acquaint_protocol::identifier::Identifier;
 use acquaint_service::{Code, CodeSender, DeliveryError, Parts};
 use acquaint_store::{
@@ -21,13 +22,14 @@ use zeroize::Zeroizing;
 use super::metrics::{CODES, CUSTODY_FAILURES, GUESSES, IMPORTS, STORE_FAILURES};
 use super::traces::{ended, step};
 
-/// The same parts, watched.
-pub(crate) fn observed(parts: Parts) -> Parts {
+/// The same parts, watched. `waits` says whether custody waits for somebody else, as an HSM.
+pub(crate) fn observed(parts: Parts, waits: bool) -> Parts {
     Parts {
         store: Arc::new(ObservedStore { store: parts.store, failures: Failures::of(STORE_FAILURES) }),
         custody: Arc::new(ObservedCustody {
             custody: parts.custody,
             failures: Failures::of(CUSTODY_FAILURES),
+            waits,
         }),
         sender: Arc::new(ObservedSender(parts.sender)),
         ..parts
@@ -154,12 +156,26 @@ observe! {
 struct ObservedCustody {
     custody: Arc<dyn KeyCustody>,
     failures: Failures,
+    waits: bool,
 }
 
 impl ObservedCustody {
-    fn noted<T>(&self, outcome: Result<T, CustodyError>) -> Result<T, CustodyError> {
-        // Bytes from outside that are not ours are the caller's fault.
-        self.failures.note(matches!(&outcome, Err(error) if !matches!(error, CustodyError::NotOurs)));
+    fn watched<T>(
+        &self,
+        call: impl FnOnce(&dyn KeyCustody) -> Result<T, CustodyError>,
+    ) -> Result<T, CustodyError> {
+        use tokio::runtime::{Handle, RuntimeFlavor};
+        let several = |handle: Handle| handle.runtime_flavor() == RuntimeFlavor::MultiThread;
+        // While an HSM is silent the thread's other requests go on elsewhere.
+        let outcome = if self.waits && Handle::try_current().is_ok_and(several) {
+            tokio::task::block_in_place(|| call(&*self.custody))
+        } else {
+            call(&*self.custody)
+        };
+        // Bytes from outside that are not ours are the caller's fault, and a spent budget is counted for itself.
+        let failed =
+            |error: &CustodyError| !matches!(error, CustodyError::NotOurs | CustodyError::OverBudget { .. });
+        self.failures.note(outcome.as_ref().is_err_and(failed));
         outcome
     }
 }
@@ -170,19 +186,31 @@ impl KeyCustody for ObservedCustody {
     }
 
     fn stretching(&self, key: KeyId) -> Result<Stretching, CustodyError> {
-        self.noted(self.custody.stretching(key))
+        self.watched(|custody| custody.stretching(key))
     }
 
     fn hmac(&self, key: KeyId, inputs: &[&[u8]]) -> Result<Vec<[u8; 32]>, CustodyError> {
-        self.noted(self.custody.hmac(key, inputs))
+        self.watched(|custody| custody.hmac(key, inputs))
+    }
+
+    fn hmac_for(&self, key: KeyId, share: ShareTag, inputs: &[&[u8]]) -> Result<Vec<[u8; 32]>, CustodyError> {
+        self.watched(|custody| custody.hmac_for(key, share, inputs))
     }
 
     fn seal(&self, purpose: Purpose, aad: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, CustodyError> {
-        self.noted(self.custody.seal(purpose, aad, plaintext))
+        self.watched(|custody| custody.seal(purpose, aad, plaintext))
     }
 
     fn open(&self, purpose: Purpose, aad: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, CustodyError> {
-        self.noted(self.custody.open(purpose, aad, sealed))
+        self.watched(|custody| custody.open(purpose, aad, sealed))
+    }
+
+    fn audit_count(&self, key: KeyId) -> Result<Option<u64>, CustodyError> {
+        self.watched(|custody| custody.audit_count(key))
+    }
+
+    fn usage(&self) -> Result<Vec<KeyUsage>, CustodyError> {
+        self.watched(|custody| custody.usage())
     }
 }
 

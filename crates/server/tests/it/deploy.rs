@@ -64,15 +64,21 @@ fn every_sample_configuration_is_one() {
 }
 
 /// Every `KEY=value` of a unit's section.
-fn unit() -> Vec<(String, String)> {
-    let text = std::fs::read_to_string(deploy("systemd/acquaint.service")).unwrap();
+fn unit(name: &str) -> Vec<(String, String)> {
+    let text = std::fs::read_to_string(deploy(&format!("systemd/{name}"))).unwrap();
     let pairs = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('='));
     pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
 #[test]
-fn the_unit_is_hardened_and_systemd_reads_it() {
-    let unit = unit();
+fn the_units_are_hardened_and_systemd_reads_them() {
+    for name in ["acquaint.service", "acquaint-custody.service"] {
+        is_hardened(name);
+    }
+}
+
+fn is_hardened(name: &str) {
+    let unit = unit(name);
     for (key, value) in [
         ("NoNewPrivileges", "yes"),
         ("ProtectSystem", "strict"),
@@ -86,7 +92,7 @@ fn the_unit_is_hardened_and_systemd_reads_it() {
     }
     // Not on every machine that builds this.
     let Ok(told) =
-        Command::new("systemd-analyze").arg("verify").arg(deploy("systemd/acquaint.service")).output()
+        Command::new("systemd-analyze").arg("verify").arg(deploy(&format!("systemd/{name}"))).output()
     else {
         return;
     };

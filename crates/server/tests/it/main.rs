@@ -10,6 +10,7 @@ mod deploy;
 mod emails;
 mod enumeration;
 mod hardening;
+mod hsm;
 mod http2;
 mod limits;
 mod privacy;

@@ -4,10 +4,10 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use acquaint_custody::{CustodyError, KeyId, Stretching, epochs};
+use acquaint_custody::{CustodyError, KeyId, ShareTag, Stretching, epochs};
 use acquaint_protocol::pair::{EpochId, Pair, PairHash, Stretched, order_bit};
 use acquaint_store::{
-    Fence, Half, ImportId, ImportStep, LeasedImport, Limit, NoticeTimes, Report, StepOutcome, StoreError,
+    Fence, Half, ImportId, ImportStep, LeasedImport, Limit, NoticeTimes, Pseudonym, Report, StepOutcome, StoreError,
 };
 use futures::StreamExt;
 use tokio::sync::{Semaphore, watch};
@@ -34,6 +34,10 @@ const HEART_BEAT: Duration = Duration::from_secs(4);
 /// How long an import waits after each failure of the store; together less than the lease.
 const PAUSES: [Duration; 4] =
     [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(5), Duration::from_secs(10)];
+/// A budget that has some again within this time is waited for, with the lease kept meanwhile.
+const BUDGET_WAIT: Duration = Duration::from_secs(30);
+/// How long no import is begun once a key's budget for the day is spent; then it is looked at again.
+const BUDGET_REST: Duration = Duration::from_secs(300);
 /// After an import's deadline, by then its answer is out: what it told need not be told again.
 const ANSWER_MARGIN: Duration = Duration::from_secs(5);
 /// How long it is worth telling of a match.
@@ -45,7 +49,15 @@ const POLL: Duration = Duration::from_secs(5);
 pub(crate) async fn run_imports(discovery: Arc<Discovery>, mut stop: watch::Receiver<bool>) {
     let places = Arc::new(Semaphore::new(RUNNING));
     let mut tasks = tokio::task::JoinSet::new();
+    // Until when no import is begun.
+    let (rest, resting) = watch::channel(Instant::now());
+    let rest = Arc::new(rest);
     while !*stop.borrow() {
+        let until = *resting.borrow();
+        if Instant::now() < until {
+            wait(until.duration_since(Instant::now()), &mut stop).await;
+            continue;
+        }
         let place = tokio::select! {
             place = Arc::clone(&places).acquire_owned() => place,
             _ = stop.changed() => break,
@@ -54,9 +66,11 @@ pub(crate) async fn run_imports(discovery: Arc<Discovery>, mut stop: watch::Rece
         let now = discovery.clock.now();
         let leased = discovery.store.next_import(now, now.saturating_add(millis(LEASE))).await;
         if let Ok(Some(leased)) = leased {
-            let (discovery, stop) = (Arc::clone(&discovery), stop.clone());
+            let (discovery, stop, rest) = (Arc::clone(&discovery), stop.clone(), Arc::clone(&rest));
             tasks.spawn(async move {
-                carry_through(&discovery, leased, stop).await;
+                if let Some(pause) = carry_through(&discovery, leased, stop).await {
+                    rest.send_replace(Instant::now() + pause);
+                }
                 drop(place);
             });
         } else {
@@ -75,18 +89,17 @@ pub(crate) async fn run_imports(discovery: Arc<Discovery>, mut stop: watch::Rece
     while tasks.join_next().await.is_some() {}
 }
 
-async fn carry_through(discovery: &Discovery, mut leased: LeasedImport, mut stop: watch::Receiver<bool>) {
+/// Returns for how long no other import need be begun, if a budget is spent for all of them.
+async fn carry_through(
+    discovery: &Arc<Discovery>,
+    mut leased: LeasedImport,
+    mut stop: watch::Receiver<bool>,
+) -> Option<Duration> {
     let (id, fence) = (leased.id, leased.fence);
     discovery.waiters.begin(id, fence);
-    let outcome = match ContactList::open(&*discovery.custody, id, &leased.sealed) {
-        Ok(list) => {
-            let list = Arc::new(list);
-            tokio::select! {
-                outcome = persist(discovery, &mut leased, &list, &mut stop) => outcome,
-                never = keep_lease(discovery, id, fence) => match never {},
-            }
-        }
-        Err(error) => Err(error),
+    let outcome = tokio::select! {
+        outcome = persist(discovery, &mut leased, &mut stop) => outcome,
+        never = keep_lease(discovery, id, fence) => match never {},
     };
     let outcome = match outcome {
         Err(Internal::Custody(CustodyError::NotOurs) | Internal::Unreadable(_)) => {
@@ -102,11 +115,22 @@ async fn carry_through(discovery: &Discovery, mut leased: LeasedImport, mut stop
         Ok(Progress::Lost) => discovery.waiters.finish(id),
         Ok(Progress::Stopped) => discovery.waiters.leave(id, fence),
         // Its lease runs out, and it is begun again from what is committed.
+        Err(Internal::Custody(CustodyError::OverBudget { key, retry_after })) => {
+            discovery.waiters.leave(id, fence);
+            tracing::warn!(
+                "an import waits: the budget of the {key} is spent for {} s",
+                retry_after.as_secs()
+            );
+            if spent_for_all(discovery, key).await {
+                return Some(retry_after.min(BUDGET_REST));
+            }
+        }
         Err(error) => {
             discovery.waiters.leave(id, fence);
             tracing::error!(error = &error as &dyn std::error::Error, "an import is interrupted");
         }
     }
+    None
 }
 
 /// Prolongs a lease for as long as it is asked to. Who has lost it learns so from its next step.
@@ -124,29 +148,68 @@ async fn keep_lease(discovery: &Discovery, id: ImportId, fence: Fence) -> Infall
     }
 }
 
-/// Works on an import, and goes on after a failure that may pass, as of a store that somebody else has locked, as long as
-/// the lease may still hold.
+/// Whether a key's budget for the day does not hold one more step, whoever it is for; else it was one account's share.
+async fn spent_for_all(discovery: &Arc<Discovery>, key: KeyId) -> bool {
+    let custody = Arc::clone(&discovery.custody);
+    let usage = tokio::task::spawn_blocking(move || custody.usage()).await;
+    let Ok(Ok(usage)) = usage else { return false };
+    let step = u64::try_from(STEP_PAIRS).unwrap_or(u64::MAX);
+    usage.iter().any(|usage| usage.key == key && usage.used_today.saturating_add(step) > usage.per_day)
+}
+
+/// Works on an import, and goes on after what may pass: a store that somebody else has locked, a key holder that is away, a
+/// second's budget that is spent. As long as the lease may still hold; what was committed is not done again.
 async fn persist(
     discovery: &Discovery,
     leased: &mut LeasedImport,
-    list: &Arc<ContactList>,
     stop: &mut watch::Receiver<bool>,
 ) -> Result<Progress, Internal> {
-    for pause in PAUSES {
-        match work(discovery, leased, list, stop).await {
-            Err(Internal::Store(StoreError::Unavailable(error))) => {
-                tracing::warn!(
-                    error = &*error as &dyn std::error::Error,
-                    "an import is interrupted, and goes on in {} s",
-                    pause.as_secs()
-                );
-                drop(error);
-                wait(pause, stop).await;
-            }
-            outcome => return outcome,
+    let mut pauses = PAUSES.into_iter();
+    let mut list = None;
+    let mut done = leased.done;
+    loop {
+        let error = match attempt(discovery, leased, &mut list, stop).await {
+            Err(error) => error,
+            progress => return progress,
+        };
+        if leased.done > done {
+            // The lease is new with each step.
+            done = leased.done;
+            pauses = PAUSES.into_iter();
+        }
+        let passes = matches!(
+            error,
+            Internal::Store(StoreError::Unavailable(_)) | Internal::Custody(CustodyError::Unavailable(_))
+        );
+        let pause = if passes { pauses.next() } else { None };
+        let Some(pause) = pause else { return Err(error) };
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "an import is interrupted, and goes on in {} s",
+            pause.as_secs()
+        );
+        drop(error);
+        wait(pause, stop).await;
+        if *stop.borrow() {
+            return Ok(Progress::Stopped);
         }
     }
-    work(discovery, leased, list, stop).await
+}
+
+async fn attempt(
+    discovery: &Discovery,
+    leased: &mut LeasedImport,
+    list: &mut Option<Arc<ContactList>>,
+    stop: &mut watch::Receiver<bool>,
+) -> Result<Progress, Internal> {
+    let list = match list {
+        Some(list) => Arc::clone(list),
+        None => {
+            let opened = Arc::new(ContactList::open(&*discovery.custody, leased.id, &leased.sealed)?);
+            Arc::clone(list.insert(opened))
+        }
+    };
+    work(discovery, leased, &list, stop).await
 }
 
 const TOO_SHORT: Internal = Internal::Unreadable("an accepted list is shorter than its total");
@@ -165,7 +228,7 @@ async fn work(
     discovery: &Discovery,
     leased: &mut LeasedImport,
     list: &Arc<ContactList>,
-    stop: &watch::Receiver<bool>,
+    stop: &mut watch::Receiver<bool>,
 ) -> Result<Progress, Internal> {
     let keys = live_keys(discovery)?;
     // Enough in flight to keep every thread busy while a step is committed.
@@ -195,7 +258,22 @@ async fn work(
             return Err(TOO_SHORT);
         }
         let positions: Vec<u16> = pairs.iter().map(|pair| pair.position).collect();
-        let halves = seal_pairs(discovery, Arc::clone(&keys), pairs).await?;
+        let pairs = Arc::new(pairs);
+        let halves = loop {
+            match seal_pairs(discovery, leased.account, &keys, &pairs).await {
+                // What was stretched is kept meanwhile. The lease holds for many of these waits; should it end, whoever
+                // takes the import fences this one off.
+                Err(Internal::Custody(CustodyError::OverBudget { key: _, retry_after }))
+                    if retry_after <= BUDGET_WAIT && began.elapsed() < LEASE / 2 =>
+                {
+                    wait(retry_after, stop).await;
+                    if *stop.borrow() {
+                        return Ok(Progress::Stopped);
+                    }
+                }
+                outcome => break outcome?,
+            }
+        };
         let now = discovery.clock.now();
         let policy = &discovery.policy;
         let mut step = ImportStep {
@@ -280,13 +358,16 @@ async fn stretch(
     Ok(StretchedPair { position, bit, stretched })
 }
 
-/// Finishes a step's pairs in custody: one batch for each epoch.
+/// Finishes a step's pairs in custody, on behalf of the account: one batch for each epoch.
 async fn seal_pairs(
     discovery: &Discovery,
-    keys: LiveKeys,
-    pairs: Vec<StretchedPair>,
+    account: Pseudonym,
+    keys: &LiveKeys,
+    pairs: &Arc<Vec<StretchedPair>>,
 ) -> Result<Vec<Half>, Internal> {
     let custody = Arc::clone(&discovery.custody);
+    let (keys, pairs) = (Arc::clone(keys), Arc::clone(pairs));
+    let share = ShareTag(*account.as_bytes());
     let sealing = tokio::task::spawn_blocking(move || {
         let mut halves: Vec<Half> =
             pairs.iter().map(|pair| Half { hashes: Vec::with_capacity(keys.len()), bit: pair.bit }).collect();
@@ -296,7 +377,7 @@ async fn seal_pairs(
                 .filter_map(|pair| pair.stretched.get(index))
                 .map(|hash| hash.as_bytes().as_slice())
                 .collect();
-            for (half, hash) in halves.iter_mut().zip(custody.hmac(*key, &batch)?) {
+            for (half, hash) in halves.iter_mut().zip(custody.hmac_for(*key, share, &batch)?) {
                 half.hashes.push((*epoch, PairHash::from_bytes(hash)));
             }
         }

@@ -3,6 +3,7 @@
 //! The AppView reads only `details[0].debug.reason` of a Connect error; an error without it becomes an opaque 500
 //! for the person (`packages/bsky/src/api/app/bsky/contact/util.ts` in bluesky-social/atproto).
 
+use acquaint_custody::CustodyError;
 use acquaint_service::{
     ImportError, Internal, MatchesError, Millis, RateLimited, StartVerificationError, VerifyError,
 };
@@ -172,8 +173,20 @@ impl From<Failed<MatchesError>> for ConnectError {
 }
 
 impl From<Failed<Internal>> for ConnectError {
-    fn from(Failed(internal, _): Failed<Internal>) -> Self {
+    fn from(Failed(internal, now): Failed<Internal>) -> Self {
         tracing::error!(error = &internal as &dyn std::error::Error, "a part of the service failed");
+        match &internal {
+            Internal::Custody(CustodyError::OverBudget { key: _, retry_after }) => {
+                let pause = Millis::try_from(retry_after.as_millis()).unwrap_or(Millis::MAX);
+                let what = "the service has more to do than it may: try again later";
+                return Failed(RateLimited { what, retry_at: Some(now.saturating_add(pause)) }, now).into();
+            }
+            Internal::Custody(CustodyError::Unavailable(_)) => {
+                let what = "the service cannot reach its keys: try again later";
+                return Reason::InternalError.error_with_code(ErrorCode::Unavailable, what);
+            }
+            _ => {}
+        }
         Reason::InternalError.error("internal error: the service's log says more")
     }
 }

@@ -1,0 +1,139 @@
+//! Arguments of `acquaint keys` and `acquaint custody`.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Keys {
+    #[command(subcommand)]
+    pub(crate) command: KeysCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Make the keys, once: in a key file, or in an HSM's token
+    #[command(
+        after_help = "Where they are made, the configuration says: `keys.custody` is `file` (sealed, if \
+                      `keys.passphrase_file` or\n`keys.identity_file` is set) or `pkcs11` (`[pkcs11]` names module, \
+                      token and the PIN's file). Keys that\nare there already are never made anew. What an interrupted \
+                      call has begun in a token, the next one ends.\n\n\
+                      Examples:\n  acquaint keys init --config /etc/acquaint/acquaint.toml\n  \
+                      ACQUAINT_PKCS11__PIN=… acquaint keys init --custody pkcs11 --config acquaint.toml\n\n\
+                      With --json: {\"made\": [{\"purpose\", \"version\"}]}."
+    )]
+    Init(Init),
+    /// Show each key: what it is for, its version, when it was made, Argon2id's cost; never the key
+    #[command(
+        after_help = "Also what an interruption or a loss has left in a token. With `keys.custody = \"process\"` \
+                      the custody\nprocess is asked, and what is used of its budgets is shown too.\n\n\
+                      Example:\n  acquaint keys list --config /etc/acquaint/acquaint.toml\n\n\
+                      With --json: {\"keys\": [{\"purpose\", \"version\", \"made_at\" (milliseconds since 1970, or null), \
+                      \"suite\" (or null),\n\"state\" (`usable`, or what is the matter)}], \"budgets\": [{\"purpose\", \
+                      \"version\", \"used_today\", \"per_day\",\n\"per_second\", \"refused\", \"unaccounted\"}]}. Exit \
+                      code 1 if a key cannot be used."
+    )]
+    List(List),
+    /// Seal the key file, so that a stolen back-up of it is of no use by itself
+    #[command(
+        after_help = "With a passphrase of six random words or more, which is asked for twice; or with the key in an \
+                      identity\nfile, as age-keygen writes it, on another disk. The file becomes an age file. Keep what \
+                      opens it in two\nplaces that are not the back-up: without it the keys are gone, and so is the data. A \
+                      running server is\nnot disturbed; its next start needs `keys.passphrase_file` or \
+                      `keys.identity_file`.\n\n\
+                      Examples:\n  acquaint keys wrap --config /etc/acquaint/acquaint.toml\n  \
+                      acquaint keys wrap --identity /mnt/other/acquaint.identity --make-identity"
+    )]
+    Wrap(Wrap),
+    /// Write a sealed key file in clear again
+    #[command(after_help = "Asks before it does: from then on whoever reads the file has the keys.\n\n\
+                      Example:\n  acquaint keys unwrap --config /etc/acquaint/acquaint.toml")]
+    Unwrap(Unwrap),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Init {
+    /// The configuration file, of the server or of the custody process
+    #[arg(long, env = "ACQUAINT_CONFIG", default_value = "acquaint.toml")]
+    pub(crate) config: PathBuf,
+    /// Where to make them, in place of `keys.custody`
+    #[arg(long, value_parser = ["file", "pkcs11"])]
+    pub(crate) custody: Option<String>,
+    /// Print one JSON object in place of sentences
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct List {
+    /// The configuration file, of the server or of the custody process
+    #[arg(long, env = "ACQUAINT_CONFIG", default_value = "acquaint.toml")]
+    pub(crate) config: PathBuf,
+    /// Print one JSON object in place of lines
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Wrap {
+    /// The configuration file; its `keys.file` is sealed
+    #[arg(long, env = "ACQUAINT_CONFIG", default_value = "acquaint.toml")]
+    pub(crate) config: PathBuf,
+    /// A file of mode 0600 with the passphrase, in place of being asked
+    #[arg(long, value_name = "FILE", conflicts_with = "identity")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+    /// A file of mode 0600 with an age identity, in place of a passphrase
+    #[arg(long, value_name = "FILE")]
+    pub(crate) identity: Option<PathBuf>,
+    /// Make the identity file first; it must not be there yet
+    #[arg(long, requires = "identity")]
+    pub(crate) make_identity: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Unwrap {
+    /// The configuration file; its `keys.file` is opened
+    #[arg(long, env = "ACQUAINT_CONFIG", default_value = "acquaint.toml")]
+    pub(crate) config: PathBuf,
+    /// A file of mode 0600 with the passphrase, in place of the configured one or of being asked
+    #[arg(long, value_name = "FILE", conflicts_with = "identity")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+    /// A file of mode 0600 with the age identity
+    #[arg(long, value_name = "FILE")]
+    pub(crate) identity: Option<PathBuf>,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Custody {
+    #[command(subcommand)]
+    pub(crate) command: CustodyCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CustodyCommand {
+    /// Hold the keys and their budget, and answer the server on the Unix socket `keys.socket`
+    #[command(
+        after_help = "Run it as a user of its own, who alone can read the PIN or the key file. Its configuration \
+                      needs [keys],\nand [pkcs11] and [budget] if they are used; no API key. The server's says `custody = \
+                      \"process\"` and\nnames the same socket. SIGTERM ends it once what is being answered is \
+                      answered.\n\n\
+                      Example of its configuration:\n  [keys]\n  custody = \"pkcs11\"\n  socket = \
+                      \"/run/acquaint-custody/socket\"\n  allowed_uids = [\"998\"]     # `id -u acquaint`\n  [pkcs11]\n  \
+                      module = \"/usr/lib/softhsm/libsofthsm2.so\"\n  token = \"acquaint\"\n  pin_file = \
+                      \"/etc/acquaint-custody/pin\"\n  [budget]\n  file = \"/var/lib/acquaint-custody/budget.json\"\n  \
+                      pair_per_day = 10000000\n\n\
+                      Example:\n  acquaint keys init --config /etc/acquaint-custody/custody.toml\n  \
+                      acquaint custody serve --config /etc/acquaint-custody/custody.toml"
+    )]
+    Serve(CustodyServe),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct CustodyServe {
+    /// The custody process's configuration file
+    #[arg(long, env = "ACQUAINT_CONFIG", default_value = "custody.toml")]
+    pub(crate) config: PathBuf,
+}
