@@ -10,6 +10,7 @@ mod on_postgres;
 pub mod postgres;
 pub mod provider;
 pub mod softhsm;
+pub mod token_suite;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -87,7 +88,7 @@ impl App {
             // Many servers share the one PostgreSQL.
             config.store.pool_size = 4;
         }
-        softhsm::configure(&mut config);
+        token_suite::configure(&mut config);
         change(&mut config);
         Self::run(folder, config, Arc::new(HandClock::default()), database).await
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use acquaint_client::ClientError;
-use acquaint_testkit::{App, did, number, softhsm};
+use acquaint_testkit::{App, did, number, token_suite};
 
 use crate::raw::exchange;
 use crate::reason;
@@ -12,7 +12,7 @@ const FULL: &str = "acquaint_custody_budget_used_ratio{purpose=\"pair\"} 1\n";
 
 #[test]
 fn who_is_matched_does_not_depend_on_who_holds_the_keys() {
-    softhsm::suite("matching::", 8);
+    token_suite::suite("matching::", 16);
 }
 
 async fn metrics(app: &App) -> String {

@@ -7,7 +7,8 @@ use std::time::Duration;
 use acquaint_custody::{CustodyError, KeyId, ShareTag, Stretching, epochs};
 use acquaint_protocol::pair::{EpochId, Pair, PairHash, Stretched, order_bit};
 use acquaint_store::{
-    Fence, Half, ImportId, ImportStep, LeasedImport, Limit, NoticeTimes, Pseudonym, Report, StepOutcome, StoreError,
+    Fence, Half, ImportId, ImportStep, LeasedImport, Limit, NoticeTimes, Pseudonym, Report, StepOutcome,
+    StoreError,
 };
 use futures::StreamExt;
 use tokio::sync::{Semaphore, watch};
