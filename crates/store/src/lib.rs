@@ -8,6 +8,8 @@
 //! plan, decisions 2 and 4). Time comes in as `now`; a row past its expiry counts as absent in every verb, and
 //! [`Store::sweep`] deletes it.
 
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod bucket;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 #[cfg(feature = "postgres")]

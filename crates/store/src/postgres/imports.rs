@@ -102,7 +102,7 @@ async fn take(unit: &Unit, import: &NewImport, now: Millis) -> Result<()> {
     )
     .await?;
     // An expired number may still stand there.
-    let until = quotas::full_hour(now.saturating_add(NUMBER_HELD));
+    let until = crate::bucket::full_hour(now.saturating_add(NUMBER_HELD));
     unit.execute(
         "INSERT INTO pending_numbers (number, until)
          SELECT DISTINCT number, $2::bigint FROM unnest($1::bytea[]) AS held (number) ORDER BY number

@@ -328,8 +328,11 @@ async fn tls_is_verified() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let key = made.signing_key.serialize_pem();
     for sql in [
-        format!("COPY (SELECT '') TO PROGRAM $$umask 077; echo '{}' > server.crt$$", made.cert.pem()),
-        format!("COPY (SELECT '') TO PROGRAM $$umask 077; echo '{key}' > server.key$$"),
+        format!(
+            "COPY (SELECT '') TO PROGRAM $$cat > /dev/null; umask 077; echo '{}' > server.crt$$",
+            made.cert.pem()
+        ),
+        format!("COPY (SELECT '') TO PROGRAM $$cat > /dev/null; umask 077; echo '{key}' > server.key$$"),
         "ALTER SYSTEM SET ssl = on".to_owned(),
         "ALTER SYSTEM SET listen_addresses = 'localhost'".to_owned(),
         format!("ALTER SYSTEM SET port = {port}"),

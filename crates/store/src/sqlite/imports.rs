@@ -93,7 +93,7 @@ fn enqueue(connection: &Connection, import: &NewImport, now: Millis) -> Result<(
         "INSERT INTO pending_numbers (number, until) VALUES (?1, ?2)
          ON CONFLICT (number) DO UPDATE SET until = excluded.until",
     )?;
-    let until = quotas::full_hour(now.saturating_add(NUMBER_HELD));
+    let until = crate::bucket::full_hour(now.saturating_add(NUMBER_HELD));
     import.numbers.iter().try_for_each(|number| hold.execute(params![number.as_bytes(), until]).map(drop))
 }
 
