@@ -320,8 +320,8 @@ pub struct EpochRecord {
 pub enum Retirement {
     /// It is [`EpochState::Retired`], or was already.
     Retired,
-    /// It is the one that is inserted into: only a newer one can take its place.
-    IsCurrent,
+    /// It is inserted into, or is to be: only one that is older than the current one can be retired.
+    InUse,
     /// There is no such epoch.
     Unknown,
 }

@@ -195,6 +195,10 @@ impl KeyCustody for ObservedCustody {
         self.custody.keys()
     }
 
+    fn refresh(&self) -> Result<(), CustodyError> {
+        self.watched(|custody| custody.refresh())
+    }
+
     fn stretching(&self, key: KeyId) -> Result<Stretching, CustodyError> {
         self.watched(|custody| custody.stretching(key))
     }

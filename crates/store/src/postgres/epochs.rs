@@ -9,7 +9,7 @@ use super::imports::number;
 use super::ledger::{Ledger, Place, place_at};
 use super::unit::{Result, Unit};
 use crate::epochs::{self, CLEARED, CURRENT, LIVE, RETIRED};
-use crate::{EpochRecord, EpochRows, Millis, Retirement, ServerId};
+use crate::{EpochRecord, EpochRows, EpochState, Millis, Retirement, ServerId};
 
 pub(super) async fn all(unit: &Unit) -> Result<Vec<EpochRecord>> {
     read(unit, "SELECT version, state FROM keys WHERE purpose = 'pair' ORDER BY version DESC").await
@@ -104,17 +104,16 @@ pub(super) const SWEEP_SERVERS: &str = "WITH old AS MATERIALIZED (
 
 pub(super) async fn retire(unit: &Unit, epoch: EpochId) -> Result<Retirement> {
     let records = locked(unit).await?;
+    let current = epochs::current(&records);
     let Some(record) = records.into_iter().find(|record| record.epoch == epoch) else {
         return Ok(Retirement::Unknown);
     };
     match record.state {
-        crate::EpochState::Current => Ok(Retirement::IsCurrent),
-        crate::EpochState::Live => {
-            set(unit, epoch, RETIRED).await?;
-            Ok(Retirement::Retired)
-        }
-        crate::EpochState::Retired | crate::EpochState::Cleared => Ok(Retirement::Retired),
+        EpochState::Retired | EpochState::Cleared => return Ok(Retirement::Retired),
+        _ if current.is_none_or(|current| epoch >= current) => return Ok(Retirement::InUse),
+        _ => set(unit, epoch, RETIRED).await?,
     }
+    Ok(Retirement::Retired)
 }
 
 pub(super) async fn clear(

@@ -1,10 +1,10 @@
 //! Epochs of pair keys.
 
 use acquaint_protocol::pair::{EpochId, PairHash};
-use rusqlite::{Connection, OptionalExtension, Result, params};
+use rusqlite::{Connection, Result, params};
 
 use crate::epochs::{self, CLEARED, CURRENT, LIVE, RETIRED};
-use crate::{EpochRecord, EpochRows, Retirement};
+use crate::{EpochRecord, EpochRows, EpochState, Retirement};
 
 /// A hash that every other comes after, as far as hashes are 32 bytes.
 const BEGINNING: [u8; 0] = [];
@@ -44,19 +44,19 @@ pub(super) fn advance(connection: &Connection, held: &[EpochId]) -> Result<Vec<E
 }
 
 pub(super) fn retire(connection: &Connection, epoch: EpochId) -> Result<Retirement> {
-    let state: Option<i64> = connection
-        .prepare_cached("SELECT state FROM keys WHERE purpose = 'pair' AND version = ?1")?
-        .query_row([epoch.get()], |row| row.get(0))
-        .optional()?;
-    match state {
-        None => return Ok(Retirement::Unknown),
-        Some(CURRENT) => return Ok(Retirement::IsCurrent),
-        Some(_) => {}
+    let records = all(connection)?;
+    let current = epochs::current(&records);
+    match records.into_iter().find(|record| record.epoch == epoch).map(|record| record.state) {
+        None => Ok(Retirement::Unknown),
+        Some(EpochState::Retired | EpochState::Cleared) => Ok(Retirement::Retired),
+        Some(_) if current.is_none_or(|current| epoch >= current) => Ok(Retirement::InUse),
+        Some(_) => {
+            connection
+                .prepare_cached("UPDATE keys SET state = ?1 WHERE purpose = 'pair' AND version = ?2")?
+                .execute(params![RETIRED, epoch.get()])?;
+            Ok(Retirement::Retired)
+        }
     }
-    connection
-        .prepare_cached("UPDATE keys SET state = ?1 WHERE purpose = 'pair' AND version = ?2 AND state = ?3")?
-        .execute(params![RETIRED, epoch.get(), LIVE])?;
-    Ok(Retirement::Retired)
 }
 
 pub(super) fn clear(
