@@ -76,7 +76,8 @@ async fn an_account_that_has_spent_its_share_waits_and_others_do_not() {
     assert!(again.is_empty());
     assert_eq!(app.discovery().waiting_pairs().await.unwrap(), 1);
     // It rests: another attempt is not made with each look at the queue.
-    assert_eq!(app.import(&did(2), &number(2), &[&number(1)]).await.len(), 1);
+    let token = app.verify(&did(2), &number(2)).await;
+    assert_eq!(app.client.import(&did(2), &token, vec![number(1)]).await.unwrap().len(), 1);
     let hashes = app.discovery().pool_stats().hashes;
     app.clock.advance(Duration::from_secs(60));
     tokio::time::sleep(Duration::from_secs(6)).await;
