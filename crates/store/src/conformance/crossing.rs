@@ -1,27 +1,48 @@
 //! Many imports at once: the outcome is that of some order.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::scene::{FAR, Scene, account, half, number};
-use crate::{Half, ImportStep, StepOutcome};
+use acquaint_protocol::pair::EpochId;
+
+use super::scene::{FAR, Scene, account, half_under, number};
+use crate::{EpochState, ImportStep, KeyRecord, ServerId, StepOutcome};
 
 const PEOPLE: u8 = 12;
 const WORKERS: usize = 5;
 const STEP: usize = 3;
 
-/// By import: whose list, and what is on it.
-type Lists = HashMap<[u8; 16], (u8, Vec<Half>)>;
+/// By import: whose list, and what is on it: pairs, with the order bit.
+type Lists = HashMap<[u8; 16], (u8, Vec<(u8, bool)>)>;
+
+/// Steps after which the keys are rotated, if they are.
+const ROTATIONS: [usize; 3] = [4, 16, 30];
+
+pub(super) async fn every_mutual_pair_matches_once(scene: Scene) {
+    everybody_imports(scene, false).await;
+}
+
+/// Each worker learns of a new epoch only when a step of its is refused.
+pub(super) async fn rotations_in_the_middle_lose_no_match(scene: Scene) {
+    record(&scene, 1).await;
+    everybody_imports(scene, true).await;
+}
+
+async fn record(scene: &Scene, version: u32) {
+    let record = KeyRecord { purpose: "pair".into(), version, check: vec![1; 32] };
+    scene.store.record_keys(vec![record]).await.unwrap();
+}
 
 /// Everybody has everybody else in the address book, but 1 does not have 0.
-pub(super) async fn every_mutual_pair_matches_once(scene: Scene) {
+async fn everybody_imports(scene: Scene, rotates: bool) {
     let mut accepting = Vec::new();
     for who in 0..PEOPLE {
         let scene = scene.clone();
         accepting.push(tokio::spawn(async move {
-            let halves = halves_of(who);
-            let import = scene.accept(who, u32::try_from(halves.len()).unwrap(), 0).await;
-            (import.id, (who, halves))
+            let list = list_of(who);
+            let import = scene.accept(who, u32::try_from(list.len()).unwrap(), 0).await;
+            (import.id, (who, list))
         }));
     }
     let mut lists = Lists::new();
@@ -31,9 +52,15 @@ pub(super) async fn every_mutual_pair_matches_once(scene: Scene) {
     }
     let lists = Arc::new(lists);
     let found = Arc::new(Mutex::new(HashMap::new()));
-    let workers: Vec<_> = (0..WORKERS)
-        .map(|_| tokio::spawn(work(scene.clone(), Arc::clone(&lists), Arc::clone(&found))))
+    let steps = Arc::new(AtomicUsize::new(0));
+    let mut workers: Vec<_> = (0..WORKERS)
+        .map(|_| {
+            tokio::spawn(work(scene.clone(), Arc::clone(&lists), Arc::clone(&found), Arc::clone(&steps)))
+        })
         .collect();
+    if rotates {
+        workers.push(tokio::spawn(rotate(scene.clone(), steps)));
+    }
     for worker in workers {
         worker.await.unwrap();
     }
@@ -58,17 +85,47 @@ pub(super) async fn every_mutual_pair_matches_once(scene: Scene) {
     }
 }
 
-async fn work(scene: Scene, lists: Arc<Lists>, found: Arc<Mutex<HashMap<(u8, u8), u32>>>) {
+async fn rotate(scene: Scene, steps: Arc<AtomicUsize>) {
+    let mut held = vec![EpochId::new(1)];
+    for at in ROTATIONS {
+        while steps.load(Ordering::Relaxed) < at {
+            tokio::task::yield_now().await;
+        }
+        let next = EpochId::new(held.len() as u32 + 1);
+        held.push(next);
+        record(&scene, next.get()).await;
+        let epochs = scene.store.check_in(ServerId([7; 16]), held.clone(), 1, FAR).await.unwrap();
+        assert!(epochs.iter().any(|record| (record.epoch, record.state) == (next, EpochState::Current)));
+    }
+}
+
+async fn checked(scene: &Scene) -> Vec<u8> {
+    let records = scene.store.epochs().await.unwrap();
+    let checked = records.iter().filter(|record| record.state.is_checked());
+    checked.map(|record| u8::try_from(record.epoch.get()).unwrap()).collect()
+}
+
+async fn work(
+    scene: Scene,
+    lists: Arc<Lists>,
+    found: Arc<Mutex<HashMap<(u8, u8), u32>>>,
+    steps: Arc<AtomicUsize>,
+) {
+    let mut epochs = vec![1];
     while let Some(mut leased) = scene.store.next_import(1, FAR).await.unwrap() {
-        let (who, halves) = &lists[leased.id.as_bytes()];
-        for chunk in halves.chunks(STEP) {
-            let step = ImportStep {
-                numbers: vec![number(*who)],
-                ..super::scene::step(&leased, *who, chunk.to_vec())
+        let (who, list) = &lists[leased.id.as_bytes()];
+        for chunk in list.chunks(STEP) {
+            let outcomes = loop {
+                let halves = chunk.iter().map(|(pair, bit)| half_under(&epochs, *pair, *bit)).collect();
+                let step =
+                    ImportStep { numbers: vec![number(*who)], ..super::scene::step(&leased, *who, halves) };
+                match scene.store.match_or_insert(step, 1).await.unwrap() {
+                    StepOutcome::Committed(outcomes) => break outcomes,
+                    StepOutcome::Stale => epochs = checked(&scene).await,
+                    StepOutcome::Fenced => unreachable!("the lease lasts"),
+                }
             };
-            let StepOutcome::Committed(outcomes) = scene.store.match_or_insert(step, 1).await.unwrap() else {
-                unreachable!("the lease lasts")
-            };
+            steps.fetch_add(1, Ordering::Relaxed);
             leased.done += u32::try_from(chunk.len()).unwrap();
             let mut found = found.lock().unwrap();
             for other in outcomes.iter().flat_map(|outcome| &outcome.matched) {
@@ -81,7 +138,7 @@ async fn work(scene: Scene, lists: Arc<Lists>, found: Arc<Mutex<HashMap<(u8, u8)
     }
 }
 
-fn halves_of(who: u8) -> Vec<Half> {
+fn list_of(who: u8) -> Vec<(u8, bool)> {
     let others = (0..PEOPLE).filter(|other| *other != who && (who, *other) != (1, 0));
-    others.map(|other| half(who.min(other) * PEOPLE + who.max(other), who < other)).collect()
+    others.map(|other| (who.min(other) * PEOPLE + who.max(other), who < other)).collect()
 }

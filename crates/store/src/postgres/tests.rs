@@ -6,10 +6,10 @@ use acquaint_protocol::pair::{EpochId, PairHash};
 
 use super::private_server::PostgresServer;
 use super::scene::{FAR, Person};
-use super::{OpenError, Options, PostgresStore, look};
+use super::{OpenError, Options, PostgresStore, epochs, look};
 use crate::{
-    CodeTaken, Half, ImportAccepted, Limit, NewImport, NoticeOutcome, Permit, Removal, StepOutcome, Store,
-    conformance,
+    CodeTaken, EpochState, Half, ImportAccepted, KeyRecord, Limit, NewImport, NoticeOutcome, Permit, Removal,
+    ServerId, StepOutcome, Store, conformance,
 };
 
 /// A store in a database of its own.
@@ -404,17 +404,19 @@ async fn a_database_of_the_first_version_is_migrated_with_its_data() {
                                            version integer NOT NULL, usable_from integer NOT NULL);
              INSERT INTO acquaint_schema (version, usable_from) VALUES (1, 1);
              {}
-             INSERT INTO keys VALUES ('seal', 1, '\\x01')",
+             INSERT INTO keys VALUES ('seal', 1, '\\x01'), ('pair', 1, '\\x02'), ('pair', 2, '\\x03')",
             include_str!("v1.sql")
         ),
     );
     let options = options(&database);
     let before = look(&options).await.unwrap();
-    assert_eq!((before.version, before.known_version, before.keys.len()), (1, 3, 1));
+    assert_eq!((before.version, before.known_version, before.keys.len()), (1, 3, 3));
     let store = PostgresStore::open(&options).await.unwrap();
-    assert_eq!(store.key_records().await.unwrap().len(), 1);
+    assert_eq!(store.key_records().await.unwrap().len(), 3);
+    let states: Vec<_> = store.epochs().await.unwrap().into_iter().map(|record| record.state).collect();
+    assert_eq!(states, [EpochState::Current, EpochState::Live]);
     let after = look(&options).await.unwrap();
-    assert_eq!((after.version, after.lacks, after.keys.len()), (3, None, 1));
+    assert_eq!((after.version, after.lacks, after.keys.len()), (3, None, 3));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -503,4 +505,24 @@ async fn options_that_leak_or_cannot_be_read_are_refused() {
     assert!(matches!(error, OpenError::Certificates { .. }), "{error}");
     let error = refused("host=/nowhere/at/all user=a").await;
     assert!(error.to_string().contains("its socket is not there"), "{error}");
+}
+
+/// What began before an epoch became the current one ends before any step inserts under it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_waits_for_running_steps() {
+    let (database, store) = fresh().await;
+    let store = Arc::new(store);
+    let record = |version| KeyRecord { purpose: "pair".into(), version, check: vec![1] };
+    store.record_keys(vec![record(1)]).await.unwrap();
+    store.record_keys(vec![record(2)]).await.unwrap();
+    let step = store.connections.begin().await.unwrap();
+    let held = epochs::held(&step).await.unwrap();
+    assert_eq!(held[1].state, EpochState::Current);
+    let (all, rotating) = (vec![EpochId::new(1), EpochId::new(2)], Arc::clone(&store));
+    let rotation =
+        tokio::spawn(async move { rotating.check_in(ServerId([1; 16]), all, 0, 9).await.unwrap() });
+    until_waiting(&database, 1).await;
+    assert_eq!(store.epochs().await.unwrap()[1].state, EpochState::Current);
+    step.end(Ok(())).await.unwrap();
+    assert_eq!(rotation.await.unwrap()[0].state, EpochState::Current);
 }
