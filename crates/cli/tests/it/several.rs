@@ -8,6 +8,7 @@ use acquaint_client::ClientError;
 use acquaint_testkit::postgres::PostgresServer;
 use tokio::task::JoinSet;
 
+use crate::custody::{Hsm, made};
 use crate::support::{PATIENCE, Person, Random, Server, number, until, written};
 
 const PEOPLE: usize = 10;
@@ -25,9 +26,12 @@ struct Site {
 
 impl Site {
     fn start() -> Self {
+        Self::start_on(Server::without_limits())
+    }
+
+    fn start_on(mut first: Server) -> Self {
         let postgres = PostgresServer::start();
         let database = postgres.database(None);
-        let mut first = Server::without_limits();
         for (name, value) in [
             ("STORE__KIND", "postgres"),
             ("STORE__POSTGRES", &postgres.connection(&database)),
@@ -233,13 +237,17 @@ async fn a_rolling_restart_loses_nothing() {
 }
 
 #[tokio::test]
-async fn servers_and_database_are_killed_in_turn() {
+async fn servers_database_and_custody_are_killed_in_turn() {
     let mut random = Random::new();
-    let mut site = Site::start();
+    let folder = tempfile::tempdir().unwrap();
+    let mut hsm = Hsm::new(folder.path());
+    made(&hsm);
+    hsm.start();
+    let mut site = Site::start_on(hsm.behind());
     let people = people(&mut random, 600);
     let calls = begin_all(&site, &people, true);
     let mut met = 0;
-    for which in [2, 0, 2, 1] {
+    for which in [2, 3, 0, 2, 1, 3] {
         site.wait_for_work().await;
         met += usize::from(site.one("SELECT count(*) FROM imports") > 0);
         tokio::time::sleep(random.millis(100)).await;
@@ -247,13 +255,17 @@ async fn servers_and_database_are_killed_in_turn() {
             site.postgres.crash();
             tokio::time::sleep(random.millis(1500)).await;
             site.postgres.restart();
+        } else if which == 3 {
+            hsm.kill();
+            tokio::time::sleep(random.millis(1500)).await;
+            hsm.start();
         } else {
             site.servers[which].kill();
             tokio::time::sleep(random.millis(300)).await;
             site.start_again(which);
         }
     }
-    assert!(met >= 2, "only {met} kills met a running import");
+    assert!(met >= 3, "only {met} kills met a running import");
     all_accepted(calls).await;
     check(&site, &people).await;
     for server in &mut site.servers {

@@ -105,8 +105,9 @@ impl Server {
     /// Another server with the same keys, configuration and environment, in a folder of its own.
     pub(crate) fn beside(&self) -> Self {
         let mut server = Self::new();
-        for file in ["acquaint.toml", "keys.json"] {
-            std::fs::copy(self.home().join(file), server.home().join(file)).unwrap();
+        std::fs::copy(self.config(), server.config()).unwrap();
+        if self.home().join("keys.json").exists() {
+            std::fs::copy(self.home().join("keys.json"), server.home().join("keys.json")).unwrap();
         }
         for (name, value) in &self.environment {
             if !name.ends_with("TMPDIR") {

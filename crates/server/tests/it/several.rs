@@ -92,3 +92,41 @@ async fn another_servers_keys_are_refused() {
     let Err(error) = refused else { panic!("it started with other keys") };
     assert!(error.to_string().contains("is not the one that the stored data was made with"), "{error}");
 }
+
+/// A clock that is behind takes leases that are over for the others. That costs work and no pair.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_whose_clock_was_set_back_loses_and_doubles_nothing() {
+    let one = PostgresApp::start().await;
+    let other = one.another(|_| {}).await;
+    one.import(&did(1), &number(1), &[&number(2), &number(3)]).await;
+    one.clock.turn_back(Duration::from_secs(120));
+    // Codes, tokens, limits, leases and answers go by either clock, and hold.
+    for (person, here, there) in [(2, &one, &other), (3, &other, &one)] {
+        here.client.start_verification(&did(person), &number(person)).await.unwrap();
+        let code = here.code(&number(person));
+        let token = there.client.verify(&did(person), &number(person), &code).await.unwrap();
+        let contacts: Vec<String> = std::iter::once(1).chain(100..300).map(number).collect();
+        let found = here.client.import(&did(person), &token, contacts.clone()).await.unwrap();
+        assert_eq!(found, [Found { input_index: 0, subject: did(1) }], "account {person}");
+        let again = there.client.import(&did(person), &token, contacts).await;
+        assert_eq!(reason(again), "INVALID_TOKEN", "used once");
+    }
+    one.settle().await;
+    for app in [&one, &other] {
+        let mut matches = app.matches(&did(1)).await;
+        matches.sort();
+        assert_eq!(matches, [did(2), did(3)]);
+    }
+    assert_eq!(one.sql("SELECT count(*) FROM links"), "2");
+    assert_eq!(one.sql("SELECT count(*) FROM pairs"), "400");
+    // 201 pairs for each of the two, and 2 for the first: none charged twice.
+    let levels = one.sql("SELECT ceil(level / 86400000.0)::int FROM limits WHERE limit_kind = 5 ORDER BY 1");
+    assert_eq!(levels, "2\n201\n201");
+    // By more than a code lives, nothing that one gives is taken by the other; and nothing that is over comes back.
+    one.clock.turn_back(Duration::from_secs(3600));
+    one.client.start_verification(&did(4), &number(4)).await.unwrap();
+    let code = one.code(&number(4));
+    assert_eq!(reason(other.client.verify(&did(4), &number(4), &code).await), "INVALID_CODE");
+    assert_eq!(one.client.remove_data(&did(1)).await.unwrap().matches, 2);
+    assert!(other.matches(&did(2)).await.is_empty());
+}
