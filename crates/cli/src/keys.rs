@@ -4,11 +4,12 @@ mod epochs;
 
 use std::io::{BufRead, IsTerminal};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use acquaint_server::config::Config;
 use acquaint_server::keys::{self, Identity, Listed, SealingKey, Secret};
 use acquaint_server::{Ambient, Millis};
-use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use serde_json::json;
 
 use crate::args::keys::{Init, KeysCommand, List, Unwrap, Wrap};
@@ -18,22 +19,33 @@ use crate::output::{self, tell};
 /// The fewest characters of a passphrase that somebody types: less is a mistake.
 const SHORTEST: usize = 16;
 
+/// How the terminal was before it was silenced, while it is.
+static SHOWN: Mutex<Option<Termios>> = Mutex::new(None);
+
 pub(crate) async fn run(command: KeysCommand) -> Result<(), Failure> {
-    let command = match command {
+    let work: Box<dyn FnOnce() -> Result<(), Failure> + Send> = match command {
         KeysCommand::Epochs(args) => return epochs::epochs(args).await,
         KeysCommand::Retire(args) => return epochs::retire(args).await,
-        command => command,
+        KeysCommand::Rotate(args) => Box::new(move || epochs::rotate(&args)),
+        KeysCommand::Init(args) => Box::new(move || init(&args)),
+        KeysCommand::List(args) => Box::new(move || list(&args)),
+        KeysCommand::Wrap(args) => Box::new(move || wrap(&args)),
+        KeysCommand::Unwrap(args) => Box::new(move || unwrap(&args)),
     };
     // An HSM, a passphrase and a person all take their time.
-    let done = tokio::task::spawn_blocking(move || match command {
-        KeysCommand::Epochs(_) | KeysCommand::Retire(_) => Ok(()),
-        KeysCommand::Rotate(args) => epochs::rotate(&args),
-        KeysCommand::Init(args) => init(&args),
-        KeysCommand::List(args) => list(&args),
-        KeysCommand::Wrap(args) => wrap(&args),
-        KeysCommand::Unwrap(args) => unwrap(&args),
-    });
-    done.await?
+    let done = tokio::task::spawn_blocking(work);
+    tokio::select! {
+        done = done => done?,
+        _ = tokio::signal::ctrl_c() => {
+            // A terminal that was silenced for a passphrase is given its echo back.
+            if let Some(shown) = SHOWN.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &shown);
+                output::note("");
+            }
+            // The thread that reads from the terminal cannot be ended otherwise; as a shell tells of SIGINT.
+            std::process::exit(130)
+        }
+    }
 }
 
 fn init(args: &Init) -> Result<(), Failure> {
@@ -201,10 +213,12 @@ fn hidden(prompt: &str) -> Result<Secret, Failure> {
     let shown = tcgetattr(&terminal)?;
     let mut silent = shown.clone();
     silent.local_modes.remove(LocalModes::ECHO);
+    *SHOWN.lock().unwrap_or_else(PoisonError::into_inner) = Some(shown.clone());
     tcsetattr(&terminal, OptionalActions::Flush, &silent)?;
     let mut line = String::with_capacity(acquaint_server::keys::MAX_SECRET);
     let read = terminal.lock().read_line(&mut line);
     let restored = tcsetattr(&terminal, OptionalActions::Now, &shown);
+    SHOWN.lock().unwrap_or_else(PoisonError::into_inner).take();
     output::note("");
     read?;
     restored?;

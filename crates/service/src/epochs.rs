@@ -6,6 +6,7 @@
 //! its rows are deleted, and then its key can be destroyed.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -49,6 +50,8 @@ pub(crate) struct Epochs {
     /// Memory of the dearest suite that the hashing pool was sized for.
     memory_kib: u32,
     live: RwLock<Arc<LiveKeys>>,
+    /// How many servers work on the store's imports.
+    servers: AtomicU64,
     /// Whose keys are known to be those of the store's records, or to be strangers.
     checked: Mutex<Checked>,
     again: Notify,
@@ -91,7 +94,20 @@ impl Epochs {
     /// `ours` are the pair keys that were checked against the store's records already.
     pub(crate) fn new(server: ServerId, memory_kib: u32, ours: BTreeSet<EpochId>) -> Self {
         let checked = Mutex::new(Checked { ours, ..Checked::default() });
-        Self { server, memory_kib, live: RwLock::default(), checked, again: Notify::new() }
+        Self {
+            server,
+            memory_kib,
+            live: RwLock::default(),
+            servers: AtomicU64::new(1),
+            checked,
+            again: Notify::new(),
+        }
+    }
+
+    /// How many hashes of one of these servers a pair takes, as a fraction: so many for each pair, by so many servers.
+    pub(crate) fn hashes_per_pair(&self) -> (u64, u64) {
+        let stretchings = u64::try_from(self.live().stretchings.len()).unwrap_or(1);
+        (stretchings.max(1), self.servers.load(Ordering::Relaxed).max(1))
     }
 
     fn checked(&self) -> MutexGuard<'_, Checked> {
@@ -207,6 +223,8 @@ pub(crate) async fn look(discovery: &Discovery) -> Result<Vec<EpochRecord>, Inte
     if current(&records) != before {
         tracing::info!("every server checks the newest pair key: it is inserted under from now on");
     }
+    let servers = discovery.store.servers(now).await?.len();
+    discovery.epochs.servers.store(u64::try_from(servers).unwrap_or(1), Ordering::Relaxed);
     let live = live_keys(&*discovery.custody, &records, &held)?;
     metrics::gauge!("acquaint_pair_epochs")
         .set(f64::from(u32::try_from(live.keys.len()).unwrap_or(u32::MAX)));

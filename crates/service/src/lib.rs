@@ -84,9 +84,17 @@ impl Discovery {
         Ok(self.store.waiting_pairs().await?)
     }
 
-    /// How long the hashing pool needs for so many waiting pairs, going by its recent speed.
+    /// How long the hashing pool, and those of the other servers if they are like it, need for so many waiting pairs, going
+    /// by its recent speed.
     pub fn queue_wait(&self, pairs: u64) -> std::time::Duration {
-        self.pool.time_for(pairs)
+        let (hashes, servers) = self.epochs.hashes_per_pair();
+        self.pool.time_for(pairs.saturating_mul(hashes) / servers)
+    }
+
+    /// How many pairs are hashed in that time.
+    fn pairs_in(&self, time: std::time::Duration) -> u64 {
+        let (hashes, servers) = self.epochs.hashes_per_pair();
+        self.pool.capacity(time).saturating_mul(servers) / hashes
     }
 
     /// What the hashing pool has done so far.

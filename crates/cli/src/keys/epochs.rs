@@ -73,7 +73,9 @@ pub(super) fn rotate(args: &Rotate) -> Result<(), Failure> {
         "Running servers take it up within seconds. Once every one checks it, they insert under it: `acquaint keys epochs`."
     );
     if rotated.stretches_anew {
-        tell!("Until the older one is retired, each pair is stretched twice: imports take twice as long.");
+        tell!(
+            "Until the older one is retired, each pair is stretched for both: imports take at least twice as long."
+        );
     }
     Ok(())
 }

@@ -190,7 +190,7 @@ impl Discovery {
             total,
             forget_account_at: self.clock.now().saturating_add(millis(self.policy.pair_ttl)),
             permits,
-            max_waiting: self.pool.capacity(self.policy.max_queue_wait),
+            max_waiting: self.pairs_in(self.policy.max_queue_wait),
         };
         // Before acceptance, so that no result can come before somebody listens.
         let waiting = self.waiters.join(id, total == 0);
