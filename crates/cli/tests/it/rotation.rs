@@ -135,6 +135,14 @@ async fn two_servers_with_a_key_file_each() {
     import(&cid, &[&dan]).await;
     assert_eq!(dan.matches().await, ["did:plc:cid"]);
 
+    // The doctor knows that the data no longer needs the key.
+    let mut doctor = program();
+    doctor.args(["doctor", "--config"]).arg(first.config());
+    doctor.env("ACQUAINT_STORE__KIND", "postgres");
+    doctor.env("ACQUAINT_STORE__POSTGRES", postgres.connection(&database));
+    let told = run(&mut doctor);
+    assert!(told.out.contains("ok      key file: "), "{told:?}");
+
     // The file has no such key; where a copy has it, it is used no more. Either starts again.
     let listed = keys(&first.config(), &["list", "--json"]).out;
     assert!(!listed.contains(r#""purpose":"pair","suite":"development","version":1"#), "{listed}");
@@ -209,6 +217,20 @@ async fn an_hsm_behind_a_custody_process() {
     let pairs: Value = serde_json::from_str(&listed).unwrap();
     let count = pairs["keys"].as_array().unwrap().iter().filter(|key| key["purpose"] == "pair").count();
     assert_eq!(count, 1, "{listed}");
+    // A back-up of now is restored without it.
+    let copy = folder.path().join("copy.db");
+    let config = server.config();
+    let store = |word: &str| {
+        let mut command = program();
+        command.args(["store", word, "--config"]).arg(&config).arg(&copy);
+        run(command.env("ACQUAINT_KEYS__CUSTODY", "process").env("ACQUAINT_KEYS__SOCKET", &hsm.socket))
+    };
+    let told = store("backup");
+    assert_eq!(told.code, Some(0), "{told:?}");
+    assert_eq!(server.stop().code(), Some(0));
+    let told = store("restore");
+    assert_eq!(told.code, Some(0), "{told:?}");
+    server.start();
     let [ada, bob, cid] = people(&server, ["ada", "bob", "cid"]);
     assert_eq!(bob.matches().await, ["did:plc:ada"]);
     import(&ada, &[&cid]).await;

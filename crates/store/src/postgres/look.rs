@@ -20,7 +20,7 @@ pub struct Seen {
     pub version: i32,
     /// The newest that this program knows.
     pub known_version: i32,
-    /// Which keys the data was made with.
+    /// Which keys the data needs: those of epochs that are over are left out.
     pub keys: Vec<KeyRecord>,
     /// The newest time of acceptance or verification in it.
     pub newest: Option<Millis>,
@@ -81,7 +81,13 @@ async fn look_with(client: &Client) -> Result<Seen, OpenError> {
     if at.is_none() || !client.query_one(reads, &[]).await.and_then(|row| row.try_get(0)).map_err(failed)? {
         return Ok(seen);
     }
-    for row in client.query("SELECT purpose, version, \"check\" FROM keys", &[]).await.map_err(failed)? {
+    // Epochs have a state from version 3 on. The key of one that is over is not needed.
+    let keys = if seen.version >= 3 {
+        "SELECT purpose, version, \"check\" FROM keys WHERE state NOT IN (2, 3)"
+    } else {
+        "SELECT purpose, version, \"check\" FROM keys"
+    };
+    for row in client.query(keys, &[]).await.map_err(failed)? {
         let version: i64 = row.try_get(1).map_err(failed)?;
         seen.keys.push(KeyRecord {
             purpose: row.try_get(0).map_err(failed)?,

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags};
 
 use super::open::{self, DATABASE, LOCK, OpenError};
-use super::{reads, schema};
+use super::{epochs, reads, schema};
 use crate::{KeyRecord, Millis};
 
 /// How closely to look.
@@ -38,7 +38,7 @@ pub struct Health {
     pub tables: Vec<(String, u64)>,
     /// The newest moment that was written down; not later than now, unless a clock was or is wrong.
     pub newest: Option<Millis>,
-    /// The keys that the data was made with.
+    /// The keys that the data needs: those of epochs that are over are left out.
     pub keys: Vec<KeyRecord>,
     /// What is wrong; empty when nothing is.
     pub findings: Vec<Finding>,
@@ -165,6 +165,15 @@ fn look(connection: &Connection, database: &Path, held: bool, depth: Depth) -> R
     }
     health.newest = newest(connection)?;
     health.keys = reads::key_records(connection)?;
+    // Epochs have a state from this version on.
+    if health.version >= 3 {
+        let over: Vec<u32> = epochs::all(connection)?
+            .into_iter()
+            .filter(|record| !record.state.is_checked())
+            .map(|record| record.epoch.get())
+            .collect();
+        health.keys.retain(|key| key.purpose != "pair" || !over.contains(&key.version));
+    }
     if depth == Depth::Full {
         health.tables = rows(connection)?;
         health.findings.extend(broken_rules(connection)?);
