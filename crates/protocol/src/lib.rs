@@ -19,6 +19,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod credential;
 pub mod identifier;
 pub mod message;
 pub mod pair;

@@ -81,7 +81,9 @@ pub(super) async fn until_waiting(database: &str, sessions: usize) {
     let waiting = format!(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = '{database}' AND wait_event_type = 'Lock'"
     );
+    let began = std::time::Instant::now();
     while PostgresServer::shared().sql("postgres", &waiting).parse::<usize>().unwrap() < sessions {
+        assert!(began.elapsed() < std::time::Duration::from_secs(60), "nobody waits for a lock");
         tokio::task::yield_now().await;
     }
 }
