@@ -16,6 +16,7 @@ pub mod conformance;
 pub mod postgres;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+pub mod transfer;
 mod types;
 
 use async_trait::async_trait;
