@@ -113,6 +113,27 @@ pub struct Stretching {
     pub canonicalisation: Canonicalisation,
 }
 
+/// How a new key that stretches is to stretch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NewStretching {
+    /// As the newest one of its purpose does, with the same pepper: then one Argon2id serves both keys.
+    Kept,
+    /// With a new pepper, at this cost.
+    New(Suite),
+}
+
+impl NewStretching {
+    fn after(self, newest: Option<&Stretching>) -> Result<Stretching, getrandom::Error> {
+        let canonicalisation = Canonicalisation::CURRENT;
+        let suite = match (self, newest) {
+            (Self::Kept, Some(kept)) => return Ok(Stretching { canonicalisation, ..kept.clone() }),
+            (Self::Kept, None) => Suite::STANDARD,
+            (Self::New(suite), _) => suite,
+        };
+        Ok(Stretching { pepper: StretchPepper::from_bytes(random::random()?), suite, canonicalisation })
+    }
+}
+
 /// Why custody did not do what was asked. No variant carries a secret or an input.
 #[derive(Debug, thiserror::Error)]
 pub enum CustodyError {
@@ -151,6 +172,14 @@ pub struct ShareTag(pub [u8; 16]);
 pub trait KeyCustody: Send + Sync {
     /// Every key that can be used now, in ascending order.
     fn keys(&self) -> Vec<KeyId>;
+
+    /// Looks again which keys there are, after somebody made or destroyed some.
+    ///
+    /// # Errors
+    /// [`CustodyError::Unavailable`]; then what was known before stands.
+    fn refresh(&self) -> Result<(), CustodyError> {
+        Ok(())
+    }
 
     /// How to stretch before [`hmac`](Self::hmac) with a [`Purpose::Pair`] or [`Purpose::Number`] key. The pepper
     /// leaves custody because Argon2id does not run in HSMs (seed 000).

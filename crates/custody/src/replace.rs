@@ -16,6 +16,21 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     renamed.and_then(|()| sync_folder(path))
 }
 
+/// As [`replace`], and overwrites the old file's bytes, which not every disk and no snapshot honours.
+#[cfg(feature = "wrapped")]
+pub(crate) fn replace_and_overwrite(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let old = OpenOptions::new().write(true).open(path);
+    replace(path, bytes)?;
+    // The best that can be done from here; the name stands for the new file whether or not this succeeds.
+    if let Ok(mut old) = old
+        && let Ok(length) = old.metadata().map(|metadata| metadata.len())
+    {
+        let zeros = vec![0; usize::try_from(length).unwrap_or(0)];
+        let _ = old.write_all(&zeros).and_then(|()| old.sync_all());
+    }
+    Ok(())
+}
+
 /// Writes `bytes` beside `path`, mode 0600 and durable, over a draft that a crash left there.
 pub(crate) fn draft(path: &Path, bytes: &[u8]) -> std::io::Result<PathBuf> {
     let mut name = path.file_name().unwrap_or_default().to_owned();

@@ -52,6 +52,9 @@ fn report(event: Event) {
         Event::TurnedAway { uid } => {
             tracing::warn!(uid, "a process of a user that is not in `keys.allowed_uids` was turned away");
         }
+        Event::NotRefreshed => {
+            tracing::warn!("the key holder cannot be asked which keys there are: the known ones stand");
+        }
         Event::Full => tracing::warn!("a connection was closed: there are as many as are allowed"),
         Event::Broken => tracing::warn!("a connection broke, or did not keep to the protocol"),
         Event::NotAccepted => tracing::error!("a connection could not be accepted"),

@@ -12,6 +12,8 @@
 mod bucket;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod epochs;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(feature = "sqlite")]
@@ -19,6 +21,7 @@ pub mod sqlite;
 pub mod transfer;
 mod types;
 
+use acquaint_protocol::pair::{EpochId, PairHash};
 use async_trait::async_trait;
 
 pub use types::*;
@@ -49,8 +52,45 @@ pub trait Store: Send + Sync {
     /// The keys that stored data was made with.
     async fn key_records(&self) -> Result<Vec<KeyRecord>, StoreError>;
 
-    /// Adds records; one that is there already stays as it is.
+    /// Adds records; one that is there already stays as it is. Where no epoch is current, the newest pair key's becomes
+    /// the current one.
     async fn record_keys(&self, records: Vec<KeyRecord>) -> Result<(), StoreError>;
+
+    /// The epochs of recorded pair keys, newest first.
+    async fn epochs(&self) -> Result<Vec<EpochRecord>, StoreError>;
+
+    /// Says that `server` checks the epochs `held`, until `until` at the latest. Once every server that said so and
+    /// whose time is not over holds the newest [`EpochState::Live`] epoch above the current one, that one becomes the
+    /// current: so all check an epoch before any inserts into it. Returns what stands then, newest first.
+    async fn check_in(
+        &self,
+        server: ServerId,
+        held: Vec<EpochId>,
+        now: Millis,
+        until: Millis,
+    ) -> Result<Vec<EpochRecord>, StoreError>;
+
+    /// Takes back what `server` said.
+    async fn check_out(&self, server: ServerId) -> Result<(), StoreError>;
+
+    /// What each server that is there at `now` holds.
+    async fn servers(&self, now: Millis) -> Result<Vec<Vec<EpochId>>, StoreError>;
+
+    /// Ends an epoch: from now on no step checks it or inserts into it. Its rows are for [`clear_epoch`](Self::clear_epoch).
+    async fn retire_epoch(&self, epoch: EpochId) -> Result<Retirement, StoreError>;
+
+    /// Deletes halves and matches of a retired epoch, up to `limit` pair hashes after `after` in the order of the
+    /// hashes; no half stands again. Returns where to go on; `None` at the end. A call from the beginning (`after` is
+    /// `None`) that finds nothing makes the epoch [`EpochState::Cleared`]. Does nothing to an epoch that is not retired.
+    async fn clear_epoch(
+        &self,
+        epoch: EpochId,
+        after: Option<PairHash>,
+        limit: u32,
+    ) -> Result<Option<PairHash>, StoreError>;
+
+    /// How many rows an epoch has. Counts them, so it takes its time.
+    async fn epoch_rows(&self, epoch: EpochId) -> Result<EpochRows, StoreError>;
 
     /// Stores a code if the account may have another one now: not too soon after the last, not while its wrong
     /// guesses are used up, and with room in every bucket. Replaces the account's earlier code; the count of wrong
@@ -102,11 +142,15 @@ pub trait Store: Send + Sync {
         lease_until: Millis,
     ) -> Result<bool, StoreError>;
 
+    /// Ends the lease of an import that still has this fence, so that another may take it at once.
+    async fn release_import(&self, import: ImportId, fence: Fence) -> Result<(), StoreError>;
+
     /// Applies the rules of matching to each half in order and commits all their effects, the refunds, the progress and
     /// the prolonged lease together, and with them a notice to each side of a new match if the step says when (not to who
     /// has dismissed the other, and not if the two were matched already), on condition that the import still has this fence and this progress (`done`) and
     /// that the account still has this generation. The step that reaches the import's total deletes the import and
-    /// releases its identifiers.
+    /// releases its identifiers. Halves are inserted under the current epoch, and have to have the hash of every older
+    /// one that is [checked](EpochState::is_checked), else the step is `Stale`; hashes of retired ones are passed over.
     async fn match_or_insert(&self, step: ImportStep, now: Millis) -> Result<StepOutcome, StoreError>;
 
     /// Gives an import up that can never be worked on (its list cannot be opened): deletes it under its fence.

@@ -284,10 +284,66 @@ pub struct LeasedImport {
     pub fence: Fence,
 }
 
+/// Where an epoch stands, from its key's first record to the end of its last row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EpochState {
+    /// Checked, and not inserted into: newer than the current one (its rotation waits for every server) or older (its
+    /// rows are still matched).
+    Live,
+    /// Checked and inserted into.
+    Current,
+    /// Neither; its rows are being deleted.
+    Retired,
+    /// It has no rows and never will: its key can be destroyed.
+    Cleared,
+}
+
+impl EpochState {
+    /// Whether its rows are matched.
+    #[must_use]
+    pub const fn is_checked(self) -> bool {
+        matches!(self, Self::Live | Self::Current)
+    }
+}
+
+/// An epoch that the store knows of by its pair key's record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EpochRecord {
+    /// Which.
+    pub epoch: EpochId,
+    /// Where it stands.
+    pub state: EpochState,
+}
+
+/// What became of an epoch that was to be retired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retirement {
+    /// It is [`EpochState::Retired`], or was already.
+    Retired,
+    /// It is inserted into, or is to be: only one that is older than the current one can be retired.
+    InUse,
+    /// There is no such epoch.
+    Unknown,
+}
+
+/// How many rows an epoch has, expired ones that were not swept yet included.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EpochRows {
+    /// Unmatched halves.
+    pub halves: u64,
+    /// Matches, each once for its two sides.
+    pub matches: u64,
+}
+
+/// A server process, by a number that it has drawn at its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServerId(pub [u8; 16]);
+
 /// One half: the submitter's consent to be matched over one pair.
 #[derive(Debug, Clone)]
 pub struct Half {
-    /// The pair's hash under every live epoch, newest first; never empty.
+    /// The pair's hash under every epoch that the submitter checks; never empty. The store chooses under which it
+    /// inserts; where no pair key is recorded, under the first.
     pub hashes: Vec<(EpochId, PairHash)>,
     /// The order bit from the submitter's side (seed 000, "Phone Number Recycling").
     pub bit: bool,
@@ -429,6 +485,8 @@ pub struct HalfOutcome {
 /// What became of an [`ImportStep`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StepOutcome {
+    /// Nothing was done: the halves lack the hash of an epoch that has to be checked. They are to be hashed again.
+    Stale,
     /// Committed, halves in order.
     Committed(Vec<HalfOutcome>),
     /// Another worker has the import, the import is gone, or the account was removed: nothing was written.

@@ -273,6 +273,10 @@ impl<C: KeyCustody> KeyCustody for Budgeted<C> {
         self.custody.keys()
     }
 
+    fn refresh(&self) -> Result<(), CustodyError> {
+        self.custody.refresh()
+    }
+
     fn stretching(&self, key: KeyId) -> Result<Stretching, CustodyError> {
         self.custody.stretching(key)
     }

@@ -108,6 +108,10 @@ impl KeyCustody for Pkcs11Custody {
         self.token.scan().usable_keys()
     }
 
+    fn refresh(&self) -> Result<(), CustodyError> {
+        self.token.refresh().map_err(|error| CustodyError::Unavailable(Box::new(error)))
+    }
+
     fn stretching(&self, key: KeyId) -> Result<Stretching, CustodyError> {
         let scan = self.token.scan();
         if scan.handle(key).is_none() {

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use acquaint_protocol::pair::{Canonicalisation, StretchPepper, Suite};
+use acquaint_protocol::pair::Suite;
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
@@ -17,8 +17,7 @@ use zeroize::Zeroize;
 use super::Pkcs11Error;
 use super::record::Record;
 use super::token::{Token, Trouble};
-use crate::random::random;
-use crate::{KeyId, Purpose, Stretching};
+use crate::{KeyId, NewStretching, Purpose, Stretching};
 
 const APPLICATION: &str = "acquaint";
 
@@ -214,26 +213,27 @@ impl Token {
         if lacking.is_empty() {
             return Err(Pkcs11Error::Exists(self.config.label.clone()));
         }
-        lacking.into_iter().map(|purpose| self.add_version(purpose, suite, now)).collect()
+        lacking.into_iter().map(|purpose| self.add_version(purpose, NewStretching::New(suite), now)).collect()
     }
 
-    /// Makes the next version of a purpose's key, in the token; `suite` counts for keys that stretch, `now` is in
+    /// Makes the next version of a purpose's key, in the token; `how` counts for keys that stretch, `now` is in
     /// milliseconds since 1970. Durable when it returns; an interruption leaves a key without record, which is passed
     /// over from then on. Only one process may make keys at a time.
     ///
     /// # Errors
     /// The token's refusal, [`Pkcs11Error::NoRandomness`] for a pepper, or [`Pkcs11Error::NoMoreVersions`].
-    pub fn add_version(&self, purpose: Purpose, suite: Suite, now: i64) -> Result<KeyId, Pkcs11Error> {
+    pub fn add_version(&self, purpose: Purpose, how: NewStretching, now: i64) -> Result<KeyId, Pkcs11Error> {
         self.refresh()?;
-        let last = self.scan().labels().into_iter().rfind(|key| key.purpose == purpose);
+        let scan = self.scan();
+        let last = scan.labels().into_iter().rfind(|key| key.purpose == purpose);
         let version = match last {
             Some(last) => last.version.checked_add(1).ok_or(Pkcs11Error::NoMoreVersions(last))?,
             None => 1,
         };
         let key = KeyId { purpose, version };
         let stretching = if purpose.stretches() {
-            let pepper = StretchPepper::from_bytes(random().map_err(Pkcs11Error::NoRandomness)?);
-            Some(Stretching { pepper, suite, canonicalisation: Canonicalisation::CURRENT })
+            let newest = scan.usable(purpose).last().and_then(|newest| scan.stretching(newest));
+            Some(how.after(newest).map_err(Pkcs11Error::NoRandomness)?)
         } else {
             None
         };

@@ -248,6 +248,10 @@ impl KeyCustody for RemoteCustody {
         self.known().keys.clone()
     }
 
+    fn refresh(&self) -> Result<(), CustodyError> {
+        RemoteCustody::refresh(self).map_err(|error| CustodyError::Unavailable(Box::new(error)))
+    }
+
     fn stretching(&self, key: KeyId) -> Result<Stretching, CustodyError> {
         let known = self.known();
         match known.stretching.get(&key) {

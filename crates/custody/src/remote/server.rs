@@ -47,6 +47,8 @@ pub enum Event {
         /// Its user id.
         uid: u32,
     },
+    /// The key holder could not be asked which keys there are now; what was known before stands.
+    NotRefreshed,
     /// A connection was closed because there are as many as are allowed.
     Full,
     /// A connection was closed because it did not keep to the protocol, or stopped in the middle.
@@ -145,7 +147,7 @@ impl Server {
                 let answering =
                     std::thread::Builder::new().name("custody".into()).spawn_scoped(scope, move || {
                         let _listed = Listed(shared, number);
-                        if converse(shared, stream, custody) {
+                        if converse(shared, stream, custody, report) {
                             report(Event::Broken);
                         }
                     });
@@ -192,7 +194,12 @@ impl Drop for Server {
 }
 
 /// Answers until the other side ends in good order; whether it did not.
-fn converse(shared: &Shared, mut stream: UnixStream, custody: &dyn KeyCustody) -> bool {
+fn converse(
+    shared: &Shared,
+    mut stream: UnixStream,
+    custody: &dyn KeyCustody,
+    report: &dyn Fn(Event),
+) -> bool {
     loop {
         // Whoever stops after the connection was listed shuts it down; whoever stopped before is seen here.
         if shared.stopping.load(Ordering::SeqCst) {
@@ -204,7 +211,9 @@ fn converse(shared: &Shared, mut stream: UnixStream, custody: &dyn KeyCustody) -
             Err(_) => return true,
         };
         let answer = match Request::read(&frame) {
-            Ok(request) => answer(custody, &request).unwrap_or_else(|error| Answer::Failure(error.into())),
+            Ok(request) => {
+                answer(custody, &request, report).unwrap_or_else(|error| Answer::Failure(error.into()))
+            }
             Err(_) => {
                 let told = Failure::NotUnderstood("the frame is not of version 1, or not whole".into());
                 let _ = Answer::Failure(told).frame().map(|frame| stream.write_all(&frame));
@@ -240,9 +249,19 @@ fn read_frame(stream: &mut UnixStream) -> std::io::Result<Option<Zeroizing<Vec<u
     super::client::read_content(stream, length).map(Some)
 }
 
-fn answer(custody: &dyn KeyCustody, request: &Request<'_>) -> Result<Answer, CustodyError> {
+fn answer(
+    custody: &dyn KeyCustody,
+    request: &Request<'_>,
+    report: &dyn Fn(Event),
+) -> Result<Answer, CustodyError> {
     Ok(match request {
-        Request::Keys => Answer::Keys(custody.keys()),
+        Request::Keys => {
+            // Whoever asks wants to know of keys that were made meanwhile. What was known is still good if that fails.
+            if custody.refresh().is_err() {
+                report(Event::NotRefreshed);
+            }
+            Answer::Keys(custody.keys())
+        }
         Request::Stretching(key) => Answer::Stretching(custody.stretching(*key)?),
         Request::Hmac { key, share: None, inputs } => Answer::Hashes(custody.hmac(*key, inputs)?),
         Request::Hmac { key, share: Some(share), inputs } => {

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use acquaint_protocol::pair::{Canonicalisation, StretchPepper, Suite};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::{Key, SoftwareCustody};
+use super::{Key, Keys, SoftwareCustody};
 use crate::{KeyId, Purpose, Stretching};
 
 /// A key file holds a few keys of some 200 bytes; anything larger is something else.
@@ -65,6 +66,18 @@ pub enum KeyFileError {
         #[source]
         source: std::io::Error,
     },
+    /// Under the name of a key that was read before there is another one now.
+    #[error("the key file {} has other keys than before: put the right one back, or start this process again", .0.display())]
+    OtherKeys(PathBuf),
+    /// There is no such key.
+    #[error("the key file has no {0}")]
+    NoSuchKey(KeyId),
+    /// A purpose needs a key.
+    #[error("the {0} is the only one of its purpose: make another first, with `acquaint keys rotate`")]
+    Only(KeyId),
+    /// The highest number is taken.
+    #[error("there can be no key after the {0}")]
+    NoMoreVersions(KeyId),
     /// The operating system has no randomness.
     #[error("the operating system gives no randomness for new keys")]
     NoRandomness(#[source] getrandom::Error),
@@ -99,7 +112,59 @@ struct StretchV1 {
     canonicalisation: u32,
 }
 
-pub(super) fn read(path: &Path) -> Result<SoftwareCustody, KeyFileError> {
+/// What a key file is opened with.
+pub(super) enum Opener {
+    InClear,
+    #[cfg(feature = "wrapped")]
+    Sealed(super::sealed::SealingKey),
+}
+
+/// A key file, and how to read it again.
+pub(super) struct Source {
+    pub(super) path: PathBuf,
+    pub(super) opener: Opener,
+    /// Which file it was that was read last.
+    pub(super) seen: Mutex<Option<Stamp>>,
+}
+
+/// Inode, length, and seconds and nanoseconds of the last change: another file, or another content, differs in one.
+type Stamp = (u64, u64, i64, i64);
+
+impl Source {
+    pub(super) fn open(self) -> Result<SoftwareCustody, KeyFileError> {
+        let keys = self.read_if_changed()?.unwrap_or_default();
+        Ok(SoftwareCustody { keys: RwLock::new(Arc::new(keys)), source: Some(self) })
+    }
+
+    /// The keys, if the file is not the one that was read last.
+    pub(super) fn read_if_changed(&self) -> Result<Option<Keys>, KeyFileError> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        // Looked at before it is read: what is changed in between is read again.
+        let stamp = self.stamp();
+        if stamp.is_some() && *seen == stamp {
+            return Ok(None);
+        }
+        let keys = match &self.opener {
+            Opener::InClear => read(&self.path)?,
+            #[cfg(feature = "wrapped")]
+            Opener::Sealed(key) => super::sealed::read(&self.path, key)?,
+        };
+        *seen = stamp;
+        Ok(Some(keys))
+    }
+
+    /// Has the file read again next time, whether or not it has changed.
+    pub(super) fn forget(&self) {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn stamp(&self) -> Option<Stamp> {
+        let metadata = std::fs::metadata(&self.path).ok()?;
+        Some((metadata.ino(), metadata.len(), metadata.ctime(), metadata.ctime_nsec()))
+    }
+}
+
+pub(super) fn read(path: &Path) -> Result<Keys, KeyFileError> {
     let bytes = read_private(path)?;
     if is_sealed(&bytes) {
         return Err(KeyFileError::Sealed(path.into()));
@@ -111,7 +176,7 @@ pub(super) fn is_sealed(bytes: &[u8]) -> bool {
     bytes.starts_with(AGE)
 }
 
-pub(super) fn parse_bytes(path: &Path, bytes: &[u8]) -> Result<SoftwareCustody, KeyFileError> {
+pub(super) fn parse_bytes(path: &Path, bytes: &[u8]) -> Result<Keys, KeyFileError> {
     let malformed = |reason: String| KeyFileError::Malformed { path: path.into(), reason };
     let text = std::str::from_utf8(bytes).map_err(|_| malformed("it is no text".into()))?;
     parse(text).map_err(malformed)
@@ -143,7 +208,7 @@ pub(super) fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyFileErr
     Ok(bytes)
 }
 
-fn parse(text: &str) -> Result<SoftwareCustody, String> {
+fn parse(text: &str) -> Result<Keys, String> {
     // serde's own message can quote the input, so only the place is passed on.
     let file: FileV1 = serde_json::from_str(text).map_err(|error| {
         format!("line {}, column {} is not as version 1 has it", error.line(), error.column())
@@ -165,11 +230,12 @@ fn parse(text: &str) -> Result<SoftwareCustody, String> {
             return Err(format!("the {id} is there twice"));
         }
     }
-    let custody = SoftwareCustody { keys };
     for purpose in Purpose::ALL {
-        crate::newest(&custody, purpose).map_err(|error| error.to_string())?;
+        if keys.keys().all(|key: &KeyId| key.purpose != purpose) {
+            return Err(format!("there is no {}", KeyId { purpose, version: 1 }));
+        }
     }
-    Ok(custody)
+    Ok(keys)
 }
 
 fn parse_stretch(id: KeyId, stretch: &StretchV1) -> Result<Stretching, String> {
@@ -204,8 +270,8 @@ pub(super) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), KeyFileError> {
     }
 }
 
-pub(super) fn text(custody: &SoftwareCustody) -> serde_json::Result<Zeroizing<Vec<u8>>> {
-    let file = FileV1 { version: 1, keys: custody.keys.iter().map(|(id, key)| entry(*id, key)).collect() };
+pub(super) fn text(keys: &Keys) -> serde_json::Result<Zeroizing<Vec<u8>>> {
+    let file = FileV1 { version: 1, keys: keys.iter().map(|(id, key)| entry(*id, key)).collect() };
     serde_json::to_vec_pretty(&file).map(Zeroizing::new)
 }
 

@@ -6,26 +6,32 @@
 //! The file can be sealed by a passphrase or by a key in another place (`sealed`, with the feature `wrapped`), so that
 //! a back-up that holds it is of no use by itself.
 
+#[cfg(feature = "wrapped")]
+mod change;
 mod file;
 #[cfg(feature = "wrapped")]
 pub mod sealed;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use acquaint_protocol::pair::{Canonicalisation, StretchPepper, Suite};
+use acquaint_protocol::pair::Suite;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
+#[cfg(feature = "wrapped")]
+pub use change::{add_version, destroy};
 pub use file::KeyFileError;
 #[cfg(feature = "fuzzing")]
 pub use file::again;
 
 use crate::random::random;
-use crate::{CustodyError, KeyCustody, KeyId, Purpose, Stretching};
+use crate::{CustodyError, KeyCustody, KeyId, NewStretching, Purpose, Stretching};
+use file::{Opener, Source};
 
 /// First byte of everything sealed here: XChaCha20-Poly1305, key version as u32 big-endian, 24-byte nonce,
 /// ciphertext with tag (draft-irtf-cfrg-xchacha-03).
@@ -35,8 +41,12 @@ const HEADER: usize = 1 + 4 + NONCE;
 
 /// A [`KeyCustody`] whose keys live in this process, read from a key file.
 pub struct SoftwareCustody {
-    keys: BTreeMap<KeyId, Key>,
+    keys: RwLock<Arc<Keys>>,
+    /// The file that they are from.
+    source: Option<Source>,
 }
+
+type Keys = BTreeMap<KeyId, Key>;
 
 /// One key as held in memory; wiped when dropped, never printed.
 #[derive(Zeroize, ZeroizeOnDrop)]
@@ -53,7 +63,7 @@ impl SoftwareCustody {
     /// [`KeyFileError`] says what is wrong with the file and what to do: absent, readable by others, not a key
     /// file, sealed, of an unknown version, or without a key of every purpose.
     pub fn open(path: &Path) -> Result<Self, KeyFileError> {
-        file::read(path)
+        Source { path: path.into(), opener: Opener::InClear, seen: Mutex::new(None) }.open()
     }
 
     /// Makes a key of every purpose, its pair and number keys with `suite`, and writes the key file at `path`
@@ -63,11 +73,11 @@ impl SoftwareCustody {
     /// # Errors
     /// [`KeyFileError::Exists`], or the file system's refusal.
     pub fn create(path: &Path, suite: Suite) -> Result<Self, KeyFileError> {
-        let custody = Self::generate(suite).map_err(KeyFileError::NoRandomness)?;
-        let text = file::text(&custody)
+        let keys = new_keys(suite).map_err(KeyFileError::NoRandomness)?;
+        let text = file::text(&keys)
             .map_err(|error| KeyFileError::Io { path: path.into(), source: error.into() })?;
         file::write_new(path, &text)?;
-        Ok(custody)
+        Self::open(path)
     }
 
     /// New keys in memory only, for tests and measurements.
@@ -75,38 +85,54 @@ impl SoftwareCustody {
     /// # Errors
     /// When the operating system has no randomness.
     pub fn generate(suite: Suite) -> Result<Self, getrandom::Error> {
-        let mut keys = BTreeMap::new();
-        for purpose in Purpose::ALL {
-            let stretch = if purpose.stretches() {
-                let pepper = StretchPepper::from_bytes(random()?);
-                Some(Stretching { pepper, suite, canonicalisation: Canonicalisation::CURRENT })
-            } else {
-                None
-            };
-            keys.insert(KeyId { purpose, version: 1 }, Key { secret: random()?, stretch });
-        }
-        Ok(Self { keys })
+        Ok(Self { keys: RwLock::new(Arc::new(new_keys(suite)?)), source: None })
     }
 
-    fn key(&self, id: KeyId) -> Result<&Key, CustodyError> {
-        self.keys.get(&id).ok_or(CustodyError::NoSuchKey(id))
+    fn held(&self) -> Arc<Keys> {
+        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+fn new_keys(suite: Suite) -> Result<Keys, getrandom::Error> {
+    let mut keys = Keys::new();
+    for purpose in Purpose::ALL {
+        let stretch = if purpose.stretches() { Some(NewStretching::New(suite).after(None)?) } else { None };
+        keys.insert(KeyId { purpose, version: 1 }, Key { secret: random()?, stretch });
+    }
+    Ok(keys)
+}
+
+fn key(keys: &Keys, id: KeyId) -> Result<&Key, CustodyError> {
+    keys.get(&id).ok_or(CustodyError::NoSuchKey(id))
 }
 
 impl KeyCustody for SoftwareCustody {
     fn keys(&self) -> Vec<KeyId> {
-        self.keys.keys().copied().collect()
+        self.held().keys().copied().collect()
+    }
+
+    fn refresh(&self) -> Result<(), CustodyError> {
+        let Some(source) = &self.source else { return Ok(()) };
+        let unavailable = |error: KeyFileError| CustodyError::Unavailable(Box::new(error));
+        let Some(new) = source.read_if_changed().map_err(unavailable)? else { return Ok(()) };
+        let mut held = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        if held.iter().any(|(id, key)| new.get(id).is_some_and(|new| new.secret != key.secret)) {
+            source.forget();
+            return Err(unavailable(KeyFileError::OtherKeys(source.path.clone())));
+        }
+        *held = Arc::new(new);
+        Ok(())
     }
 
     fn stretching(&self, key: KeyId) -> Result<Stretching, CustodyError> {
-        self.key(key)?.stretch.clone().ok_or(CustodyError::WrongPurpose(key))
+        self::key(&self.held(), key)?.stretch.clone().ok_or(CustodyError::WrongPurpose(key))
     }
 
     fn hmac(&self, key: KeyId, inputs: &[&[u8]]) -> Result<Vec<[u8; 32]>, CustodyError> {
         if key.purpose.seals() {
             return Err(CustodyError::WrongPurpose(key));
         }
-        let keyed = Hmac::<Sha256>::new_from_slice(&self.key(key)?.secret)
+        let keyed = Hmac::<Sha256>::new_from_slice(&self::key(&self.held(), key)?.secret)
             .map_err(|error| CustodyError::Unavailable(error.into()))?;
         let finish = |input: &&[u8]| keyed.clone().chain_update(input).finalize().into_bytes().into();
         Ok(inputs.iter().map(finish).collect())
@@ -118,7 +144,7 @@ impl KeyCustody for SoftwareCustody {
             return Err(CustodyError::WrongPurpose(id));
         }
         let nonce: [u8; NONCE] = random().map_err(|error| CustodyError::Unavailable(Box::new(error)))?;
-        let cipher = XChaCha20Poly1305::new((&self.key(id)?.secret).into());
+        let cipher = XChaCha20Poly1305::new((&key(&self.held(), id)?.secret).into());
         let ciphertext = cipher
             .encrypt(&XNonce::from(nonce), Payload { msg: plaintext, aad: &bound(purpose, aad) })
             .map_err(|_| CustodyError::Unavailable("the message is too long to seal".into()))?;
@@ -141,7 +167,8 @@ impl KeyCustody for SoftwareCustody {
         if !purpose.seals() {
             return Err(CustodyError::WrongPurpose(id));
         }
-        let Some(key) = self.keys.get(&id) else { return Err(CustodyError::NotOurs) };
+        let held = self.held();
+        let Some(key) = held.get(&id) else { return Err(CustodyError::NotOurs) };
         XChaCha20Poly1305::new((&key.secret).into())
             .decrypt(&XNonce::from(nonce), Payload { msg: ciphertext, aad: &bound(purpose, aad) })
             .map(Zeroizing::new)
@@ -156,7 +183,7 @@ fn bound(purpose: Purpose, aad: &[u8]) -> Vec<u8> {
 
 impl std::fmt::Debug for SoftwareCustody {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SoftwareCustody").field("keys", &self.keys.keys()).finish_non_exhaustive()
+        f.debug_struct("SoftwareCustody").field("keys", &self.held().keys()).finish_non_exhaustive()
     }
 }
 

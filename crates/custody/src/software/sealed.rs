@@ -5,16 +5,17 @@
 //! (scrypt, N = 2^17, r = 8: 128 MiB and some tenths of a second for each guess) or find the other key. What it does
 //! not stop: who owns the running process has the keys.
 
-use std::fs::OpenOptions;
 use std::io::{Read, Write};
 use std::path::Path;
+use std::sync::Mutex;
 
 use acquaint_protocol::pair::Suite;
 use age::secrecy::{ExposeSecret, SecretString};
 use age::{DecryptError, Decryptor, Encryptor, x25519};
 use zeroize::Zeroizing;
 
-use super::{KeyFileError, SoftwareCustody, file};
+use super::file::{Opener, Source};
+use super::{KeyFileError, Keys, SoftwareCustody, file};
 use crate::secret::Secret;
 
 /// scrypt's cost as a power of two.
@@ -23,6 +24,7 @@ const WORK: u8 = 17;
 const MOST_WORK: u8 = 20;
 
 /// What seals a key file, and opens it again.
+#[derive(Clone)]
 pub enum SealingKey {
     /// A passphrase. Choose one that no machine guesses: six random words or more.
     Passphrase(Secret),
@@ -31,6 +33,7 @@ pub enum SealingKey {
 }
 
 /// An X25519 key for sealing, from an identity file as `age-keygen` writes it.
+#[derive(Clone)]
 pub struct Identity(x25519::Identity);
 
 impl Identity {
@@ -81,11 +84,7 @@ impl SoftwareCustody {
     /// # Errors
     /// As [`open`](Self::open), and [`KeyFileError::NotSealed`] or [`KeyFileError::WrongKey`].
     pub fn open_sealed(path: &Path, key: &SealingKey) -> Result<Self, KeyFileError> {
-        let bytes = file::read_private(path)?;
-        if !file::is_sealed(&bytes) {
-            return Err(KeyFileError::NotSealed(path.into()));
-        }
-        file::parse_bytes(path, &opened(path, &bytes, key)?)
+        Source { path: path.into(), opener: Opener::Sealed(key.clone()), seen: Mutex::new(None) }.open()
     }
 
     /// As [`create`](Self::create), sealed: the keys are never on the disk in clear.
@@ -93,11 +92,11 @@ impl SoftwareCustody {
     /// # Errors
     /// As [`create`](Self::create).
     pub fn create_sealed(path: &Path, suite: Suite, key: &SealingKey) -> Result<Self, KeyFileError> {
-        let custody = Self::generate(suite).map_err(KeyFileError::NoRandomness)?;
+        let keys = super::new_keys(suite).map_err(KeyFileError::NoRandomness)?;
         let io = |source| KeyFileError::Io { path: path.into(), source };
-        let text = file::text(&custody).map_err(|error| io(error.into()))?;
+        let text = file::text(&keys).map_err(|error| io(error.into()))?;
         file::write_new(path, &sealed(&text, key).map_err(io)?)?;
-        Ok(custody)
+        Self::open_sealed(path, key)
     }
 }
 
@@ -114,13 +113,7 @@ pub fn wrap(path: &Path, key: &SealingKey) -> Result<(), KeyFileError> {
     }
     // Only what will be of use again is sealed.
     file::parse_bytes(path, &bytes)?;
-    let old = OpenOptions::new().write(true).open(path);
-    crate::replace::replace(path, &sealed(&bytes, key).map_err(io)?).map_err(io)?;
-    // The best that can be done from here; the file itself is sealed whether or not this succeeds.
-    if let Ok(mut old) = old {
-        let _ = old.write_all(&vec![0; bytes.len()]).and_then(|()| old.sync_all());
-    }
-    Ok(())
+    crate::replace::replace_and_overwrite(path, &sealed(&bytes, key).map_err(io)?).map_err(io)
 }
 
 /// Writes the sealed key file at `path` anew in clear. Whenever it is ended, the file is the old or the new one,
@@ -144,18 +137,26 @@ pub fn rewrap(path: &Path, old: &SealingKey, new: &SealingKey) -> Result<(), Key
     crate::replace::replace(path, &sealed(&text, new).map_err(io)?).map_err(io)
 }
 
+pub(super) fn read(path: &Path, key: &SealingKey) -> Result<Keys, KeyFileError> {
+    file::parse_bytes(path, &text_of(path, key)?)
+}
+
 /// The text of a sealed key file that is in order.
 fn whole(path: &Path, key: &SealingKey) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
-    let bytes = file::read_private(path)?;
-    if !file::is_sealed(&bytes) {
-        return Err(KeyFileError::NotSealed(path.into()));
-    }
-    let text = opened(path, &bytes, key)?;
+    let text = text_of(path, key)?;
     file::parse_bytes(path, &text)?;
     Ok(text)
 }
 
-fn sealed(text: &[u8], key: &SealingKey) -> std::io::Result<Vec<u8>> {
+fn text_of(path: &Path, key: &SealingKey) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
+    let bytes = file::read_private(path)?;
+    if !file::is_sealed(&bytes) {
+        return Err(KeyFileError::NotSealed(path.into()));
+    }
+    opened(path, &bytes, key)
+}
+
+pub(super) fn sealed(text: &[u8], key: &SealingKey) -> std::io::Result<Vec<u8>> {
     let recipient: Box<dyn age::Recipient> = match key {
         SealingKey::Passphrase(passphrase) => {
             let mut recipient = age::scrypt::Recipient::new(handed(passphrase));

@@ -1,5 +1,5 @@
 use acquaint_custody::pkcs11::{KeyState, Pkcs11Custody, Pkcs11Error, Token};
-use acquaint_custody::{CustodyError, KeyCustody, Purpose};
+use acquaint_custody::{CustodyError, KeyCustody, NewStretching, Purpose};
 use acquaint_protocol::pair::Suite;
 use cryptoki::types::AuthPin;
 
@@ -84,7 +84,7 @@ fn a_token_without_a_user_pin_is_told() {
 fn a_missing_key_of_a_live_epoch_is_named() {
     alone("faults::a_missing_key_of_a_live_epoch_is_named", |hsm| {
         let custody = custody(hsm, "acquaint");
-        custody.token().add_version(Purpose::Pair, Suite::HARD, NOW).unwrap();
+        custody.token().add_version(Purpose::Pair, NewStretching::New(Suite::HARD), NOW).unwrap();
         let (_module, session) = beside(hsm, "acquaint");
         session.destroy_object(objects(&session, "acquaint:pair:1")["CKO_SECRET_KEY"]).unwrap();
         // Whoever serves with it is told that it is gone, not that there never was one.

@@ -1,5 +1,5 @@
 use acquaint_custody::pkcs11::{KeyState, Pkcs11Custody, Pkcs11Error, Token};
-use acquaint_custody::{CustodyError, KeyCustody, Purpose, conformance, epochs, newest};
+use acquaint_custody::{CustodyError, KeyCustody, NewStretching, Purpose, conformance, epochs, newest};
 use acquaint_protocol::pair::Suite;
 use chacha20poly1305::XChaCha20Poly1305;
 use chacha20poly1305::aead::{Aead, Payload};
@@ -167,8 +167,8 @@ fn versions_are_added_and_destroyed() {
         let token = custody.token();
         let before = checks(&custody);
         let sealed = custody.seal(Purpose::Seal, b"row", b"text").unwrap();
-        let pair = token.add_version(Purpose::Pair, Suite::STANDARD, NOW + 1).unwrap();
-        let seal = token.add_version(Purpose::Seal, Suite::STANDARD, NOW + 2).unwrap();
+        let pair = token.add_version(Purpose::Pair, NewStretching::New(Suite::STANDARD), NOW + 1).unwrap();
+        let seal = token.add_version(Purpose::Seal, NewStretching::New(Suite::STANDARD), NOW + 2).unwrap();
         assert_eq!((pair, seal), (key(Purpose::Pair, 2), key(Purpose::Seal, 2)));
         assert_eq!(newest(&custody, Purpose::Seal).unwrap(), seal);
         let suites: Vec<_> = epochs(&custody).unwrap().iter().map(|epoch| epoch.suite).collect();
@@ -193,8 +193,19 @@ fn versions_are_added_and_destroyed() {
         let (_module, session) = beside(hsm, "acquaint");
         assert!(objects(&session, "acquaint:pair:1").is_empty(), "nothing of it is left in the token");
         drop(session);
-        // A number is not given twice while a higher one is there.
-        assert_eq!(token.add_version(Purpose::Pair, Suite::HARD, NOW).unwrap(), key(Purpose::Pair, 3));
+        // A number is not given twice while a higher one is there. Another process's key shows once it is looked for.
+        let elsewhere = Token::open(config(hsm, "acquaint")).unwrap();
+        let third = elsewhere.add_version(Purpose::Pair, NewStretching::Kept, NOW).unwrap();
+        assert_eq!(third, key(Purpose::Pair, 3));
+        assert!(matches!(custody.hmac(third, &[b"x"]), Err(CustodyError::NoSuchKey(_))));
+        custody.refresh().unwrap();
+        assert_ne!(custody.hmac(third, &[b"x"]).unwrap(), custody.hmac(pair, &[b"x"]).unwrap());
+        let pepper = |key| *custody.stretching(key).unwrap().pepper.as_bytes();
+        assert_eq!(pepper(third), pepper(pair));
+        let fourth = elsewhere.add_version(Purpose::Pair, NewStretching::New(Suite::HARD), NOW).unwrap();
+        custody.refresh().unwrap();
+        assert_ne!(pepper(fourth), pepper(third));
+        assert_eq!(custody.stretching(fourth).unwrap().suite, Suite::HARD);
     });
 }
 

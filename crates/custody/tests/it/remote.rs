@@ -11,8 +11,8 @@ use acquaint_custody::pkcs11::Pkcs11Custody;
 use acquaint_custody::remote::{
     Event, MAX_FRAME, RemoteCustody, RemoteError, RemoteOptions, ServeOptions, Server,
 };
-use acquaint_custody::software::SoftwareCustody;
-use acquaint_custody::{CustodyError, KeyCustody, Purpose, ShareTag, conformance, newest};
+use acquaint_custody::software::{SoftwareCustody, add_version};
+use acquaint_custody::{CustodyError, KeyCustody, NewStretching, Purpose, ShareTag, conformance, newest};
 use acquaint_protocol::pair::Suite;
 use tempfile::TempDir;
 
@@ -258,6 +258,26 @@ fn threads_share_the_connections() {
             }
         });
     });
+}
+
+#[test]
+fn a_key_that_is_made_behind_the_socket_shows_when_it_is_looked_for() {
+    let (folder, path) = socket();
+    let file = folder.path().join("keys.json");
+    let behind = SoftwareCustody::create(&file, Suite::STANDARD).unwrap();
+    let events = served(&behind, &path, ServeOptions::default(), || {
+        let remote = connect(&path).unwrap();
+        let made = add_version(&file, None, Purpose::Pair, NewStretching::Kept).unwrap();
+        assert!(!remote.keys().contains(&made));
+        KeyCustody::refresh(&remote).unwrap();
+        assert!(remote.keys().contains(&made));
+        remote.hmac(made, &[b"x"]).unwrap();
+        // What was known stands when the other side cannot look.
+        std::fs::remove_file(&file).unwrap();
+        KeyCustody::refresh(&remote).unwrap();
+        remote.hmac(made, &[b"x"]).unwrap();
+    });
+    assert_eq!(events, [Event::NotRefreshed]);
 }
 
 #[test]

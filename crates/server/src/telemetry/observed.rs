@@ -7,12 +7,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use acquaint_custody::budget::KeyUsage;
 use acquaint_custody::{CustodyError, KeyCustody, KeyId, Purpose, ShareTag, Stretching};
 use acquaint_protocol::identifier::Identifier;
+use acquaint_protocol::pair::{EpochId, PairHash};
 use acquaint_service::{Code, CodeSender, DeliveryError, Parts};
 use acquaint_store::{
-    CodeGuess, CodeHash, CodePut, CodeTaken, DeadNotice, Exhausted, Fence, ImportAccepted, ImportId,
-    ImportProgress, ImportStep, KeyRecord, LeasedImport, LeasedNotice, LiveToken, Match, MatchPosition,
-    Millis, NewCode, NewImport, NoticeCounts, NoticeId, NoticeOutcome, NumberKey, PendingImport, Permit,
-    Pseudonym, Removal, StepOutcome, Store, StoreError, SyncStatus,
+    CodeGuess, CodeHash, CodePut, CodeTaken, DeadNotice, EpochRecord, EpochRows, Exhausted, Fence,
+    ImportAccepted, ImportId, ImportProgress, ImportStep, KeyRecord, LeasedImport, LeasedNotice, LiveToken,
+    Match, MatchPosition, Millis, NewCode, NewImport, NoticeCounts, NoticeId, NoticeOutcome, NumberKey,
+    PendingImport, Permit, Pseudonym, Removal, Retirement, ServerId, StepOutcome, Store, StoreError,
+    SyncStatus,
 };
 use async_trait::async_trait;
 use metrics::{counter, gauge};
@@ -124,6 +126,13 @@ macro_rules! observe {
 observe! {
     nothing: key_records() -> Vec<KeyRecord>;
     nothing: record_keys(records: Vec<KeyRecord>) -> ();
+    nothing: epochs() -> Vec<EpochRecord>;
+    nothing: check_in(server: ServerId, held: Vec<EpochId>, now: Millis, until: Millis) -> Vec<EpochRecord>;
+    nothing: check_out(server: ServerId) -> ();
+    nothing: servers(now: Millis) -> Vec<Vec<EpochId>>;
+    nothing: retire_epoch(epoch: EpochId) -> Retirement;
+    nothing: clear_epoch(epoch: EpochId, after: Option<PairHash>, limit: u32) -> Option<PairHash>;
+    nothing: epoch_rows(epoch: EpochId) -> EpochRows;
     code_put: put_code(code: NewCode, now: Millis) -> CodePut;
     nothing: withdraw_code(account: Pseudonym, code_hash: CodeHash, permits: Vec<Permit>, now: Millis) -> ();
     code_taken: take_code(guess: CodeGuess, now: Millis) -> CodeTaken;
@@ -134,6 +143,7 @@ observe! {
     nothing: next_import(now: Millis, lease_until: Millis) -> Option<LeasedImport>;
     nothing: match_or_insert(step: ImportStep, now: Millis) -> StepOutcome;
     nothing: prolong_import(import: ImportId, fence: Fence, lease_until: Millis) -> bool;
+    nothing: release_import(import: ImportId, fence: Fence) -> ();
     nothing: import_progress(account: Pseudonym, import: ImportId) -> ImportProgress;
     nothing: abandon_import(import: ImportId, fence: Fence) -> ();
     nothing: waiting_pairs() -> u64;
@@ -183,6 +193,10 @@ impl ObservedCustody {
 impl KeyCustody for ObservedCustody {
     fn keys(&self) -> Vec<KeyId> {
         self.custody.keys()
+    }
+
+    fn refresh(&self) -> Result<(), CustodyError> {
+        self.watched(|custody| custody.refresh())
     }
 
     fn stretching(&self, key: KeyId) -> Result<Stretching, CustodyError> {

@@ -64,6 +64,19 @@ pub(super) async fn a_heart_beat_prolongs_a_lease(scene: Scene) {
     assert!(matches!(store.match_or_insert(first, 0).await.unwrap(), StepOutcome::Committed(_)));
 }
 
+pub(super) async fn a_released_lease_is_free(scene: Scene) {
+    let verified = scene.verify(1, 0).await;
+    scene.store.accept_import(scene.new_import(1, verified, 5), 1).await.unwrap();
+    let first = scene.store.next_import(2, 2 + LEASE).await.unwrap().unwrap();
+    assert!(scene.store.next_import(3, 3 + LEASE).await.unwrap().is_none());
+    scene.store.release_import(first.id, first.fence).await.unwrap();
+    let second = scene.store.next_import(3, 3 + LEASE).await.unwrap().unwrap();
+    assert!(second.fence > first.fence);
+    // Who has lost it has nothing to release.
+    scene.store.release_import(first.id, first.fence).await.unwrap();
+    assert!(scene.store.next_import(4, 4 + LEASE).await.unwrap().is_none());
+}
+
 pub(super) async fn progress_is_told_elsewhere(scene: Scene) {
     let store = &scene.store;
     scene.submit(2, half(1, false), 0, 0).await;

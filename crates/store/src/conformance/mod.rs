@@ -6,6 +6,7 @@
 
 mod codes;
 mod crossing;
+mod epochs;
 mod imports;
 mod listing;
 mod matching;
@@ -42,12 +43,14 @@ where
             a_second_verification_keeps_the_generation;
         tokens: works_once, all_of_several_are_taken, the_live_ones_are_listed, survives_every_refusal, foreign_expired_or_older;
         quotas: levels, fit_and_leak, all_or_none, never_fits, clock_going_back, one_bucket_asked_twice;
-        imports: lease_in_order, fences, a_heart_beat_prolongs_a_lease, progress_is_told_elsewhere,
+        imports: lease_in_order, fences, a_heart_beat_prolongs_a_lease, a_released_lease_is_free, progress_is_told_elsewhere,
             what_was_reported_goes_with_an_account, a_stale_step_writes_nothing, the_last_step_releases_the_number,
             one_pending_each, a_full_queue, an_empty_list, abandoned, refunds_what_is_held;
         matching: opposite_halves_match, same_bit_later_wins, own_opposite_half, expired_halves_are_absent, replays,
             a_further_match, two_epochs, matches_across_epochs, expiry_ends_a_match, renewal_keeps_a_match,
             late_half_is_absent;
+        epochs: one_is_current_from_the_first_record, all_servers_check_before_one_inserts, steps_check_what_has_rows,
+            a_match_moves_with_a_re_import, retiring_deletes_and_nothing_stands_again, only_what_is_retired_is_cleared;
         listing: pages, each_other_once, dismissal, statuses, key_records_stay;
         notices: both_sides_of_a_new_match, none_for_who_knows_already, told_or_cancelled, failures_and_dead_letters,
             gone_with_an_account_a_dismissal_or_time;

@@ -107,6 +107,7 @@ impl Model {
             for pairing in self.matches.iter_mut().filter(|pairing| places.contains(&pairing.place)) {
                 if let Some((my_side, _)) = pairing.of(who) {
                     my_side.renew(new);
+                    pairing.place = places[0];
                 }
             }
             let opposite: Vec<(Place, Side)> =

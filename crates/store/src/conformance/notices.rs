@@ -16,7 +16,7 @@ async fn import(scene: &Scene, who: u8, pair: u8, bit: bool, now: Millis) -> Hal
         ImportStep { notices: Some(TIMES), verified_at: now, ..step(&leased, who, vec![half(pair, bit)]) };
     match scene.store.match_or_insert(step, now).await.unwrap() {
         StepOutcome::Committed(mut outcomes) => outcomes.remove(0),
-        StepOutcome::Fenced => unreachable!("nobody else has the lease"),
+        other => unreachable!("nobody else has the lease: {other:?}"),
     }
 }
 

@@ -150,7 +150,7 @@ impl Scene {
         let step = ImportStep { verified_at, expires_at, ..step(&leased, who, halves) };
         match self.store.match_or_insert(step, now).await.unwrap() {
             StepOutcome::Committed(outcomes) => outcomes,
-            StepOutcome::Fenced => unreachable!("nobody else has the lease"),
+            other => unreachable!("nobody else has the lease: {other:?}"),
         }
     }
 

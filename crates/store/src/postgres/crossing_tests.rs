@@ -64,7 +64,7 @@ async fn work(store: Arc<PostgresStore>, leased: LeasedImport, import: NewImport
             StepOutcome::Committed(outcomes) => {
                 found += outcomes.iter().map(|outcome| outcome.matched.len() as u64).sum::<u64>();
             }
-            StepOutcome::Fenced => {
+            StepOutcome::Fenced | StepOutcome::Stale => {
                 assert!(leaves(who), "nobody else has the lease");
                 return found;
             }

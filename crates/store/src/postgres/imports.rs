@@ -7,9 +7,9 @@ use tokio_postgres::Row;
 use super::error::DatabaseError;
 use super::ledger::{Ledger, Place, Side, bytes, pseudonym};
 use super::unit::{Result, Unit};
-use super::{quotas, reads, rules};
+use super::{epochs, quotas, reads, rules};
 use crate::{
-    Fence, Generation, HalfOutcome, ImportAccepted, ImportId, ImportProgress, ImportStep, LeasedImport,
+    Fence, Generation, Half, HalfOutcome, ImportAccepted, ImportId, ImportProgress, ImportStep, LeasedImport,
     Millis, NewImport, NumberKey, Permit, Pseudonym, Report, StepOutcome,
 };
 
@@ -161,6 +161,15 @@ pub(super) async fn prolong(
     Ok(prolonged > 0)
 }
 
+pub(super) async fn end_lease(unit: &Unit, import: ImportId, fence: Fence) -> Result<()> {
+    unit.execute(
+        "UPDATE imports SET leased_until = NULL WHERE id = $1 AND fence = $2",
+        &[&import.as_bytes().as_slice(), &fence.0],
+    )
+    .await?;
+    Ok(())
+}
+
 /// In one statement, so that the import's end is seen with what its last step found.
 pub(super) async fn progress(unit: &Unit, account: Pseudonym, import: ImportId) -> Result<ImportProgress> {
     let rows = unit
@@ -222,9 +231,12 @@ pub(super) async fn step(unit: &Unit, step: &ImportStep, now: Millis) -> Result<
     if done > total {
         return Ok(StepOutcome::Fenced);
     }
-    let mut ledger = Ledger::lock(unit, &wanted(step)).await?;
+    let Some(halves) = crate::epochs::arrange(&epochs::held(unit).await?, &step.halves) else {
+        return Ok(StepOutcome::Stale);
+    };
+    let mut ledger = Ledger::lock(unit, &wanted(step, &halves)).await?;
     let mut outcomes: Vec<HalfOutcome> =
-        step.halves.iter().map(|half| rules::submit(&mut ledger, step, half, now)).collect();
+        halves.iter().map(|half| rules::submit(&mut ledger, step, half, now)).collect();
     ledger.write(unit, now).await?;
     leave_dismissed_out(unit, step, &mut outcomes).await?;
     report(unit, step, &outcomes).await?;
@@ -244,9 +256,9 @@ pub(super) async fn step(unit: &Unit, step: &ImportStep, now: Millis) -> Result<
 }
 
 /// Where the step's halves may stand, and with what: where several want one place, with the first one's.
-fn wanted(step: &ImportStep) -> BTreeMap<Place, Side> {
+fn wanted(step: &ImportStep, halves: &[Half]) -> BTreeMap<Place, Side> {
     let mut wanted = BTreeMap::new();
-    for half in &step.halves {
+    for half in halves {
         let side = Side {
             account: step.account,
             bit: half.bit,

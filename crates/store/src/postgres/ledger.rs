@@ -216,6 +216,22 @@ impl Ledger {
         }
     }
 
+    /// Moves the match of the two to another place. If they are matched there already, it only renews that match.
+    pub(super) fn move_link(&mut self, from: Place, to: Place, me: Pseudonym, other: Pseudonym) {
+        let between = |link: &Link| link.seen_by(me).is_some_and(|(_, theirs)| theirs.account == other);
+        let Some(room) = self.rooms.get_mut(&from) else { return };
+        let Some(index) = room.links.iter().position(between) else { return };
+        let link = room.links.remove(index);
+        if link.stored {
+            self.ended.push((from, link));
+        }
+        let Some(room) = self.rooms.get_mut(&to) else { return };
+        match room.links.iter_mut().find(|link| between(link)) {
+            Some(there) => link.sides.into_iter().for_each(|side| there.renew(side)),
+            None => room.links.push(Link { stored: false, changed: true, ..link }),
+        }
+    }
+
     /// Ends the matches at a place that `ends` names. The halves of the sides that `stands` names stand again: of
     /// several the later verification, at a tie the earlier match's; and what stands stays. Returns how many ended.
     pub(super) fn end(

@@ -6,6 +6,7 @@
 //! this process, and opening ends nobody's lease: any number of servers work on one database.
 
 mod codes;
+mod epochs;
 mod erasure;
 mod error;
 mod imports;
@@ -41,6 +42,7 @@ mod tests;
 #[cfg(test)]
 mod transfer_tests;
 
+use acquaint_protocol::pair::{EpochId, PairHash};
 use async_trait::async_trait;
 
 pub use error::DatabaseError;
@@ -49,10 +51,11 @@ pub use open::{OpenError, Options};
 pub use transfer::{PostgresSink, PostgresSource};
 
 use crate::{
-    CodeGuess, CodeHash, CodePut, CodeTaken, DeadNotice, Exhausted, Fence, ImportAccepted, ImportId,
-    ImportProgress, ImportStep, KeyRecord, LeasedImport, LeasedNotice, LiveToken, Match, MatchPosition,
-    Millis, NewCode, NewImport, NoticeCounts, NoticeId, NoticeOutcome, NumberKey, PendingImport, Permit,
-    Pseudonym, Removal, StepOutcome, Store, StoreError, SyncStatus,
+    CodeGuess, CodeHash, CodePut, CodeTaken, DeadNotice, EpochRecord, EpochRows, Exhausted, Fence,
+    ImportAccepted, ImportId, ImportProgress, ImportStep, KeyRecord, LeasedImport, LeasedNotice, LiveToken,
+    Match, MatchPosition, Millis, NewCode, NewImport, NoticeCounts, NoticeId, NoticeOutcome, NumberKey,
+    PendingImport, Permit, Pseudonym, Removal, Retirement, ServerId, StepOutcome, Store, StoreError,
+    SyncStatus,
 };
 use unit::{Attempts, Connections};
 
@@ -185,7 +188,47 @@ impl Store for PostgresStore {
     }
 
     async fn record_keys(&self, records: Vec<KeyRecord>) -> Result<(), StoreError> {
-        plainly!(self, |unit| reads::record_keys(unit, &records))
+        plainly!(self, |unit| reads::record_keys(unit, &records))?;
+        transact!(self, |unit| epochs::begin(unit))
+    }
+
+    async fn epochs(&self) -> Result<Vec<EpochRecord>, StoreError> {
+        plainly!(self, |unit| epochs::all(unit))
+    }
+
+    async fn check_in(
+        &self,
+        server: ServerId,
+        held: Vec<EpochId>,
+        now: Millis,
+        until: Millis,
+    ) -> Result<Vec<EpochRecord>, StoreError> {
+        transact!(self, |unit| epochs::check_in(unit, server, &held, now, until))
+    }
+
+    async fn check_out(&self, server: ServerId) -> Result<(), StoreError> {
+        plainly!(self, |unit| epochs::check_out(unit, server))
+    }
+
+    async fn servers(&self, now: Millis) -> Result<Vec<Vec<EpochId>>, StoreError> {
+        plainly!(self, |unit| epochs::servers(unit, now))
+    }
+
+    async fn retire_epoch(&self, epoch: EpochId) -> Result<Retirement, StoreError> {
+        transact!(self, |unit| epochs::retire(unit, epoch))
+    }
+
+    async fn clear_epoch(
+        &self,
+        epoch: EpochId,
+        after: Option<PairHash>,
+        limit: u32,
+    ) -> Result<Option<PairHash>, StoreError> {
+        transact!(self, |unit| epochs::clear(unit, epoch, after, limit))
+    }
+
+    async fn epoch_rows(&self, epoch: EpochId) -> Result<EpochRows, StoreError> {
+        plainly!(self, |unit| epochs::rows(unit, epoch))
     }
 
     async fn put_code(&self, code: NewCode, now: Millis) -> Result<CodePut, StoreError> {
@@ -245,6 +288,10 @@ impl Store for PostgresStore {
         lease_until: Millis,
     ) -> Result<bool, StoreError> {
         plainly!(self, |unit| imports::prolong(unit, import, fence, lease_until))
+    }
+
+    async fn release_import(&self, import: ImportId, fence: Fence) -> Result<(), StoreError> {
+        plainly!(self, |unit| imports::end_lease(unit, import, fence))
     }
 
     async fn import_progress(
@@ -339,7 +386,7 @@ impl Store for PostgresStore {
     async fn sweep(&self, limit: u32, now: Millis) -> Result<u64, StoreError> {
         let mut swept: Result<u64, StoreError> =
             transact!(self, |unit| removal::sweep_links(unit, limit, now));
-        for statement in removal::SWEEPS {
+        for statement in removal::SWEEPS.into_iter().chain([epochs::SWEEP_SERVERS]) {
             let deleted: Result<u64, StoreError> =
                 plainly!(self, |unit| unit.execute(statement, &[&now, &i64::from(limit)]));
             swept = Ok(swept?.saturating_add(deleted?));

@@ -78,9 +78,14 @@ fn apply(
             mine.renew(held);
         }
     }
-    for (place, other) in &met.matches {
+    for (place, other) in &mut met.matches {
         if let Some(link) = link_between(ledger, *place, me, *other) {
             link.renew(mine);
+        }
+        // So that a re-import takes a match out of an older epoch, as it does a half.
+        if *place != newest {
+            ledger.move_link(*place, newest, me, *other);
+            *place = newest;
         }
     }
     let was_matched = !met.matches.is_empty();

@@ -121,7 +121,7 @@ impl Person {
     ) -> Vec<HalfOutcome> {
         match store.match_or_insert(next_step(leased, done, halves), now).await.unwrap() {
             StepOutcome::Committed(outcomes) => outcomes,
-            StepOutcome::Fenced => unreachable!("nobody else has the lease"),
+            other => unreachable!("nobody else has the lease: {other:?}"),
         }
     }
 
@@ -132,7 +132,7 @@ impl Person {
         let step = self.next_step(&leased, 0, halves);
         match store.match_or_insert(step, 0).await.unwrap() {
             StepOutcome::Committed(outcomes) => outcomes,
-            StepOutcome::Fenced => unreachable!("nobody else has the lease"),
+            other => unreachable!("nobody else has the lease: {other:?}"),
         }
     }
 

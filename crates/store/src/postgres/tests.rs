@@ -370,7 +370,7 @@ async fn servers_that_start_at_once_migrate_once() {
     for start in starts {
         start.await.unwrap();
     }
-    assert_eq!(server.sql(&database, "SELECT version, usable_from FROM acquaint_schema"), "2|1");
+    assert_eq!(server.sql(&database, "SELECT version, usable_from FROM acquaint_schema"), "3|1");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -381,15 +381,15 @@ async fn an_expanded_schema_is_worked_on_and_a_contracted_one_refused() {
     // A newer release beside this one has added something.
     server.sql(
         &database,
-        "ALTER TABLE accounts ADD COLUMN later bigint; UPDATE acquaint_schema SET version = 3",
+        "ALTER TABLE accounts ADD COLUMN later bigint; UPDATE acquaint_schema SET version = 4",
     );
     let store = PostgresStore::open(&options(&database)).await.unwrap();
     let person = Person { seed: 30 };
     person.import(&store, vec![person.half(1, true)]).await;
     // And then taken something away.
-    server.sql(&database, "UPDATE acquaint_schema SET usable_from = 3");
+    server.sql(&database, "UPDATE acquaint_schema SET usable_from = 4");
     let error = PostgresStore::open(&options(&database)).await.unwrap_err();
-    assert!(matches!(error, OpenError::Newer { found: 3, usable_from: 3, known: 2 }), "{error}");
+    assert!(matches!(error, OpenError::Newer { found: 4, usable_from: 4, known: 3 }), "{error}");
     assert!(error.to_string().contains("use a newer program"));
 }
 
@@ -410,11 +410,11 @@ async fn a_database_of_the_first_version_is_migrated_with_its_data() {
     );
     let options = options(&database);
     let before = look(&options).await.unwrap();
-    assert_eq!((before.version, before.known_version, before.keys.len()), (1, 2, 1));
+    assert_eq!((before.version, before.known_version, before.keys.len()), (1, 3, 1));
     let store = PostgresStore::open(&options).await.unwrap();
     assert_eq!(store.key_records().await.unwrap().len(), 1);
     let after = look(&options).await.unwrap();
-    assert_eq!((after.version, after.lacks, after.keys.len()), (2, None, 1));
+    assert_eq!((after.version, after.lacks, after.keys.len()), (3, None, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

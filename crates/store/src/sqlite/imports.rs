@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
-use super::{pairs, quotas};
+use super::{epochs, pairs, quotas};
 use crate::{
     Fence, Generation, HalfOutcome, ImportAccepted, ImportId, ImportProgress, ImportStep, LeasedImport,
     Millis, NewImport, NumberKey, Permit, Pseudonym, StepOutcome,
@@ -143,6 +143,13 @@ pub(super) fn prolong(
     Ok(prolonged > 0)
 }
 
+pub(super) fn end_lease(connection: &Connection, import: ImportId, fence: Fence) -> Result<()> {
+    connection
+        .prepare_cached("UPDATE imports SET leased_until = NULL WHERE id = ?1 AND fence = ?2")?
+        .execute(params![import.as_bytes(), fence.0])?;
+    Ok(())
+}
+
 pub(super) fn progress(connection: &Connection, import: ImportId) -> Result<ImportProgress> {
     let pending =
         connection.prepare_cached("SELECT 1 FROM imports WHERE id = ?1")?.exists([import.as_bytes()])?;
@@ -158,8 +165,10 @@ pub(super) fn step(connection: &Connection, step: &ImportStep, now: Millis) -> R
     let Some(done) = done.filter(|done| *done <= total) else {
         return Ok(StepOutcome::Fenced);
     };
-    let outcomes = step
-        .halves
+    let Some(halves) = crate::epochs::arrange(&epochs::all(connection)?, &step.halves) else {
+        return Ok(StepOutcome::Stale);
+    };
+    let outcomes = halves
         .iter()
         .map(|half| pairs::submit(connection, step, half, now))
         .collect::<Result<Vec<HalfOutcome>>>()?;

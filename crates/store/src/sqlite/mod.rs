@@ -7,6 +7,7 @@ mod backup;
 mod check;
 mod checkpoint;
 mod codes;
+mod epochs;
 #[cfg(test)]
 mod erasure_tests;
 mod imports;
@@ -26,8 +27,9 @@ mod upkeep_tests;
 mod writer;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use acquaint_protocol::pair::{EpochId, PairHash};
 use async_trait::async_trait;
 use rusqlite::ErrorCode;
 
@@ -37,10 +39,11 @@ pub use open::OpenError;
 pub use transfer::{SqliteSink, SqliteSource};
 
 use crate::{
-    CodeGuess, CodeHash, CodePut, CodeTaken, DeadNotice, Exhausted, Fence, ImportAccepted, ImportId,
-    ImportProgress, ImportStep, KeyRecord, LeasedImport, LeasedNotice, LiveToken, Match, MatchPosition,
-    Millis, NewCode, NewImport, NoticeCounts, NoticeId, NoticeOutcome, NumberKey, PendingImport, Permit,
-    Pseudonym, Removal, StepOutcome, Store, StoreError, SyncStatus,
+    CodeGuess, CodeHash, CodePut, CodeTaken, DeadNotice, EpochRecord, EpochRows, Exhausted, Fence,
+    ImportAccepted, ImportId, ImportProgress, ImportStep, KeyRecord, LeasedImport, LeasedNotice, LiveToken,
+    Match, MatchPosition, Millis, NewCode, NewImport, NoticeCounts, NoticeId, NoticeOutcome, NumberKey,
+    PendingImport, Permit, Pseudonym, Removal, Retirement, ServerId, StepOutcome, Store, StoreError,
+    SyncStatus,
 };
 use checkpoint::Log;
 use reads::Readers;
@@ -54,6 +57,8 @@ pub struct SqliteStore {
     readers: Arc<Readers>,
     // Dropped after the readers, so that the last connection to close may delete the log.
     writer: Writer,
+    /// The one server that there is, and what it checks: it ends with this process, so it is not stored.
+    server: Mutex<Option<(ServerId, Vec<EpochId>, Millis)>>,
 }
 
 impl std::fmt::Debug for SqliteStore {
@@ -79,7 +84,7 @@ impl SqliteStore {
         }
         let readers = Arc::new(Readers::open(&database, Arc::clone(&lock))?);
         let writer = Writer::start(writer, log, lock).map_err(files)?;
-        Ok(Self { readers, writer })
+        Ok(Self { readers, writer, server: Mutex::new(None) })
     }
 }
 
@@ -110,7 +115,58 @@ impl Store for SqliteStore {
     }
 
     async fn record_keys(&self, records: Vec<KeyRecord>) -> Result<(), StoreError> {
-        self.writer.write(move |connection| reads::record_keys(connection, &records)).await
+        let work = move |connection: &_| {
+            reads::record_keys(connection, &records)?;
+            epochs::begin(connection)
+        };
+        self.writer.write(work).await
+    }
+
+    async fn epochs(&self) -> Result<Vec<EpochRecord>, StoreError> {
+        self.readers.read(epochs::all).await
+    }
+
+    async fn check_in(
+        &self,
+        server: ServerId,
+        held: Vec<EpochId>,
+        _now: Millis,
+        until: Millis,
+    ) -> Result<Vec<EpochRecord>, StoreError> {
+        *self.server.lock().unwrap_or_else(PoisonError::into_inner) = Some((server, held.clone(), until));
+        let records = self.readers.read(epochs::all).await?;
+        // Most of the time there is nothing to change, and so nothing to write.
+        if crate::epochs::next(&records, std::iter::once(held.as_slice())).is_none() {
+            return Ok(records);
+        }
+        self.writer.write(move |connection| epochs::advance(connection, &held)).await
+    }
+
+    async fn check_out(&self, server: ServerId) -> Result<(), StoreError> {
+        self.server.lock().unwrap_or_else(PoisonError::into_inner).take_if(|(there, ..)| *there == server);
+        Ok(())
+    }
+
+    async fn servers(&self, now: Millis) -> Result<Vec<Vec<EpochId>>, StoreError> {
+        let server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(server.iter().filter(|(_, _, until)| *until > now).map(|(_, held, _)| held.clone()).collect())
+    }
+
+    async fn retire_epoch(&self, epoch: EpochId) -> Result<Retirement, StoreError> {
+        self.writer.write(move |connection| epochs::retire(connection, epoch)).await
+    }
+
+    async fn clear_epoch(
+        &self,
+        epoch: EpochId,
+        after: Option<PairHash>,
+        limit: u32,
+    ) -> Result<Option<PairHash>, StoreError> {
+        self.writer.write(move |connection| epochs::clear(connection, epoch, after, limit)).await
+    }
+
+    async fn epoch_rows(&self, epoch: EpochId) -> Result<EpochRows, StoreError> {
+        self.readers.read(move |connection| epochs::rows(connection, epoch)).await
     }
 
     async fn put_code(&self, code: NewCode, now: Millis) -> Result<CodePut, StoreError> {
@@ -171,6 +227,10 @@ impl Store for SqliteStore {
         lease_until: Millis,
     ) -> Result<bool, StoreError> {
         self.writer.write(move |connection| imports::prolong(connection, import, fence, lease_until)).await
+    }
+
+    async fn release_import(&self, import: ImportId, fence: Fence) -> Result<(), StoreError> {
+        self.writer.write(move |connection| imports::end_lease(connection, import, fence)).await
     }
 
     async fn import_progress(

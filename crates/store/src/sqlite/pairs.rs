@@ -78,6 +78,10 @@ fn apply(
     }
     for side in &mut met.matches {
         renew(connection, side, mine)?;
+        // So that a re-import takes a match out of an older epoch, as it does a half.
+        if side.half.place != mine.place {
+            move_match(connection, side, mine.place)?;
+        }
     }
     let was_matched = !met.matches.is_empty();
 
@@ -183,6 +187,24 @@ fn renew(connection: &Connection, side: &mut Side, to: Standing) -> Result<()> {
             side.other.as_bytes(),
             expires_at
         ])?;
+    Ok(())
+}
+
+/// Moves a match, both its sides, to another place. If the two are matched there already, it only renews that match.
+fn move_match(connection: &Connection, side: &mut Side, to: Place) -> Result<()> {
+    let mut theirs = opposite_side(connection, side)?;
+    for moved in [&mut *side, &mut theirs] {
+        delete_side(connection, moved)?;
+        moved.half.place = to;
+    }
+    let there = sides(connection, to)?;
+    for moved in [&*side, &theirs] {
+        let (me, other) = (moved.half.account, moved.other);
+        match there.iter().find(|there| there.half.account == me && there.other == other) {
+            Some(there) => renew(connection, &mut there.clone(), moved.half)?,
+            None => insert_side(connection, moved)?,
+        }
+    }
     Ok(())
 }
 

@@ -11,7 +11,7 @@ fn store() -> TempDir {
     drop(SqliteStore::open(folder.path()).unwrap());
     sql(
         &folder,
-        "INSERT INTO keys VALUES ('pair', 1, x'00');
+        "INSERT INTO keys VALUES ('pair', 1, x'00', 1);
          INSERT INTO accounts VALUES (zeroblob(16), x'01', 1, 5, 9), (randomblob(16), x'02', 2, 7, 9);
          INSERT INTO matches SELECT a.account, 1, zeroblob(32), b.account, a.account < b.account, 3, 40 + a.generation, 40 + b.generation, 6
              FROM accounts AS a JOIN accounts AS b ON a.account <> b.account;

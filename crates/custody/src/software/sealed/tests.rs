@@ -2,7 +2,8 @@ use std::io::BufRead;
 use std::process::{Command, Stdio};
 
 use super::*;
-use crate::{KeyCustody, key_check, matches_check};
+use crate::software::{add_version, destroy};
+use crate::{KeyCustody, NewStretching, Purpose, key_check, matches_check};
 
 fn passphrase(text: &str) -> SealingKey {
     SealingKey::Passphrase(Secret::new(text.into()))
@@ -165,4 +166,74 @@ fn whenever_it_is_killed_the_file_is_whole() {
         assert!(same(&keys, &opened));
     }
     assert_eq!(found[0] + found[1], 24, "sealed and clear: {found:?}");
+}
+
+/// As a server that has the file open sees what a command does to it.
+#[test]
+fn versions_are_made_and_destroyed_under_an_open_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let pair = |version| crate::KeyId { purpose: Purpose::Pair, version };
+    let passphrase = passphrase("six random words or more");
+    for sealing in [None, Some(&passphrase)] {
+        let path = folder.path().join(if sealing.is_some() { "sealed" } else { "clear" });
+        let open = match sealing {
+            None => SoftwareCustody::create(&path, Suite::STANDARD).unwrap(),
+            Some(key) => SoftwareCustody::create_sealed(&path, Suite::STANDARD, key).unwrap(),
+        };
+        let stretching = |version| open.stretching(pair(version)).unwrap();
+        let pepper = |version| *stretching(version).pepper.as_bytes();
+        let first = open.hmac(pair(1), &[b"a"]).unwrap();
+
+        assert_eq!(add_version(&path, sealing, Purpose::Pair, NewStretching::Kept).unwrap(), pair(2));
+        assert!(open.hmac(pair(2), &[b"a"]).is_err(), "not before it looks again");
+        open.refresh().unwrap();
+        assert_ne!(open.hmac(pair(2), &[b"a"]).unwrap(), first);
+        assert_eq!((pepper(2), stretching(2).suite), (pepper(1), Suite::STANDARD));
+        let new = NewStretching::New(Suite::HARD);
+        assert_eq!(add_version(&path, sealing, Purpose::Pair, new).unwrap(), pair(3));
+        open.refresh().unwrap();
+        assert_ne!(pepper(3), pepper(2));
+        assert_eq!(stretching(3).suite, Suite::HARD);
+        assert_eq!(file::is_sealed(&std::fs::read(&path).unwrap()), sealing.is_some());
+
+        let old_bytes = folder.path().join("old");
+        std::fs::hard_link(&path, &old_bytes).unwrap();
+        destroy(&path, sealing, pair(2)).unwrap();
+        assert!(std::fs::read(&old_bytes).unwrap().iter().all(|byte| *byte == 0), "overwritten");
+        std::fs::remove_file(old_bytes).unwrap();
+        open.refresh().unwrap();
+        assert!(matches!(open.hmac(pair(2), &[b"a"]), Err(crate::CustodyError::NoSuchKey(_))));
+        assert_eq!(open.hmac(pair(1), &[b"a"]).unwrap(), first);
+        let error = destroy(&path, sealing, pair(2)).unwrap_err();
+        assert!(matches!(error, KeyFileError::NoSuchKey(key) if key == pair(2)), "{error}");
+        destroy(&path, sealing, pair(1)).unwrap();
+        let error = destroy(&path, sealing, pair(3)).unwrap_err();
+        assert!(matches!(error, KeyFileError::Only(_)), "{error}");
+
+        // A file that cannot be read, or has other keys, changes nothing.
+        open.refresh().unwrap();
+        let last = open.hmac(pair(3), &[b"a"]).unwrap();
+        let good = std::fs::read(&path).unwrap();
+        std::fs::write(&path, b"{").unwrap();
+        for _ in 0..2 {
+            assert!(open.refresh().is_err());
+        }
+        std::fs::remove_file(&path).unwrap();
+        assert!(open.refresh().is_err());
+        let strangers = folder.path().join("strangers");
+        match sealing {
+            None => SoftwareCustody::create(&strangers, Suite::STANDARD).unwrap(),
+            Some(key) => SoftwareCustody::create_sealed(&strangers, Suite::STANDARD, key).unwrap(),
+        };
+        std::fs::rename(&strangers, &path).unwrap();
+        for _ in 0..2 {
+            let error = open.refresh().unwrap_err();
+            let told = std::error::Error::source(&error).unwrap().to_string();
+            assert!(told.contains("has other keys than before"), "{told}");
+        }
+        assert_eq!(open.hmac(pair(3), &[b"a"]).unwrap(), last);
+        crate::replace::replace(&path, &good).unwrap();
+        open.refresh().unwrap();
+        assert_eq!(open.keys().len(), 6);
+    }
 }
