@@ -89,7 +89,7 @@ fn custody(config: &Config) -> Result<Arc<dyn KeyCustody>, Error> {
 async fn sink(config: &Config) -> Result<Box<dyn Sink>, Error> {
     Ok(match config.store.postgres() {
         None => Box::new(SqliteSink::open(&config.data_dir)?),
-        Some(options) => Box::new(PostgresSink::open(&options).await?),
+        Some(options) => Box::new(PostgresSink::open(&options, SystemClock.now()).await?),
     })
 }
 

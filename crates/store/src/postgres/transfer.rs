@@ -45,6 +45,16 @@ pub(super) async fn is_unfinished(client: &Client) -> Result<bool, OpenError> {
     row.and_then(|row| row.try_get(0)).map_err(schema::failed)
 }
 
+/// Refuses where the heart-beat of a server is live.
+async fn refuse_servers(client: &Client, now: Millis) -> Result<(), TransferError> {
+    let sql = "SELECT count(*) FROM servers WHERE until > $1";
+    match client.query_one(sql, &[&now]).await?.try_get(0)? {
+        0_i64 => Ok(()),
+        1 => Err(TransferError::ServersRun { servers: "1 server runs".into() }),
+        several => Err(TransferError::ServersRun { servers: format!("{several} servers run") }),
+    }
+}
+
 /// A connection that ends with the value.
 struct Session {
     client: Client,
@@ -94,6 +104,7 @@ impl PostgresSource {
         if is_unfinished(client).await? {
             return Err(TransferError::SourceUnfinished(HERE.into()));
         }
+        refuse_servers(client, now).await?;
         let unsettled = "SELECT EXISTS (SELECT 1 FROM links WHERE NOT settled)";
         if client.query_one(unsettled, &[]).await?.try_get(0)? {
             let store = PostgresStore::open(options).await?;
@@ -225,6 +236,7 @@ async fn count(client: &Client, kind: &Kind) -> Result<u64, TransferError> {
 /// A PostgreSQL database that rows are carried into.
 pub struct PostgresSink {
     session: Session,
+    opened_at: Millis,
 }
 
 impl std::fmt::Debug for PostgresSink {
@@ -237,15 +249,16 @@ impl PostgresSink {
     /// Connects, and makes the tables if there are none. The role must own them, or be allowed to make them.
     ///
     /// # Errors
-    /// [`TransferError::Busy`], [`TransferError::Postgres`] or [`TransferError::Store`].
-    pub async fn open(options: &Options) -> Result<Self, TransferError> {
+    /// [`TransferError::Busy`], [`TransferError::ServersRun`], [`TransferError::Postgres`] or [`TransferError::Store`].
+    pub async fn open(options: &Options, now: Millis) -> Result<Self, TransferError> {
         let mut session = Session::open(options).await?;
         schema::migrate(&mut session.client).await?;
         let locked = session.client.query_one("SELECT pg_try_advisory_lock($1)", &[&LOCK]).await?;
         if !locked.try_get::<_, bool>(0)? {
             return Err(TransferError::Busy);
         }
-        Ok(Self { session })
+        refuse_servers(&session.client, now).await?;
+        Ok(Self { session, opened_at: now })
     }
 }
 
@@ -286,6 +299,8 @@ impl Sink for PostgresSink {
     }
 
     async fn finish(&mut self) -> Result<(), TransferError> {
+        // One that started just before the mark was there.
+        refuse_servers(&self.session.client, self.opened_at).await?;
         self.session.client.batch_execute("DROP TABLE acquaint_transfer").await?;
         Ok(())
     }

@@ -20,7 +20,7 @@ use crate::transfer::{
 /// Every table, with the ends of what each column can hold: no time, the largest epoch, the smallest generation, an empty
 /// key, a long list, dead letters, withdrawn codes. More pairs and matches than one batch takes.
 const SCENE: &str = "
-    INSERT INTO keys VALUES ('pair', 1, x'00'), ('pair', 4294967295, x'0102'), ('seal', 1, zeroblob(70));
+    INSERT INTO keys VALUES ('pair', 1, x'00', 2), ('pair', 4294967295, x'0102', 1), ('seal', 1, zeroblob(70), 0);
     WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 60)
     INSERT INTO accounts SELECT randomblob(16), randomblob(60), random(), iif(i % 3, i, NULL), i * 1000 FROM n;
     INSERT INTO accounts VALUES (zeroblob(16), x'', -9223372036854775808, 9223372036854775807, 9223372036854775807);
@@ -108,7 +108,7 @@ fn empty() -> String {
 }
 
 async fn to_postgres(from: &Path, database: &str, watch: &Watch) -> Result<Carried, TransferError> {
-    let mut sink = PostgresSink::open(&options(database)).await?;
+    let mut sink = PostgresSink::open(&options(database), 1).await?;
     carry(&mut SqliteSource::open(from)?, &mut sink, watch).await
 }
 
@@ -185,7 +185,7 @@ async fn every_column_is_carried() {
     let there = PostgresServer::shared().sql(
         &database,
         "SELECT table_name || '.' || column_name FROM information_schema.columns WHERE table_schema = 'public'
-         AND table_name !~ '_[0-9]+$' AND table_name NOT IN ('matches', 'gates', 'answers', 'acquaint_schema')
+         AND table_name !~ '_[0-9]+$' AND table_name NOT IN ('matches', 'gates', 'answers', 'servers', 'acquaint_schema')
          ORDER BY 1",
     );
     let carried_there = carried(false);
@@ -293,9 +293,31 @@ async fn nobody_works_on_either_store_meanwhile() {
     assert!(matches!(SqliteStore::open(folder.path()).unwrap_err(), sqlite::OpenError::Locked { .. }));
     drop(source);
     let database = empty();
-    let first = PostgresSink::open(&options(&database)).await.unwrap();
-    assert!(matches!(PostgresSink::open(&options(&database)).await.unwrap_err(), TransferError::Busy));
+    let first = PostgresSink::open(&options(&database), 1).await.unwrap();
+    assert!(matches!(PostgresSink::open(&options(&database), 1).await.unwrap_err(), TransferError::Busy));
     drop(first);
+    // A server's heart-beat, until its time is over.
+    PostgresServer::shared().sql(&database, "INSERT INTO servers VALUES (100, 'a', '{1}')");
+    let refused = PostgresSink::open(&options(&database), 99).await.unwrap_err();
+    assert!(matches!(refused, TransferError::ServersRun { .. }), "{refused:?}");
+    let refused = PostgresSource::open(&options(&database), 99).await.unwrap_err();
+    assert!(matches!(refused, TransferError::ServersRun { .. }), "{refused:?}");
+    let mut sink = PostgresSink::open(&options(&database), 100).await.unwrap();
+    let mut source = SqliteSource::open(folder.path()).unwrap();
+    // One that comes in the middle.
+    let one = "INSERT INTO servers VALUES (200, 'b', '{1}')";
+    let there = database.clone();
+    let starts = move |progress: Progress| {
+        if progress.done == progress.total {
+            PostgresServer::shared().sql(&there, one);
+        }
+        true
+    };
+    let refused = carry(&mut source, &mut sink, &starts).await.unwrap_err();
+    assert!(matches!(refused, TransferError::ServersRun { .. }), "{refused:?}");
+    PostgresServer::shared().sql(&database, "DELETE FROM servers");
+    assert!(carry(&mut source, &mut sink, &on).await.unwrap().resumed);
+    drop((source, sink));
     let nothing = TempDir::new().unwrap();
     assert!(matches!(SqliteSource::open(nothing.path()).unwrap_err(), TransferError::Nothing(_)));
     assert_eq!(std::fs::read_dir(nothing.path()).unwrap().count(), 0, "something was made");

@@ -31,8 +31,6 @@ pub struct Column {
     pub form: Form,
     /// Whether it can be null.
     pub null: bool,
-    /// What it is in a file of a release that did not have it; without that, such a file is refused.
-    pub absent: Option<i64>,
 }
 
 /// A kind of rows.
@@ -65,7 +63,7 @@ pub(crate) struct Place {
 }
 
 const fn column(name: &'static str, form: Form) -> Column {
-    Column { name, form, null: false, absent: None }
+    Column { name, form, null: false }
 }
 
 const fn whole(name: &'static str) -> Column {
@@ -95,7 +93,13 @@ pub const KEYS: usize = 0;
 pub static KINDS: [Kind; 11] = [
     Kind {
         name: "keys",
-        columns: &[column("purpose", Form::Text), whole("version"), column("check", Form::Bytes)],
+        columns: &[
+            column("purpose", Form::Text),
+            whole("version"),
+            column("check", Form::Bytes),
+            // Which epoch is current, and which are retired.
+            whole("state"),
+        ],
         batch: 1000,
         embedded: table("keys", &["purpose", "version"]),
         postgres: table("keys", &["purpose", "version"]),

@@ -38,6 +38,15 @@ pub enum TransferError {
     /// A server uses the embedded store.
     #[error("a server runs on {}: stop it first, and start none before this has ended", .0.display())]
     InUse(std::path::PathBuf),
+    /// Servers use the PostgreSQL database.
+    #[error(
+        "{servers} on this database: stop all servers first, and start none before this has ended. One that was killed \
+         counts for a short while longer"
+    )]
+    ServersRun {
+        /// "1 server runs".
+        servers: String,
+    },
     /// There is nothing to carry.
     #[error("there is no data in {0}: no server has worked on it yet")]
     Nothing(String),

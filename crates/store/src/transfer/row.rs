@@ -152,7 +152,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Which columns a file's rows have: the release that wrote it may have had fewer.
+/// Which columns a file's rows have, and in which order: another release may have had others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
     /// For each kind of the file its index in [`KINDS`], and of each column the index there.
@@ -197,8 +197,8 @@ impl Layout {
     /// Reads one.
     ///
     /// # Errors
-    /// [`TransferError::Newer`] where this release lacks a kind or a column of it, [`TransferError::Older`] where it has
-    /// one that must not be absent, or [`TransferError::Unreadable`].
+    /// [`TransferError::Newer`] where this release lacks a kind or a column of it, [`TransferError::Older`] where the
+    /// file lacks a column of a kind, or [`TransferError::Unreadable`].
     pub fn decode(from: &mut Reader<'_>) -> Result<Self, TransferError> {
         let mut kinds: Vec<(usize, Vec<usize>)> = Vec::new();
         for _ in 0..number(from)? {
@@ -211,8 +211,7 @@ impl Layout {
                 let at = kind.columns.iter().position(|column| column.name == name);
                 columns.push(at.ok_or(TransferError::Newer)?);
             }
-            let lacks = |(at, column): (usize, &Column)| !columns.contains(&at) && column.absent.is_none();
-            if kind.columns.iter().enumerate().any(lacks) {
+            if !(0..kind.columns.len()).all(|at| columns.contains(&at)) {
                 return Err(TransferError::Older);
             }
             kinds.push((index, columns));
@@ -235,8 +234,7 @@ impl Layout {
     pub fn row(&self, number: usize, from: &mut Reader<'_>) -> Result<Row, TransferError> {
         let (index, columns) = self.at(number)?;
         let wanted = Kind::at(*index)?.columns;
-        let mut row: Row =
-            wanted.iter().map(|column| column.absent.map_or(Value::Null, Value::Whole)).collect();
+        let mut row: Row = vec![Value::Null; wanted.len()];
         for at in columns {
             if let Some(place) = row.get_mut(*at) {
                 *place = from.value()?;
