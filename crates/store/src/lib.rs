@@ -18,6 +18,7 @@ mod epochs;
 pub mod postgres;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "fuzzing"))]
 pub mod transfer;
 mod types;
 

@@ -22,7 +22,9 @@ pub(super) async fn export(args: args::transfer::Transfer) -> Result<(), Failure
         return report(&done, &[("file", json!(args.file)), ("bytes", json!(done.bytes))]);
     }
     tell!("Wrote {}: {}, {}, sealed.", args.file.display(), size(done.bytes.unwrap_or(0)), carried(&done));
-    tell!("Whoever has it can do nothing with it without the keys, and neither can you: keep them, and elsewhere.");
+    tell!(
+        "Whoever has it can do nothing with it without the keys, and neither can you: keep them, and elsewhere."
+    );
     tell!(
         "It keeps what people remove later. Delete it when its time is over, and note removals until then: after an import \
          they must be repeated."

@@ -180,7 +180,8 @@ async fn a_migration_that_is_killed_goes_on_and_matching_with_it() {
     // Whoever imported before meets whoever imports after: over what was stored, and over what waited.
     cem.import(vec![number(0)]).await.unwrap();
     ada.import(vec![number(3)]).await.unwrap();
-    until("the end of the imports", || (there.one("SELECT count(*) FROM imports") == "0").then_some(())).await;
+    until("the end of the imports", || (there.one("SELECT count(*) FROM imports") == "0").then_some(()))
+        .await;
     assert_eq!(ada.matches().await, ["did:plc:bob", "did:plc:cem", "did:plc:dora"]);
     // And a code that was sent before is taken after.
     let eve = server.person("did:plc:eve", &number(4));
@@ -226,7 +227,8 @@ async fn an_export_goes_through_kills_into_either_store() {
 
     // From there, into another folder.
     let back = server.home().join("back.export");
-    let exported = json(&run(&mut command(&server, &["store", "export", "--json"], Some(&back), Some(&there))));
+    let exported =
+        json(&run(&mut command(&server, &["store", "export", "--json"], Some(&back), Some(&there))));
     assert_eq!(exported["rows"], report["rows"]);
     let other = server.beside();
     let import = || command(&other, &["store", "import", "--json"], Some(&back), None);
@@ -343,7 +345,9 @@ async fn what_is_in_the_way_of_a_transfer_is_told_and_nothing_is_changed() {
     // What a person reads.
     let told = run(&mut command(&server, &["migrate"], None, Some(&there)));
     assert_eq!(told.code, Some(0), "{told:?}");
-    for words in ["Carried", "Start the servers on PostgreSQL now", "Keep it until you are satisfied", "delete it"] {
+    for words in
+        ["Carried", "Start the servers on PostgreSQL now", "Keep it until you are satisfied", "delete it"]
+    {
         assert!(told.out.contains(words), "no {words:?} in {told:?}");
     }
 }

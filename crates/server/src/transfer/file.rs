@@ -137,7 +137,8 @@ impl Head {
         };
         let mut counts = Vec::new();
         for _ in 0..layout.len() {
-            let count = if let Value::Whole(count) = from.value()? { u64::try_from(count).ok() } else { None };
+            let count =
+                if let Value::Whole(count) = from.value()? { u64::try_from(count).ok() } else { None };
             counts.push(count.ok_or(TransferError::Unreadable("its number of rows is not told"))?);
         }
         Ok(Self { layout, mark, counts })
@@ -381,7 +382,8 @@ impl Export {
 
     /// Puts rows of the kind with this number in the layout.
     pub(super) fn put(&mut self, kind: usize, rows: &[Row]) -> Result<(), FileError> {
-        let number = u8::try_from(kind).map_err(|_| TransferError::TooLarge).map_err(unreadable(&self.part))?;
+        let number =
+            u8::try_from(kind).map_err(|_| TransferError::TooLarge).map_err(unreadable(&self.part))?;
         for row in rows {
             if self.rows.is_empty() {
                 self.rows.push(number);

@@ -141,11 +141,7 @@ async fn write(
 }
 
 /// Reads the whole file. The records of its keys.
-fn check(
-    path: &Path,
-    custody: &Arc<dyn KeyCustody>,
-    watch: &Watch,
-) -> Result<Vec<upkeep::KeyRecord>, Error> {
+fn check(path: &Path, custody: &Arc<dyn KeyCustody>, watch: &Watch) -> Result<Vec<upkeep::KeyRecord>, Error> {
     let mut file = Import::open(path, Arc::clone(custody))?;
     let mut tally = Tally::new(watch, Phase::Checking, 0, &file.head.counts);
     let mut records = Vec::new();

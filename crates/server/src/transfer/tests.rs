@@ -135,7 +135,8 @@ fn an_export_goes_on_wherever_it_was_cut() {
     let whole = export(folder.path(), "one", &keys);
     let at = chunks(&whole);
     let (to, part) = (folder.path().join("again"), folder.path().join("again.part"));
-    for end in [0, 26, at[1], at[1] + 2, at[2] + 1000, at[3], at[at.len() - 2], whole.len() - 1, whole.len()] {
+    for end in [0, 26, at[1], at[1] + 2, at[2] + 1000, at[3], at[at.len() - 2], whole.len() - 1, whole.len()]
+    {
         std::fs::write(&part, &whole[..end]).unwrap();
         let (mut export, standing) = Export::open(&to, &head(), Arc::clone(&keys)).unwrap();
         assert_eq!(standing.is_some(), end >= at[1], "{end}");

@@ -120,7 +120,9 @@ pub enum OpenError {
         known: i32,
     },
     /// An import into it has begun and not ended.
-    #[error("an import into this database was not finished: run it again and it goes on, or start with an empty one")]
+    #[error(
+        "an import into this database was not finished: run it again and it goes on, or start with an empty one"
+    )]
     Unfinished,
     /// The database could not be reached, or refused.
     #[error(transparent)]

@@ -5,10 +5,10 @@ use tokio::task::JoinHandle;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row as Found, Transaction};
 
+use super::PostgresStore;
 use super::error::{DatabaseError, failure};
 use super::open::{self, OpenError, Options};
 use super::schema;
-use super::PostgresStore;
 use crate::transfer::{
     Column, Form, KINDS, Kind, Place, Row, Sink, Source, TransferError, Value, fits, part,
 };

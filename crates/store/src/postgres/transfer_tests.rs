@@ -13,9 +13,7 @@ use super::tests::options;
 use super::{OpenError, PostgresSink, PostgresSource, PostgresStore};
 use crate::Store;
 use crate::sqlite::{self, Depth, SqliteSink, SqliteSource, SqliteStore, check, database_in};
-use crate::transfer::{
-    Carried, KINDS, Progress, Row, Source, TransferError, Watch, carry, counts, named,
-};
+use crate::transfer::{Carried, KINDS, Progress, Row, Source, TransferError, Watch, carry, counts, named};
 
 /// Every table, with the ends of what each column can hold: no time, the largest epoch, the smallest generation, an empty
 /// key, a long list, dead letters, withdrawn codes. More pairs and matches than one batch takes.
@@ -363,9 +361,8 @@ async fn a_match_that_is_marked_is_carried_with_its_notices() {
     let rows = |name: &str| carried.rows.iter().find(|(kind, _)| *kind == name).unwrap().1;
     assert!(rows("matches") > 1000, "more than are settled at once");
     assert_eq!(rows("notices"), 2 * rows("matches"));
-    let [before, after] = [folder.path(), back.path()].map(|folder| {
-        everything(folder).into_iter().find(|(table, _)| table == "matches").unwrap()
-    });
+    let [before, after] = [folder.path(), back.path()]
+        .map(|folder| everything(folder).into_iter().find(|(table, _)| table == "matches").unwrap());
     assert!(before == after);
 }
 

@@ -98,11 +98,15 @@ impl Source for SqliteSource {
             match std::fs::metadata(&file) {
                 // An empty log is none.
                 Ok(file) if file.len() > 0 => {
-                    for number in [file.size(), file.mtime().cast_unsigned(), file.mtime_nsec().cast_unsigned()] {
+                    for number in
+                        [file.size(), file.mtime().cast_unsigned(), file.mtime_nsec().cast_unsigned()]
+                    {
                         mark.extend_from_slice(&number.to_be_bytes());
                     }
                 }
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(files(&file)(error)),
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(files(&file)(error));
+                }
                 _ => mark.extend_from_slice(&[0; 24]),
             }
         }
@@ -232,8 +236,9 @@ impl Sink for SqliteSink {
     async fn begin(&mut self, origin: &[u8]) -> Result<Option<Vec<u8>>, TransferError> {
         if is_unfinished(&self.connection)? {
             let (from, place): (Vec<u8>, Option<Vec<u8>>) =
-                self.connection
-                    .query_row("SELECT origin, place FROM transfer", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+                self.connection.query_row("SELECT origin, place FROM transfer", [], |row| {
+                    Ok((row.get(0)?, row.get(1)?))
+                })?;
             if from != origin {
                 return Err(TransferError::OtherSource(self.place.clone()));
             }

@@ -112,7 +112,11 @@ pub fn same(kind: usize, there: u64, carried: u64) -> Result<(), TransferError> 
 ///
 /// # Errors
 /// [`TransferError`]. Until it has succeeded no server starts on the sink.
-pub async fn carry(source: &mut dyn Source, sink: &mut dyn Sink, watch: &Watch) -> Result<Carried, TransferError> {
+pub async fn carry(
+    source: &mut dyn Source,
+    sink: &mut dyn Sink,
+    watch: &Watch,
+) -> Result<Carried, TransferError> {
     let origin = [b"store/".to_vec(), source.mark().await?].concat();
     let counts = counts(source).await?;
     let place = sink.begin(&origin).await?;
@@ -154,4 +158,3 @@ fn placed(place: &[u8]) -> Result<(usize, Option<Vec<Value>>), TransferError> {
     }
     Ok((usize::from(kind), Some(key)))
 }
-

@@ -4,6 +4,8 @@
 //! it is, so that an interrupted transfer is begun again and goes on. From its beginning to its end the sink is marked,
 //! and no server starts on it. Neither is for a server: they block their thread between two awaits.
 
+#![cfg_attr(not(any(feature = "sqlite", feature = "postgres")), expect(dead_code, reason = "used by stores"))]
+
 mod carry;
 mod kinds;
 mod row;
@@ -13,8 +15,10 @@ mod tests;
 use async_trait::async_trait;
 
 pub use carry::{Carried, Phase, Progress, Tally, Watch, carry, counts, end, named, same};
-pub use kinds::{Column, Form, KEYS, KINDS, Kind};
+#[cfg(feature = "postgres")]
 pub(crate) use kinds::Place;
+pub use kinds::{Column, Form, KEYS, KINDS, Kind};
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) use row::fits;
 pub use row::{Layout, Reader, Row, Value, encode};
 

@@ -46,7 +46,9 @@ pub type Row = Vec<Value>;
 pub(crate) fn fits(column: &Column, value: &Value) -> bool {
     match (column.form, value) {
         (_, Value::Null) => column.null,
-        (Form::Whole, Value::Whole(_)) | (Form::Bytes, Value::Bytes(_)) | (Form::Text, Value::Text(_)) => true,
+        (Form::Whole, Value::Whole(_)) | (Form::Bytes, Value::Bytes(_)) | (Form::Text, Value::Text(_)) => {
+            true
+        }
         (Form::Narrow("smallint"), Value::Whole(number)) => i16::try_from(*number).is_ok(),
         (Form::Narrow(_), Value::Whole(number)) => i32::try_from(*number).is_ok(),
         (Form::Epoch, Value::Whole(number)) => u32::try_from(*number).is_ok(),

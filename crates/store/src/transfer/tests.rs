@@ -1,7 +1,7 @@
 //! Rows and layouts as bytes, and bytes that are none.
 
-use super::{KINDS, Kind, Layout, Reader, Row, TransferError, Value, encode};
 use super::{Column, Form};
+use super::{KINDS, Kind, Layout, Reader, Row, TransferError, Value, encode};
 
 fn value(column: &Column, number: i64) -> Value {
     match column.form {
