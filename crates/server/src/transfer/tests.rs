@@ -151,6 +151,13 @@ fn an_export_goes_on_wherever_it_was_cut() {
         assert_eq!(read(&to, &keys).unwrap(), 9000, "{end}");
         std::fs::remove_file(&to).unwrap();
     }
+    // What a crash has left behind the last whole chunk, and is longer than what comes.
+    std::fs::write(&part, [&whole[..at[at.len() - 2]], &[9; 1000]].concat()).unwrap();
+    let (export, standing) = Export::open(&to, &head(), Arc::clone(&keys)).unwrap();
+    assert_eq!(standing.unwrap().done[PAIRS], 9000);
+    export.finish().unwrap();
+    assert_eq!(read(&to, &keys).unwrap(), 9000);
+    std::fs::remove_file(&to).unwrap();
     // Nobody else's file, of no other state, and by one at a time.
     std::fs::write(&part, &whole).unwrap();
     let open = |head: &Head, keys: &Arc<dyn KeyCustody>| Export::open(&to, head, Arc::clone(keys)).map(drop);
