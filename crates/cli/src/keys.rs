@@ -1,5 +1,7 @@
 //! `acquaint keys`.
 
+mod epochs;
+
 use std::io::{BufRead, IsTerminal};
 use std::path::{Path, PathBuf};
 
@@ -17,8 +19,15 @@ use crate::output::{self, tell};
 const SHORTEST: usize = 16;
 
 pub(crate) async fn run(command: KeysCommand) -> Result<(), Failure> {
+    let command = match command {
+        KeysCommand::Epochs(args) => return epochs::epochs(args).await,
+        KeysCommand::Retire(args) => return epochs::retire(args).await,
+        command => command,
+    };
     // An HSM, a passphrase and a person all take their time.
     let done = tokio::task::spawn_blocking(move || match command {
+        KeysCommand::Epochs(_) | KeysCommand::Retire(_) => Ok(()),
+        KeysCommand::Rotate(args) => epochs::rotate(&args),
         KeysCommand::Init(args) => init(&args),
         KeysCommand::List(args) => list(&args),
         KeysCommand::Wrap(args) => wrap(&args),
@@ -158,10 +167,12 @@ fn given(passphrase: Option<&PathBuf>, identity: Option<&PathBuf>) -> Result<Opt
 }
 
 fn agreed(file: &Path) -> Result<bool, Failure> {
-    output::prompt(&format!(
-        "Write the keys to {} in clear, for whoever reads that file? Type yes: ",
-        file.display()
-    ));
+    asked(&format!("Write the keys to {} in clear, for whoever reads that file? Type yes: ", file.display()))
+}
+
+/// Whether the answer is yes.
+fn asked(question: &str) -> Result<bool, Failure> {
+    output::prompt(question);
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line)?;
     Ok(line.trim() == "yes")

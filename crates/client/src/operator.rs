@@ -50,6 +50,49 @@ pub struct DeadLetter {
     pub reason: String,
 }
 
+/// The epochs of a service's pair keys.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Epochs {
+    /// Servers that have given a sign of life in the last half minute.
+    pub servers: usize,
+    /// Each epoch, the newest first.
+    pub epochs: Vec<Epoch>,
+}
+
+/// One epoch.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Epoch {
+    /// Its number, which is its key's version.
+    pub version: u32,
+    /// `next`, `current`, `older`, `retired` or `cleared`.
+    pub state: String,
+    /// Argon2id's cost, if the server that was asked has the key.
+    pub suite: Option<String>,
+    /// Unmatched halves that stand under it.
+    pub halves: u64,
+    /// Matches that stand under it.
+    pub matches: u64,
+    /// How many servers hash for it.
+    pub servers: usize,
+}
+
+/// What became of an epoch that was to be retired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Retirement {
+    /// Its rows are being deleted, or are.
+    Retired,
+    /// It is the current one, or a newer.
+    InUse,
+    /// There is no such epoch.
+    Unknown,
+}
+
+#[derive(Deserialize)]
+struct Outcome {
+    outcome: Retirement,
+}
+
 #[derive(Deserialize)]
 struct Retried {
     retried: u64,
@@ -81,6 +124,24 @@ impl Operator {
     pub async fn retry_dead_letters(&self) -> Result<u64, ClientError> {
         let Retried { retried } = self.call(Method::POST, "/operator/notifications/retry").await?;
         Ok(retried)
+    }
+
+    /// The epochs, with their rows counted: that takes its time where there are many.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn epochs(&self) -> Result<Epochs, ClientError> {
+        self.call(Method::GET, "/operator/epochs").await
+    }
+
+    /// Ends an epoch, and has its rows deleted.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn retire_epoch(&self, version: u32) -> Result<Retirement, ClientError> {
+        let Outcome { outcome } =
+            self.call(Method::POST, &format!("/operator/epochs/{version}/retire")).await?;
+        Ok(outcome)
     }
 
     async fn call<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, ClientError> {

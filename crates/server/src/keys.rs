@@ -10,9 +10,9 @@ use acquaint_custody::budget::{BudgetFileError, Budgeted};
 use acquaint_custody::pkcs11::{AuditCounter, KeyState, Pkcs11Custody, Token, TokenConfig};
 use acquaint_custody::remote::{RemoteCustody, RemoteOptions};
 use acquaint_custody::secret::SecretError;
-use acquaint_custody::software::SoftwareCustody;
-use acquaint_custody::{CustodyError, KeyCustody};
-use acquaint_protocol::pair::Suite;
+use acquaint_custody::software::{SoftwareCustody, add_version, destroy};
+use acquaint_custody::{CustodyError, KeyCustody, NewStretching, Purpose};
+use acquaint_protocol::pair::{Canonicalisation, Suite};
 use acquaint_service::{Clock, Millis};
 
 pub use acquaint_custody::KeyId;
@@ -62,7 +62,7 @@ pub enum KeysError {
     },
     /// Another process makes them.
     #[error(
-        "`keys.custody` is `process`: make the keys with the custody process's own configuration, as its user"
+        "`keys.custody` is `process`: make and destroy keys with the custody process's own configuration, as its user"
     )]
     NotHere,
 }
@@ -151,6 +151,65 @@ pub fn init(config: &Config, now: Millis) -> Result<Vec<KeyId>, KeysError> {
             }
             Ok(token.create_keys(suite(config), now)?)
         }
+        Holder::Process => Err(KeysError::NotHere),
+    }
+}
+
+/// A pair key that was just made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rotated {
+    /// Which.
+    pub key: KeyId,
+    /// What stretching costs under it.
+    pub suite: &'static str,
+    /// Whether a pair has to be stretched for it apart from the one before.
+    pub stretches_anew: bool,
+}
+
+/// Makes the next pair key where the keys are. It stretches as the one before, with the same pepper, unless `new_pepper`
+/// says otherwise or the configured suite is another. `now` is in milliseconds since 1970.
+///
+/// # Errors
+/// [`KeysError`] says what is wrong; [`KeysError::NotHere`] where another process holds the keys.
+pub fn rotate(config: &Config, new_pepper: bool, now: Millis) -> Result<Rotated, KeysError> {
+    let suite = suite(config);
+    let how = |custody: &dyn KeyCustody| -> Result<NewStretching, KeysError> {
+        let newest = acquaint_custody::epochs(custody)?.into_iter().next();
+        let same = newest
+            .is_some_and(|epoch| epoch.suite == suite && epoch.canonicalisation == Canonicalisation::CURRENT);
+        Ok(if same && !new_pepper { NewStretching::Kept } else { NewStretching::New(suite) })
+    };
+    let (key, how) = match config.keys.holder().unwrap_or(Holder::File) {
+        Holder::File => {
+            let how = how(&open_file(config)?)?;
+            let sealing = sealing_key(config)?;
+            (add_version(&config.keys.file, sealing.as_ref(), Purpose::Pair, how)?, how)
+        }
+        Holder::Pkcs11 => {
+            let custody = Pkcs11Custody::open(token(config)?)?;
+            let how = how(&custody)?;
+            (custody.token().add_version(Purpose::Pair, how, now)?, how)
+        }
+        Holder::Process => return Err(KeysError::NotHere),
+    };
+    Ok(Rotated { key, suite: suite.name, stretches_anew: how != NewStretching::Kept })
+}
+
+/// Destroys a pair key for good. Whether it was there.
+///
+/// # Errors
+/// [`KeysError`] says what is wrong; [`KeysError::NotHere`] where another process holds the keys.
+pub fn destroy_pair_key(config: &Config, version: u32) -> Result<bool, KeysError> {
+    let key = KeyId { purpose: Purpose::Pair, version };
+    match config.keys.holder().unwrap_or(Holder::File) {
+        Holder::File => match destroy(&config.keys.file, sealing_key(config)?.as_ref(), key) {
+            Err(KeyFileError::NoSuchKey(_)) => Ok(false),
+            outcome => Ok(outcome.map(|()| true)?),
+        },
+        Holder::Pkcs11 => match Token::open(token(config)?)?.destroy(key) {
+            Err(Pkcs11Error::NoSuchKey(_)) => Ok(false),
+            outcome => Ok(outcome.map(|()| true)?),
+        },
         Holder::Process => Err(KeysError::NotHere),
     }
 }

@@ -29,6 +29,11 @@ pub enum Internal {
     /// A part of the work ended unexpectedly; nothing of it was kept.
     #[error("a part of the work ended unexpectedly")]
     Interrupted,
+    /// The store checks an epoch whose key this server does not have, or does not use yet.
+    #[error(
+        "the store needs a pair key that this server does not have or cannot use: the log says which, and `acquaint keys list`"
+    )]
+    StaleEpochs,
     /// Stored bytes that this program wrote cannot be read back.
     #[error("stored bytes are not as they were written: {0}")]
     Unreadable(&'static str),

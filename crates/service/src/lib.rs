@@ -5,6 +5,7 @@ mod account;
 mod ambient;
 mod codec;
 mod delivery;
+mod epochs;
 mod error;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
@@ -27,13 +28,14 @@ use acquaint_custody::{KeyCustody, Purpose, newest};
 use acquaint_store::Store;
 use tokio::sync::Notify;
 
-pub use acquaint_store::{Millis, NoticeCounts, Removed, SyncStatus};
+pub use acquaint_store::{EpochRows, Millis, NoticeCounts, Removed, Retirement, SyncStatus};
 pub use ambient::{Clock, Entropy, EntropyError, SystemClock, SystemEntropy};
 pub use delivery::{Code, CodeSender, DeliveryError};
+pub use epochs::{EpochView, EpochsView};
 pub use error::{
     ImportError, Internal, InvalidIdentifier, MatchesError, RateLimited, StartVerificationError, VerifyError,
 };
-pub use import::{ImportMatch, MAX_CONTACTS};
+pub use import::{ImportMatch, MAX_CONTACTS, STEP_PAIRS};
 pub use matches::{MAX_PAGE, MatchPage};
 pub use notices::DeadLetter;
 pub use notify::{Notice, Notifier, NotifyError};
@@ -50,6 +52,7 @@ pub struct Discovery {
     entropy: Arc<dyn Entropy>,
     policy: Policy,
     pool: pool::StretchPool,
+    epochs: epochs::Epochs,
     waiters: import::Waiters,
     new_import: Notify,
     new_notice: Notify,

@@ -1,17 +1,20 @@
 //! Starting and stopping: keys checked against the data, background work begun and ended.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use acquaint_custody::{CustodyError, KeyCustody, KeyId, Purpose, epochs, key_check, matches_check};
-use acquaint_protocol::pair::{Canonicalisation, Suite};
-use acquaint_store::{KeyRecord, Store, StoreError};
+use acquaint_custody::{CustodyError, KeyCustody, KeyId, Purpose, key_check, matches_check};
+use acquaint_protocol::pair::{Canonicalisation, EpochId, Suite};
+use acquaint_store::{KeyRecord, ServerId, Store, StoreError};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use crate::Discovery;
-use crate::ambient::{Clock, Entropy};
+use crate::ambient::{Clock, Entropy, EntropyError, bytes};
 use crate::delivery::CodeSender;
+use crate::epochs::{self, Epochs, keep_epochs};
+use crate::error::Internal;
 use crate::import::{Waiters, run_imports};
 use crate::notices::tell;
 use crate::notify::Notifier;
@@ -73,6 +76,12 @@ pub enum StartError {
     /// Custody failed.
     #[error("the keys cannot be used")]
     Custody(#[from] CustodyError),
+    /// There is no randomness.
+    #[error("the server cannot draw a number for itself")]
+    Entropy(#[from] EntropyError),
+    /// The epochs could not be agreed upon with the store.
+    #[error("the epochs of the keys cannot be looked at")]
+    Epochs(#[from] Internal),
     /// A part of the start ended unexpectedly.
     #[error("a part of the start ended unexpectedly")]
     Interrupted,
@@ -97,8 +106,10 @@ impl Running {
     /// [`StartError`]; then nothing runs and nothing was changed.
     pub async fn start(parts: Parts) -> Result<Self, StartError> {
         let Parts { store, custody, sender, notifier, clock, entropy, policy, pool } = parts;
-        check_keys(&*store, &*custody).await?;
-        let pool = StretchPool::start(pool_plan(&*custody, pool)?).map_err(StartError::Threads)?;
+        let checked = check_keys(&*store, &*custody).await?;
+        let (plan, dearest) = pool_plan(&*custody, pool)?;
+        let pool = StretchPool::start(plan).map_err(StartError::Threads)?;
+        let server = ServerId(bytes(&*entropy)?);
         let discovery = Arc::new(Discovery {
             store,
             custody,
@@ -107,14 +118,18 @@ impl Running {
             entropy,
             policy,
             pool,
+            epochs: Epochs::new(server, dearest.memory_kib, checked),
             waiters: Waiters::default(),
             new_import: Notify::new(),
             new_notice: Notify::new(),
             notifies: notifier.is_some(),
         });
+        // Before anything is hashed: for which epochs.
+        epochs::look(&discovery).await?;
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         tasks.spawn(run_imports(Arc::clone(&discovery), stopped.clone()));
+        tasks.spawn(keep_epochs(Arc::clone(&discovery), stopped.clone()));
         if let Some(notifier) = notifier {
             tasks.spawn(tell(Arc::clone(&discovery), notifier, stopped.clone()));
         }
@@ -131,13 +146,23 @@ impl Running {
     }
 }
 
-/// Refuses keys that are not those of the data, and records keys that are new.
-async fn check_keys(store: &dyn Store, custody: &dyn KeyCustody) -> Result<(), StartError> {
+/// Refuses keys that are not those of the data, and records keys that are new. Returns the epochs whose keys are known to
+/// be right.
+async fn check_keys(store: &dyn Store, custody: &dyn KeyCustody) -> Result<BTreeSet<EpochId>, StartError> {
+    let epochs = store.epochs().await?;
+    let is_over = |key: KeyId| {
+        key.purpose == Purpose::Pair
+            && epochs.iter().any(|record| record.epoch.get() == key.version && !record.state.is_checked())
+    };
     let held = custody.keys();
     let mut known = Vec::new();
     for KeyRecord { purpose, version, check } in store.key_records().await? {
         let purpose = Purpose::by_name(&purpose).ok_or(StartError::UnknownPurpose)?;
         let key = KeyId { purpose, version };
+        // Of a retired epoch it may be destroyed.
+        if is_over(key) {
+            continue;
+        }
         if !held.contains(&key) {
             return Err(StartError::KeyMissing(key));
         }
@@ -152,17 +177,25 @@ async fn check_keys(store: &dyn Store, custody: &dyn KeyCustody) -> Result<(), S
         }
         known.push(key);
     }
-    let newest = epochs(custody)?.into_iter().next();
+    let newest = acquaint_custody::epochs(custody)?.into_iter().next();
     if newest.is_none_or(|epoch| epoch.canonicalisation != Canonicalisation::CURRENT) {
         return Err(StartError::OtherCanonicalisation);
     }
+    let newest_known = epochs.first().map(|newest| newest.epoch.get());
+    // A pair key that is older than what the data knows is a retired one, or was never used.
+    let is_new = |key: &KeyId| {
+        !known.contains(key) && (key.purpose != Purpose::Pair || Some(key.version) > newest_known)
+    };
     let mut records = Vec::new();
-    for key in held.into_iter().filter(|key| !known.contains(key)) {
+    for key in held.into_iter().filter(is_new) {
         let check = key_check(custody, key)?;
         records.push(KeyRecord { purpose: key.purpose.name().into(), version: key.version, check });
     }
+    let is_pair = |key: &&KeyId| key.purpose == Purpose::Pair;
+    let mut checked: BTreeSet<EpochId> =
+        known.iter().filter(is_pair).map(|key| EpochId::new(key.version)).collect();
     if records.is_empty() {
-        return Ok(());
+        return Ok(checked);
     }
     store.record_keys(records.clone()).await?;
     // Another server may have been faster, with other keys: a record that is there stays as it is.
@@ -178,17 +211,21 @@ async fn check_keys(store: &dyn Store, custody: &dyn KeyCustody) -> Result<(), S
         if !is_ours {
             return Err(StartError::OtherKey(key));
         }
+        if key.purpose == Purpose::Pair {
+            checked.insert(EpochId::new(key.version));
+        }
     }
-    Ok(())
+    Ok(checked)
 }
 
-/// What fits for the dearest suite in use.
-fn pool_plan(custody: &dyn KeyCustody, size: PoolSize) -> Result<PoolPlan, StartError> {
+/// What fits for the dearest suite in use, and which that is.
+fn pool_plan(custody: &dyn KeyCustody, size: PoolSize) -> Result<(PoolPlan, Suite), StartError> {
     let stretching = custody.keys().into_iter().filter(|key| key.purpose.stretches());
     let suites =
         stretching.map(|key| Ok(custody.stretching(key)?.suite)).collect::<Result<Vec<_>, CustodyError>>()?;
     let dearest = suites.into_iter().max_by_key(|suite| suite.memory_kib).unwrap_or(Suite::STANDARD);
-    size.plan_for(dearest).ok_or(StartError::PoolTooSmall(dearest))
+    let plan = size.plan_for(dearest).ok_or(StartError::PoolTooSmall(dearest))?;
+    Ok((plan, dearest))
 }
 
 async fn sweep(discovery: Arc<Discovery>, mut stop: watch::Receiver<bool>) {

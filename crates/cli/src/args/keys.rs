@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
+use super::ServerAddress;
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Keys {
     #[command(subcommand)]
@@ -34,6 +36,35 @@ pub(crate) enum KeysCommand {
                       code 1 if a key cannot be used."
     )]
     List(List),
+    /// Make the next pair key; the servers take it up by themselves
+    #[command(
+        after_help = "A rotation has two phases. First every running server takes the new key up and looks for matches \
+                      under it too;\nonce all do, they insert under it. What stands under the older one still matches, and \
+                      moves over as people\nimport again. `acquaint keys retire` ends the older one when enough has moved.\n\n\
+                      The new key keeps the pepper and Argon2id's cost, so an import costs one more HMAC a pair \
+                      meanwhile. With\n--new-pepper, or another `keys.suite` in the configuration, each pair is stretched \
+                      twice.\n\n\
+                      Examples:\n  acquaint keys rotate --config /etc/acquaint/acquaint.toml\n  \
+                      acquaint keys epochs --config /etc/acquaint/acquaint.toml\n\n\
+                      With --json: {\"version\", \"suite\", \"new_pepper\"}."
+    )]
+    Rotate(Rotate),
+    /// End an older epoch: delete what stands under it, then destroy its key
+    #[command(
+        after_help = "Asks a running server, which deletes the rows; then the key is destroyed where the configuration \
+                      says the keys\nare. It asks before it does, and says how much is left under the epoch: what nobody \
+                      has imported again since\nthe rotation. After `import.pair_ttl_days` nothing is. An interrupted \
+                      call can be made again.\n\n\
+                      Examples:\n  acquaint keys retire 1 --config /etc/acquaint/acquaint.toml\n  \
+                      acquaint keys retire 1 --config /etc/acquaint-custody/custody.toml --url http://127.0.0.1:7700\n\n\
+                      With --json: {\"version\", \"deleted\", \"destroyed\"}."
+    )]
+    Retire(Retire),
+    /// Show the epochs of the pair keys on a running server: which is current, and what stands under each
+    #[command(after_help = "Example:\n  acquaint keys epochs --config /etc/acquaint/acquaint.toml\n\n\
+                      With --json: {\"servers\", \"epochs\": [{\"version\", \"state\" (`next`, `current`, `older`, \
+                      `retired` or `cleared`), \"suite\",\n\"halves\", \"matches\", \"servers\"}]}.")]
+    Epochs(Epochs),
     /// Seal the key file, so that a stolen back-up of it is of no use by itself
     #[command(
         after_help = "With a passphrase of six random words or more, which is asked for twice; or with the key in an \
@@ -69,6 +100,42 @@ pub(crate) struct List {
     /// The configuration file, of the server or of the custody process
     #[arg(long, env = "ACQUAINT_CONFIG", default_value = "acquaint.toml")]
     pub(crate) config: PathBuf,
+    /// Print one JSON object in place of lines
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Rotate {
+    /// The configuration file, of the server or of the custody process
+    #[arg(long, env = "ACQUAINT_CONFIG", default_value = "acquaint.toml")]
+    pub(crate) config: PathBuf,
+    /// Draw a new pepper too: what was stretched before is of no use for the new key
+    #[arg(long)]
+    pub(crate) new_pepper: bool,
+    /// Print one JSON object in place of sentences
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Retire {
+    /// Which epoch; its number is its pair key's version
+    pub(crate) version: u32,
+    #[command(flatten)]
+    pub(crate) server: ServerAddress,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Print one JSON object in place of sentences
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Epochs {
+    #[command(flatten)]
+    pub(crate) server: ServerAddress,
     /// Print one JSON object in place of lines
     #[arg(long)]
     pub(crate) json: bool,

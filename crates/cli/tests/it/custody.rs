@@ -22,16 +22,16 @@ fn private(path: &Path, text: &str) {
 }
 
 /// A token, and a configuration that names it; no keys yet.
-struct Hsm {
+pub(crate) struct Hsm {
     hsm: SoftHsm,
     config: PathBuf,
-    socket: PathBuf,
+    pub(crate) socket: PathBuf,
     log: PathBuf,
     child: Option<Child>,
 }
 
 impl Hsm {
-    fn new(folder: &Path) -> Self {
+    pub(crate) fn new(folder: &Path) -> Self {
         let hsm = SoftHsm::new();
         hsm.token("acquaint", PIN);
         let (config, socket) = (folder.join("custody.toml"), folder.join("socket"));
@@ -46,13 +46,13 @@ impl Hsm {
         Self { hsm, config, socket, log: folder.join("custody.log"), child: None }
     }
 
-    fn command(&self, words: &[&str]) -> std::process::Command {
+    pub(crate) fn command(&self, words: &[&str]) -> std::process::Command {
         let mut command = program();
         command.args(words).arg("--config").arg(&self.config).env("SOFTHSM2_CONF", self.hsm.config());
         command
     }
 
-    fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         let log = OpenOptions::new().create(true).append(true).open(&self.log).unwrap();
         let before = std::fs::read_to_string(&self.log).unwrap().len();
         let mut command = self.command(&["custody", "serve"]);
@@ -70,16 +70,25 @@ impl Hsm {
         }
     }
 
-    fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         let mut child = self.child.take().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
     }
 
-    fn stop(&mut self) -> Option<i32> {
+    pub(crate) fn stop(&mut self) -> Option<i32> {
         let mut child = self.child.take().unwrap();
         kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
         child.wait().unwrap().code()
+    }
+
+    /// A server that asks the custody process.
+    pub(crate) fn behind(&self) -> Server {
+        let mut server = Server::without_limits();
+        std::fs::remove_file(server.home().join("keys.json")).unwrap();
+        server.set("ACQUAINT_KEYS__CUSTODY", "process");
+        server.set("ACQUAINT_KEYS__SOCKET", self.socket.to_str().unwrap());
+        server
     }
 
     /// A server that uses the token itself.
@@ -102,7 +111,7 @@ impl Drop for Hsm {
     }
 }
 
-fn made(hsm: &Hsm) {
+pub(crate) fn made(hsm: &Hsm) {
     let told = run(&mut hsm.command(&["keys", "init"]));
     assert_eq!(told.code, Some(0), "{told:?}");
     assert!(told.out.contains("6 keys in the token `acquaint`"), "{told:?}");
@@ -142,10 +151,7 @@ async fn a_custody_process_that_is_killed_in_mid_import() {
     assert!(told.err.contains("never made anew"), "{told:?}");
     hsm.start();
 
-    let mut server = Server::without_limits();
-    std::fs::remove_file(server.home().join("keys.json")).unwrap();
-    server.set("ACQUAINT_KEYS__CUSTODY", "process");
-    server.set("ACQUAINT_KEYS__SOCKET", hsm.socket.to_str().unwrap());
+    let mut server = hsm.behind();
     server.set("ACQUAINT_POOL__THREADS", "1");
     server.set("ACQUAINT_IMPORT__DEADLINE_MS", "10");
     server.set("ACQUAINT_IMPORT__ACCOUNT_PAIRS_PER_DAY", "0");

@@ -23,6 +23,8 @@ mod remote;
 #[cfg(test)]
 mod removal;
 #[cfg(test)]
+mod rotation;
+#[cfg(test)]
 mod several;
 #[cfg(test)]
 mod support;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use acquaint_custody::Purpose;
 use acquaint_custody::budget::Budget as Bounds;
+use acquaint_service::STEP_PAIRS;
 use serde::{Deserialize, Serialize};
 
 use super::check::bad;
@@ -231,6 +232,15 @@ fn budget(config: &Config, holder: Holder) -> Result<(), ConfigError> {
             let wanted = "0 where `keys.custody` is `process`: the budget belongs to the custody process's configuration";
             return bad(&format!("budget.{name}_per_{part}"), wanted);
         }
+        let least = u32::try_from(STEP_PAIRS).unwrap_or(u32::MAX);
+        let pairs = [("day", day), ("account", share)];
+        if purpose == Purpose::Pair
+            && let Some((part, _)) = pairs.into_iter().find(|(_, bound)| (1..least).contains(bound))
+        {
+            let wanted =
+                format!("at least {least}, which is what one step of an import needs, or 0 for no bound");
+            return bad(&format!("budget.{name}_per_{part}"), &wanted);
+        }
         if day > 0 && config.budget.file.as_os_str().is_empty() {
             return bad(
                 "budget.file",
@@ -291,6 +301,9 @@ mod tests {
         lacking("pkcs11.pin_file", |config| config.pkcs11.pin = "4711".into());
         lacking("pkcs11.sessions", |config| config.pkcs11.sessions = 0);
         with("budget.file", |config| config.budget.seal_per_day = 1);
+        with("budget.pair_per_account", |config| config.budget.pair_per_account = 31);
+        with("budget.pair_per_day", |config| config.budget.pair_per_day = 1);
+        assert_eq!(refused(|config| config.budget.pair_per_account = 32), "");
         with("budget.pair_per_account", |config| {
             config.keys.custody = "process".into();
             config.keys.socket = "socket".into();

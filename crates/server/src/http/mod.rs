@@ -3,6 +3,7 @@
 mod auth;
 mod body;
 mod connect;
+mod epochs;
 mod host;
 mod listen;
 mod notifications;
@@ -43,7 +44,8 @@ pub(crate) fn router(discovery: Arc<Discovery>, config: &Config) -> Router {
         .with_compression(CompressionRegistry::default());
     let key = (!config.auth.api_key.is_empty()).then_some(config.auth.api_key.as_str());
     let key = BearerKey::new(key);
-    let operator = notifications::router(Arc::clone(&discovery));
+    let operator =
+        notifications::router(Arc::clone(&discovery)).merge(epochs::router(Arc::clone(&discovery)));
     let rpc = Router::new()
         .fallback_service(rpc)
         .layer(from_fn_with_state(BodyLimits { bytes, time }, give_reasons))

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use acquaint_service::{DeadLetter, Discovery, Internal};
+use acquaint_service::{DeadLetter, Discovery};
 use axum::Router;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::{get, post};
-use http::{StatusCode, header};
 use serde_json::{Value, json};
+
+use super::operator::answer;
 
 /// Most dead letters in one answer.
 const LISTED: u32 = 100;
@@ -38,18 +39,4 @@ fn letter(DeadLetter { id, found_at, attempts, reason }: DeadLetter) -> Value {
 /// `{"retried"}`: how many dead letters are tried again from the start.
 async fn retry(State(discovery): State<Arc<Discovery>>) -> Response {
     answer(discovery.retry_dead_letters().await.map(|retried| json!({ "retried": retried })))
-}
-
-fn answer(outcome: Result<Value, Internal>) -> Response {
-    let (status, body) = match outcome {
-        Ok(body) => (StatusCode::OK, body),
-        Err(error) => {
-            tracing::error!(error = &error as &dyn std::error::Error, "a part of the service failed");
-            (
-                StatusCode::INTERNAL_SERVER_ERROR,
-                json!({ "error": "internal error: the service's log says more" }),
-            )
-        }
-    };
-    (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
 }

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use acquaint_service::Discovery;
+use acquaint_service::{Discovery, Internal};
 use axum::Router;
 use axum::extract::State;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use http::header;
+use http::{StatusCode, header};
+use serde_json::{Value, json};
 
 use super::{host, ready, request_log};
 use crate::telemetry::metrics;
@@ -41,8 +42,23 @@ async fn bound(
     State(time): State<Duration>,
     request: axum::extract::Request,
     next: axum::middleware::Next,
-) -> axum::response::Response {
+) -> Response {
     tokio::time::timeout(time, next.run(request))
         .await
-        .unwrap_or_else(|_| http::StatusCode::GATEWAY_TIMEOUT.into_response())
+        .unwrap_or_else(|_| StatusCode::GATEWAY_TIMEOUT.into_response())
+}
+
+/// What an operator asked for, as JSON.
+pub(super) fn answer(outcome: Result<Value, Internal>) -> Response {
+    let (status, body) = match outcome {
+        Ok(body) => (StatusCode::OK, body),
+        Err(error) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "a part of the service failed");
+            (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                json!({ "error": "internal error: the service's log says more" }),
+            )
+        }
+    };
+    (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
 }

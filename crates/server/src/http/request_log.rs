@@ -62,6 +62,7 @@ fn known(path: &str) -> &'static str {
     match path {
         "/healthz" | "/readyz" => HEALTH,
         "/operator/notifications" | "/operator/notifications/retry" => "notifications",
+        path if path.starts_with("/operator/epochs") => "epochs",
         _ => method_of(path).unwrap_or("unknown"),
     }
 }

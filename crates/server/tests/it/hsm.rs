@@ -27,11 +27,13 @@ async fn a_day_that_is_spent_is_waited_for_and_nothing_is_lost() {
     let app = App::start_with(|config| {
         config.telemetry.listen = "127.0.0.1:0".into();
         config.budget.file = folder.path().join("budget.json");
-        config.budget.pair_per_day = 3;
+        config.budget.pair_per_day = 33;
     })
     .await;
     // The start on a new database looks at each key twice.
-    assert!(app.import(&did(1), &number(1), &[&number(2)]).await.is_empty());
+    let contacts: Vec<String> = (2..33).map(number).collect();
+    let contacts: Vec<&str> = contacts.iter().map(String::as_str).collect();
+    assert!(app.import(&did(1), &number(1), &contacts).await.is_empty());
     let token = app.verify(&did(2), &number(2)).await;
     let bob = did(2);
     let slow = app.client.import(&bob, &token, vec![number(1)]);
@@ -60,6 +62,29 @@ async fn a_day_that_is_spent_is_waited_for_and_nothing_is_lost() {
     app.settle().await;
     assert_eq!(app.matches(&did(1)).await, [did(2)]);
     assert_eq!(app.matches(&did(2)).await, [did(1)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_has_spent_its_share_waits_and_others_do_not() {
+    let app = App::start_with(|config| config.budget.pair_per_account = 32).await;
+    let contacts: Vec<String> = (2..34).map(number).collect();
+    let contacts: Vec<&str> = contacts.iter().map(String::as_str).collect();
+    assert!(app.import(&did(1), &number(1), &contacts).await.is_empty());
+    let token = app.verify(&did(1), &number(1)).await;
+    let late = number(40);
+    let again = app.client.import(&did(1), &token, vec![late.clone()]).await.unwrap();
+    assert!(again.is_empty());
+    assert_eq!(app.discovery().waiting_pairs().await.unwrap(), 1);
+    // It rests: another attempt is not made with each look at the queue.
+    let token = app.verify(&did(2), &number(2)).await;
+    assert_eq!(app.client.import(&did(2), &token, vec![number(1)]).await.unwrap().len(), 1);
+    let hashes = app.discovery().pool_stats().hashes;
+    app.clock.advance(Duration::from_secs(60));
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_eq!(app.discovery().pool_stats().hashes, hashes, "a step was hashed in vain");
+    app.clock.advance(Duration::from_secs(24 * 3600));
+    app.settle().await;
+    assert_eq!(app.import(&did(40), &late, &[&number(1)]).await.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

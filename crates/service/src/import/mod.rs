@@ -5,6 +5,7 @@ mod list;
 pub(crate) use list::again;
 mod progress;
 mod runner;
+mod work;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +30,7 @@ use list::ContactList;
 pub(crate) use progress::Waiters;
 use progress::Waiting;
 pub(crate) use runner::run_imports;
+pub use work::STEP_PAIRS;
 
 /// Entries that one import may have (contract, `app.bsky.contact.importContacts`).
 pub const MAX_CONTACTS: usize = 1000;
