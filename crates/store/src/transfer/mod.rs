@@ -24,6 +24,9 @@ pub use row::{Layout, Reader, Row, Value, encode};
 
 use crate::{KeyRecord, StoreError};
 
+/// From this state on an epoch's key is not needed any more.
+const RETIRED: i64 = 2;
+
 /// Why rows cannot be carried, or not all of them.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -45,7 +48,7 @@ pub enum TransferError {
     /// Servers use the PostgreSQL database.
     #[error(
         "{servers} on this database: stop all servers first, and start none before this has ended. One that was killed \
-         counts for a short while longer"
+         counts for half a minute longer"
     )]
     ServersRun {
         /// "1 server runs".
@@ -155,7 +158,7 @@ pub trait Sink: Send {
     async fn finish(&mut self) -> Result<(), TransferError>;
 }
 
-/// The rows of [`KEYS`] as records.
+/// The rows of [`KEYS`] as records, without those of retired epochs, whose keys may be destroyed.
 ///
 /// # Errors
 /// [`TransferError::Unreadable`] for rows of another kind.
@@ -169,7 +172,8 @@ pub fn key_records(rows: &[Row]) -> Result<Vec<KeyRecord>, TransferError> {
         }),
         _ => Err(TransferError::Unreadable("a key's record is not of its form")),
     };
-    rows.iter().map(record).collect()
+    let retired = |row: &&Row| matches!(row.get(3), Some(Value::Whole(state)) if *state >= RETIRED);
+    rows.iter().filter(|row| !retired(row)).map(record).collect()
 }
 
 /// A row's columns at these indexes.

@@ -1,7 +1,6 @@
 //! Rows and layouts as bytes, and bytes that are none.
 
-use super::{Column, Form};
-use super::{KINDS, Kind, Layout, Reader, Row, TransferError, Value, encode};
+use super::{Column, Form, KINDS, Kind, Layout, Reader, Row, TransferError, Value, encode, key_records};
 
 fn value(column: &Column, number: i64) -> Value {
     match column.form {
@@ -111,4 +110,17 @@ fn other_releases_are_told_by_their_columns() {
     let newer = [columns.as_slice(), &["colour"]].concat();
     assert!(matches!(layout_of(&newer), Err(TransferError::Newer)));
     assert!(matches!(layout_of(&columns[1..]), Err(TransferError::Older)));
+}
+
+#[test]
+fn a_retired_epoch_needs_no_key() {
+    let row = |version, state| {
+        let check = Value::Bytes(vec![1]);
+        vec![Value::Text("pair".into()), Value::Whole(version), check, Value::Whole(state)]
+    };
+    let rows = [row(1, 3), row(2, 2), row(3, 1), row(4, 0)];
+    let needed: Vec<u32> = key_records(&rows).unwrap().iter().map(|record| record.version).collect();
+    assert_eq!(needed, [3, 4]);
+    assert!(key_records(&[row(-1, 0)]).is_err());
+    assert!(key_records(&[vec![Value::Null]]).is_err());
 }
