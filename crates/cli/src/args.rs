@@ -142,18 +142,20 @@ pub(crate) enum StoreCommand {
     Check(Check),
     /// Seal all data into one file that either store can import; the server must be stopped
     #[command(
-        after_help = "The file is of use only with the keys, and is never written over another. It is FILE.part until it is\n\
-                      whole: interrupted, the same command goes on with that, unless the data was changed. For PostgreSQL\n\
-                      pg_dump is quicker and needs no stop; this is for moving, and for copies that a thief cannot read.\n\n\
+        after_help = "The file is of use only with the keys, and is never written over another. It is FILE.part\n\
+                      until it is whole: interrupted, the same command goes on with that, unless the data was\n\
+                      changed. For PostgreSQL, pg_dump is quicker and needs no stop; this is for moving, and\n\
+                      for copies that a thief cannot read.\n\n\
                       Example:\n  acquaint store export --config /etc/acquaint/acquaint.toml /backup/$(date +%F).export\n\n\
                       With --json: {\"ok\": true, \"file\", \"bytes\", \"resumed\", \"rows\": {\"accounts\": 3, …}}."
     )]
     Export(transfer::Transfer),
     /// Put an export into the configured store, which must be empty; the server must be stopped
     #[command(
-        after_help = "The file is checked whole before anything is written. Interrupted, the same command goes on; until it has\n\
-                      ended, no server starts on the store. PostgreSQL needs the role that owns the tables. What people\n\
-                      removed after the export was made comes back (docs/operations/backup.md).\n\n\
+        after_help = "The file is checked whole before anything is written. Interrupted, the same command goes\n\
+                      on; until it has ended, no server starts on the store. PostgreSQL needs the role that owns\n\
+                      the tables. What people removed after the export was made comes back\n\
+                      (docs/operations/backup.md).\n\n\
                       Example:\n  acquaint store import --config /etc/acquaint/acquaint.toml /backup/2026-01-31.export\n\n\
                       With --json: {\"ok\": true, \"file\", \"resumed\", \"rows\": {\"accounts\": 3, …}}."
     )]

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "The configuration names PostgreSQL as the store, and an empty database; the embedded store's folder is only\n\
-                  read. Stop the servers first. Needs the role that owns the tables. Interrupted, it is begun again with the same\n\
-                  command and goes on; until it has ended, no server starts on the database.\n\n\
+    after_help = "The configuration names PostgreSQL as the store, and an empty database; the embedded store's\n\
+                  folder is only read. Stop the servers first. Needs the role that owns the tables.\n\
+                  Interrupted, the same command goes on; until it has ended, no server starts on the database.\n\n\
                   Example:\n  ACQUAINT_STORE__KIND=postgres ACQUAINT_STORE__POSTGRES=postgresql://acquaint_owner:… \\\n    \
                   acquaint migrate --config /etc/acquaint/acquaint.toml\n\n\
                   With --json: {\"ok\": true, \"resumed\": false, \"rows\": {\"accounts\": 3, …}}."
