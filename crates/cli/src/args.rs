@@ -1,6 +1,7 @@
 //! The command line.
 
 pub(crate) mod keys;
+pub(crate) mod transfer;
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -31,8 +32,10 @@ pub(crate) enum Command {
     Notifications(Notifications),
     /// Look for what keeps the server from running well, and say what to do
     Doctor(Doctor),
-    /// Back up, restore or check the database
+    /// Back up, restore, check, export or import the database
     Store(Store),
+    /// Move from the embedded store to PostgreSQL
+    Migrate(transfer::Migrate),
     /// Make, show, seal or open the keys
     Keys(keys::Keys),
     /// Hold the keys in a process of its own
@@ -137,6 +140,26 @@ pub(crate) enum StoreCommand {
                       acquaint store check /backup/2026-01-31.db"
     )]
     Check(Check),
+    /// Seal all data into one file that either store can import; the server must be stopped
+    #[command(
+        after_help = "The file is of use only with the keys, and is never written over another. It is FILE.part\n\
+                      until it is whole: interrupted, the same command goes on with that, unless the data was\n\
+                      changed. For PostgreSQL, pg_dump is quicker and needs no stop; this is for moving, and\n\
+                      for copies that a thief cannot read.\n\n\
+                      Example:\n  acquaint store export --config /etc/acquaint/acquaint.toml /backup/$(date +%F).export\n\n\
+                      With --json: {\"ok\": true, \"file\", \"bytes\", \"resumed\", \"rows\": {\"accounts\": 3, …}}."
+    )]
+    Export(transfer::Transfer),
+    /// Put an export into the configured store, which must be empty; the server must be stopped
+    #[command(
+        after_help = "The file is checked whole before anything is written. Interrupted, the same command goes\n\
+                      on; until it has ended, no server starts on the store. PostgreSQL needs the role that owns\n\
+                      the tables. What people removed after the export was made comes back\n\
+                      (docs/operations/backup.md).\n\n\
+                      Example:\n  acquaint store import --config /etc/acquaint/acquaint.toml /backup/2026-01-31.export\n\n\
+                      With --json: {\"ok\": true, \"file\", \"resumed\", \"rows\": {\"accounts\": 3, …}}."
+    )]
+    Import(transfer::Transfer),
     /// Write PostgreSQL's tables anew, so that no byte of what was removed is left in their files
     #[command(
         after_help = "One partition after another is locked, and needs its size once more on the disk. Needs the role that owns\n\

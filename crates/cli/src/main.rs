@@ -8,6 +8,7 @@ mod doctor;
 mod failure;
 mod init;
 mod keys;
+mod migrate;
 mod normalise;
 mod output;
 mod remote;
@@ -51,6 +52,7 @@ async fn run(args: Args) -> Result<(), Failure> {
         Command::Demo(demo) => demo::run(&demo).await,
         Command::Doctor(doctor) => doctor::run(&doctor).await,
         Command::Store(store) => store::run(store.command).await,
+        Command::Migrate(migrate) => migrate::run(migrate).await,
         Command::Keys(keys) => keys::run(keys.command).await,
         Command::Custody(custody) => custody::run(custody.command).await,
         Command::Notifications(notifications) => remote::notifications::run(notifications).await,

@@ -18,12 +18,15 @@ use crate::output::tell;
 use crate::serve::stop_signal;
 
 mod postgres;
+pub(crate) mod transfer;
 
 pub(crate) async fn run(command: StoreCommand) -> Result<(), Failure> {
     match command {
         StoreCommand::Backup(args) => backup(args).await,
         StoreCommand::Restore(args) => restore(args).await,
         StoreCommand::Check(args) => check(args).await,
+        StoreCommand::Export(args) => transfer::export(args).await,
+        StoreCommand::Import(args) => transfer::import(args).await,
         StoreCommand::Rewrite(args) => postgres::rewrite(args).await,
     }
 }
@@ -244,6 +247,7 @@ pub(crate) fn advice(error: &upkeep::OpenError) -> &'static str {
         OpenError::Files { .. } => "Look whether the path is right, and whether this user may read it",
         OpenError::Locked { .. } => "Stop the other process",
         OpenError::Foreign { .. } => "Name a database of this program",
+        OpenError::Unfinished { .. } => "Run the import again until it ends, or begin with an empty folder",
         OpenError::Newer { .. } => "Run the newer program, or restore a back-up from before",
         _ => "Restore a back-up: `acquaint store restore FILE`",
     }

@@ -11,6 +11,7 @@ mod notify;
 mod outbound;
 mod rpc;
 pub mod telemetry;
+pub mod transfer;
 pub mod upkeep;
 
 use std::future::Future;

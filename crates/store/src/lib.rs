@@ -18,6 +18,8 @@ mod epochs;
 pub mod postgres;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "fuzzing"))]
+pub mod transfer;
 mod types;
 
 use acquaint_protocol::pair::{EpochId, PairHash};

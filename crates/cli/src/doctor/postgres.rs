@@ -103,6 +103,7 @@ fn advice(error: &OpenError) -> &'static str {
             _ => "look into PostgreSQL's log",
         },
         OpenError::Newer { .. } => "run the newer program",
+        OpenError::Unfinished => "run the same import again until it ends, or name an empty database",
         OpenError::Foreign => "name a database of this program's own in `store.postgres`",
         OpenError::Certificates { .. } => "correct `store.ca_file`",
         _ => "correct the section `store` of the configuration",

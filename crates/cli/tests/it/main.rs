@@ -29,4 +29,6 @@ mod several;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod transfer;
+#[cfg(test)]
 mod upkeep;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio_postgres::Client;
 
 use super::open::{self, OpenError, Options};
-use super::schema;
+use super::{schema, transfer};
 use crate::{KeyRecord, Millis};
 
 /// How long the database is asked.
@@ -64,6 +64,9 @@ async fn look_with(client: &Client) -> Result<Seen, OpenError> {
         .map_err(failed)?;
     let at = schema::version(client).await?;
     schema::check(at)?;
+    if transfer::is_unfinished(client).await? {
+        return Err(OpenError::Unfinished);
+    }
     let mut seen = Seen {
         server: row.try_get(0).map_err(failed)?,
         version: at.map_or(0, |at| at.version),

@@ -19,6 +19,7 @@ mod reads;
 mod removal;
 mod rules;
 mod schema;
+mod transfer;
 mod unit;
 
 // The tests' server, without the rest of the test kit: that would build the whole application for these tests.
@@ -38,6 +39,8 @@ mod scene;
 mod speed;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod transfer_tests;
 
 use acquaint_protocol::pair::{EpochId, PairHash};
 use async_trait::async_trait;
@@ -45,6 +48,7 @@ use async_trait::async_trait;
 pub use error::DatabaseError;
 pub use look::{Seen, look};
 pub use open::{OpenError, Options};
+pub use transfer::{PostgresSink, PostgresSource};
 
 use crate::{
     CodeGuess, CodeHash, CodePut, CodeTaken, DeadNotice, EpochRecord, EpochRows, Exhausted, Fence,
@@ -144,6 +148,11 @@ impl PostgresStore {
         }
         watch(total, total);
         Ok(())
+    }
+
+    /// Settles the accounts' side of up to `limit` matches that a crash left unsettled. Returns how many places there were.
+    pub(crate) async fn settle(&self, limit: u32, now: Millis) -> Result<usize, StoreError> {
+        transact!(self, |unit| removal::settle(unit, limit, now))
     }
 
     /// The connections of this store, as they are now.

@@ -19,7 +19,7 @@ use tokio_postgres::{Client, Config};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::error::{DatabaseError, failure, unreachable};
-use super::schema;
+use super::{schema, transfer};
 
 /// Where the database is, and how many connections to it are kept.
 #[derive(Clone)]
@@ -119,6 +119,11 @@ pub enum OpenError {
         /// The newest one that is known.
         known: i32,
     },
+    /// An import into it has begun and not ended.
+    #[error(
+        "an import into this database was not finished: run it again and it goes on, or start with an empty one"
+    )]
+    Unfinished,
     /// The database could not be reached, or refused.
     #[error(transparent)]
     Database(DatabaseError),
@@ -129,10 +134,10 @@ pub(super) async fn open(options: &Options) -> Result<Pool, OpenError> {
     let (config, tls) = prepare(options)?;
     let connect = Connector { tls };
     let (mut client, connection) = connect.one(config.clone()).await.map_err(OpenError::Database)?;
-    let migrated = schema::migrate(&mut client).await;
+    let usable = usable(&mut client).await;
     drop(client);
     connection.abort();
-    migrated?;
+    usable?;
     let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
     Pool::builder(Manager::from_connect(config, connect, manager))
         .max_size(options.pool_size)
@@ -140,6 +145,14 @@ pub(super) async fn open(options: &Options) -> Result<Pool, OpenError> {
         .runtime(deadpool_postgres::Runtime::Tokio1)
         .build()
         .map_err(|error| OpenError::Tls(Box::new(error)))
+}
+
+/// Refused in the middle of a transfer; else the schema is brought up to date.
+async fn usable(client: &mut Client) -> Result<(), OpenError> {
+    if transfer::is_unfinished(client).await? {
+        return Err(OpenError::Unfinished);
+    }
+    schema::migrate(client).await
 }
 
 /// A connection that is not of a pool; what it runs in ends with the task.

@@ -132,6 +132,17 @@ async fn places(unit: &Unit, sql: &str, params: Params<'_>) -> Result<BTreeSet<P
     unit.query(sql, params).await?.iter().map(place_at).collect()
 }
 
+const UNSETTLED: &str = "SELECT hash, epoch FROM links WHERE NOT settled LIMIT $1";
+
+/// Settles the accounts' side of matches that a crash left unsettled, and ends none. Returns at how many places.
+pub(super) async fn settle(unit: &Unit, limit: u32, now: Millis) -> Result<usize> {
+    let places = places(unit, UNSETTLED, &[&i64::from(limit)]).await?;
+    if !places.is_empty() {
+        Ledger::lock_places(unit, &places).await?.write(unit, now).await?;
+    }
+    Ok(places.len())
+}
+
 /// Ends matches that have an expired side, and settles the accounts' side of those that a crash left unsettled.
 /// Returns how many ended.
 pub(super) async fn sweep_links(unit: &Unit, limit: u32, now: Millis) -> Result<u64> {
@@ -144,8 +155,7 @@ pub(super) async fn sweep_links(unit: &Unit, limit: u32, now: Millis) -> Result<
         &[&now, &limit],
     )
     .await?;
-    let unsettled = "SELECT hash, epoch FROM links WHERE NOT settled LIMIT $1";
-    places.extend(self::places(unit, unsettled, &[&limit]).await?);
+    places.extend(self::places(unit, UNSETTLED, &[&limit]).await?);
     if places.is_empty() {
         return Ok(0);
     }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags};
 
 use super::open::{self, DATABASE, LOCK, OpenError};
-use super::{epochs, reads, schema};
+use super::{epochs, reads, schema, transfer};
 use crate::{KeyRecord, Millis};
 
 /// How closely to look.
@@ -232,6 +232,10 @@ fn other_schema(connection: &Connection, model: &Connection) -> Result<Vec<Findi
             Some(_) => findings.push(format!("`{name}` is not as this program made it")),
             None => findings.push(format!("`{name}` is missing")),
         }
+    }
+    if transfer::is_unfinished(connection)? {
+        let what = "an import into it was not finished".to_owned();
+        return Ok(vec![Finding { what, advice: transfer::UNFINISHED }]);
     }
     let foreign = found.keys().filter(|name| !wanted.contains_key(*name));
     findings.extend(foreign.map(|name| format!("`{name}` is not this program's")));

@@ -21,6 +21,7 @@ mod schema;
 mod scrub;
 #[cfg(test)]
 mod tests;
+mod transfer;
 #[cfg(test)]
 mod upkeep_tests;
 mod writer;
@@ -35,6 +36,7 @@ use rusqlite::ErrorCode;
 pub use backup::{BackupError, Phase, Progress, Restore, Restored, Watch, backup};
 pub use check::{Depth, Finding, Health, check, check_file, database_in};
 pub use open::OpenError;
+pub use transfer::{SqliteSink, SqliteSource};
 
 use crate::{
     CodeGuess, CodeHash, CodePut, CodeTaken, DeadNotice, EpochRecord, EpochRows, Exhausted, Fence,

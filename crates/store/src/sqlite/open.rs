@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::schema;
+use super::{schema, transfer};
 
 pub(super) const DATABASE: &str = "acquaint.db";
 pub(super) const LOCK: &str = "acquaint.lock";
@@ -51,6 +51,14 @@ pub enum OpenError {
         /// The newest one that is known.
         known: usize,
     },
+    /// An import into it has begun and not ended.
+    #[error(
+        "an import into {} was not finished: run it again and it goes on, or start with an empty folder", path.display()
+    )]
+    Unfinished {
+        /// The database.
+        path: PathBuf,
+    },
     /// Not a database, or a damaged one.
     #[error("the file is damaged or is no SQLite database: restore it from a backup")]
     Damaged(#[source] rusqlite::Error),
@@ -77,7 +85,17 @@ pub(super) struct Opened {
     pub(super) unclean: bool,
 }
 
+/// For a server, and refused in the middle of a transfer.
 pub(super) fn open(directory: &Path) -> Result<Opened, OpenError> {
+    take(directory, false)
+}
+
+/// For a transfer into it, also in the middle of one.
+pub(super) fn open_for_transfer(directory: &Path) -> Result<Opened, OpenError> {
+    take(directory, true)
+}
+
+fn take(directory: &Path, unfinished: bool) -> Result<Opened, OpenError> {
     let files = |path: &Path| {
         let path = path.to_owned();
         move |source| OpenError::Files { path, source }
@@ -102,6 +120,9 @@ pub(super) fn open(directory: &Path) -> Result<Opened, OpenError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut writer = Connection::open_with_flags(&database, flags)?;
     schema::check(&writer)?;
+    if !unfinished && transfer::is_unfinished(&writer)? {
+        return Err(OpenError::Unfinished { path: database });
+    }
     writer.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     common_pragmas(&writer)?;
     writer.pragma_update(None, "synchronous", "FULL")?;

@@ -10,6 +10,9 @@ const APPLICATION_ID: i32 = 0x4163_7174;
 /// Migration n takes version n to n + 1. A released one never changes.
 const MIGRATIONS: [&str; 3] = [include_str!("v1.sql"), include_str!("v2.sql"), include_str!("v3.sql")];
 
+/// The newest version that this program knows.
+pub(super) const KNOWN: i64 = MIGRATIONS.len() as i64;
+
 /// Refuses what is not ours before anything is written to it.
 pub(super) fn check(connection: &Connection) -> Result<(), OpenError> {
     let application_id: i32 = pragma(connection, "application_id")?;
@@ -40,7 +43,7 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn version(connection: &Connection) -> rusqlite::Result<i64> {
+pub(super) fn version(connection: &Connection) -> rusqlite::Result<i64> {
     pragma(connection, "user_version")
 }
 
