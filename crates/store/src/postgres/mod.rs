@@ -34,8 +34,6 @@ mod private_server;
 #[cfg(test)]
 mod scene;
 #[cfg(test)]
-mod speed;
-#[cfg(test)]
 mod tests;
 
 use async_trait::async_trait;
