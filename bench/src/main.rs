@@ -35,7 +35,7 @@ enum Name {
     Load,
     /// Argon2id of several passwords at a time, against RustCrypto's and the reference in C
     Stretch,
-    /// PostgreSQL with 10 and 50 million pairs, and two servers on one store; takes half an hour and some 20 GB of disk
+    /// PostgreSQL with 10 and 50 million pairs, and two servers on one store; takes 20 minutes and 40 GB of disk
     Store(store::Options),
     /// What keys in a PKCS#11 token (SoftHSM), and in a process of their own, add to hashing; and a second epoch
     Custody {
