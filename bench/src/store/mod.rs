@@ -27,6 +27,8 @@ const ROUNDS: usize = 15;
 const SERVICE_STEP: u32 = 32;
 const SERVICE_STEPS: u32 = 400;
 const SERVICE_ROUNDS: usize = 5;
+/// A tenth of all halves of the rounds meet a row that no other has met.
+const LEAST_ROWS: u64 = 1_000_000;
 /// Hashes between two rounds of the service's steps.
 const HASHES: usize = 96;
 
@@ -92,6 +94,11 @@ struct Step {
 
 pub(crate) async fn run(options: &Options, json: bool) -> Result<()> {
     let rows: &[u64] = if options.quick { &[200_000, 1_000_000] } else { &options.rows };
+    if !options.quick && rows.iter().any(|rows| *rows < LEAST_ROWS) {
+        return Err(
+            format!("--rows must be {LEAST_ROWS} at least: with fewer the halves to be met run out").into()
+        );
+    }
     let outputs = machine::outputs()?;
     let folder = options.folder.as_ref().unwrap_or(&outputs);
     let bar = ProgressBar::new(0).with_style(ProgressStyle::with_template("{bar:30} {percent} % {msg}")?);
