@@ -2,16 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use acquaint_protocol::identifier::Sii;
-use acquaint_protocol::pair::{Pair, Suite};
-use acquaint_stretch::{Cost, Job, Worker};
+use acquaint_stretch::Worker;
 use acquaint_testkit::{App, did};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use crate::machine;
-
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+use crate::{Result, contact, hashing, machine};
 
 /// Contacts of the import that the deadline is about.
 const CONTACTS: usize = 1000;
@@ -53,15 +49,15 @@ pub(crate) async fn run(json: bool) -> Result<()> {
         let two = seconds_with_threads(2).await?;
         bar.inc(1);
         speedups.push(one / two);
-        bare.push(bare_seconds(1)? / bare_seconds(2)?);
+        bare.push(hashing::seconds(1, SPEEDUP_CONTACTS)? / hashing::seconds(2, SPEEDUP_CONTACTS)?);
         bar.inc(1);
     }
     bar.finish_and_clear();
     let results = Results {
         argon2_hmac_cpu_share: alone.share,
         import_1000_s: alone.seconds,
-        two_core_speedup: median(&mut speedups),
-        bare_two_core_speedup: median(&mut bare),
+        two_core_speedup: machine::median(&speedups),
+        bare_two_core_speedup: machine::median(&bare),
         reads_p95_ms_under_load: reads_p95,
         rss_over_pool_mb: machine::peak_resident_mib()? - alone.buffers_mib,
     };
@@ -91,11 +87,6 @@ async fn app(threads: u32) -> App {
     .await
 }
 
-/// A valid mobile-type number of which there are enough: +1 212 2xx xxxx.
-fn contact(n: usize) -> String {
-    format!("+121220{n:05}")
-}
-
 async fn start_import(app: &App, account: usize, contacts: std::ops::Range<usize>) -> Result<()> {
     let token = app.verify(&did(account), &acquaint_testkit::number(account)).await;
     app.client.import(&did(account), &token, contacts.map(contact).collect()).await?;
@@ -119,7 +110,7 @@ async fn import_alone() -> Result<Alone> {
     let seconds = began.elapsed().as_secs_f64();
     let hashing = app.discovery().pool_stats().cpu_nanos - hashed_before.cpu_nanos;
     let share = hashing as f64 / 1e9 / (machine::cpu_seconds() - cpu_before);
-    let worker = worker()?;
+    let worker = hashing::worker()?;
     let each = Worker::memory_bytes(worker.cost(), worker.kernel(), worker.width());
     let buffers_mib = (each * app.discovery().pool_threads() as u64) as f64 / 1048576.0;
     app.stop().await;
@@ -137,39 +128,6 @@ async fn seconds_with_threads(threads: u32) -> Result<f64> {
     let seconds = began.elapsed().as_secs_f64();
     app.stop().await;
     Ok(seconds)
-}
-
-/// As a thread of the pool has it.
-fn worker() -> Result<Worker> {
-    Ok(Worker::new(Cost::new(Suite::STANDARD.memory_kib, Suite::STANDARD.passes)?)?)
-}
-
-/// As many hashes, on threads that share nothing.
-fn bare_seconds(threads: usize) -> Result<f64> {
-    let own = Sii::parse("tel:+12125550100")?;
-    let work = |thread: usize| -> Result<()> {
-        let mut worker = worker()?;
-        let numbers: Vec<usize> = (0..SPEEDUP_CONTACTS / threads).collect();
-        for numbers in numbers.chunks(worker.width()) {
-            let pairs = numbers.iter().map(|n| {
-                let contact = Sii::parse(&format!("tel:{}", contact(thread * SPEEDUP_CONTACTS + n)))?;
-                Ok(Pair::new(&own, &contact)?)
-            });
-            let pairs = pairs.collect::<Result<Vec<_>>>()?;
-            let mut tags = vec![[0; 32]; pairs.len()];
-            let jobs = pairs.iter().zip(&mut tags);
-            let mut jobs: Vec<Job<'_>> =
-                jobs.map(|(pair, tag)| Job { password: pair.as_bytes(), salt: &[7; 32], tag }).collect();
-            worker.hash(&mut jobs, || true)?;
-        }
-        Ok(())
-    };
-    let began = Instant::now();
-    let all_done = std::thread::scope(|scope| {
-        let running: Vec<_> = (0..threads).map(|thread| scope.spawn(move || work(thread).is_ok())).collect();
-        running.into_iter().all(|thread| thread.join().unwrap_or(false))
-    });
-    if all_done { Ok(began.elapsed().as_secs_f64()) } else { Err("bare Argon2id failed".into()) }
 }
 
 /// Reads of an account with matches, one after another, while four imports keep every thread busy.
@@ -207,9 +165,4 @@ async fn reads_under_load() -> Result<f64> {
     app.stop().await;
     millis.sort_by(f64::total_cmp);
     Ok(millis.get(millis.len() * 95 / 100).copied().unwrap_or(f64::NAN))
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }

@@ -1,11 +1,20 @@
 //! Measurements. `cargo run --release -p bench -- NAME` prints a table, and with `--json` one object as its last line.
 
+mod custody;
+mod hashing;
 mod import;
 mod load;
 mod machine;
+mod server;
+mod store;
 mod stretch;
 
+use std::path::PathBuf;
+
 use clap::{Parser, Subcommand};
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
+type Result<T> = std::result::Result<T, Error>;
 
 /// Measures Acquaint on this machine.
 #[derive(Debug, Parser)]
@@ -26,21 +35,62 @@ enum Name {
     Load,
     /// Argon2id of several passwords at a time, against RustCrypto's and the reference in C
     Stretch,
-    /// The server that `load` measures
+    /// PostgreSQL with 10 and 50 million pairs, and two servers on one store; takes 20 minutes and 40 GB of disk
+    Store(store::Options),
+    /// What keys in a PKCS#11 token (SoftHSM), and in a process of their own, add to hashing; and a second epoch
+    Custody {
+        /// A short trial, whose figures say little
+        #[arg(long)]
+        quick: bool,
+    },
+    /// A server that is measured
     #[command(hide = true)]
     Serve {
         /// Where its configuration is
-        folder: std::path::PathBuf,
+        folder: PathBuf,
+        /// The core that it is kept to
+        #[arg(long)]
+        core: Option<usize>,
+    },
+    /// A custody process that is measured
+    #[command(hide = true)]
+    ServeCustody {
+        /// Where its configuration is
+        folder: PathBuf,
+    },
+    /// Calls custody as `custody` wants it measured
+    #[command(hide = true)]
+    Hmac {
+        /// Where the configurations are
+        folder: PathBuf,
+        /// How often
+        #[arg(long)]
+        rounds: u32,
+        /// The custody processes whose CPU time counts too
+        #[arg(long)]
+        process: Vec<u32>,
     },
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+fn main() -> Result<()> {
     let args = Args::parse();
+    if let Name::Serve { core: Some(core), .. } = &args.name {
+        machine::keep_to(*core)?;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match args.name {
-        Name::Import => runtime.block_on(import::run(args.json)).map_err(|error| error.to_string().into()),
+        Name::Import => runtime.block_on(import::run(args.json)),
         Name::Load => runtime.block_on(load::run(args.json)),
         Name::Stretch => stretch::run(args.json),
-        Name::Serve { folder } => runtime.block_on(load::serve(&folder)),
+        Name::Store(options) => runtime.block_on(store::run(&options, args.json)),
+        Name::Custody { quick } => runtime.block_on(custody::run(quick, args.json)),
+        Name::Serve { folder, .. } => runtime.block_on(server::serve(&folder)),
+        Name::ServeCustody { folder } => runtime.block_on(server::serve_custody(&folder)),
+        Name::Hmac { folder, rounds, process } => custody::hmac::run(&folder, rounds, &process),
     }
+}
+
+/// A valid mobile-type number of which there are enough: +1 212 2xx xxxx.
+fn contact(n: usize) -> String {
+    format!("+121220{n:05}")
 }

@@ -7,7 +7,7 @@ use h2::client::SendRequest;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::{Result, server};
+use crate::{Result, server};
 
 /// One HTTP/2 connection.
 #[derive(Clone)]

@@ -3,23 +3,17 @@
 
 mod calls;
 mod rows;
-mod server;
 
 use std::time::Duration;
 
-use acquaint_client::Client;
 use acquaint_testkit::{did, number};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use tempfile::TempDir;
 
-use crate::machine;
+use crate::server::Child;
+use crate::{Result, contact, machine, server};
 use calls::{Connection, KINDS};
-use server::Child;
-
-pub(crate) use server::serve;
-
-pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// Calls a second that are sent, whatever becomes of those before: a little more than is wanted.
 const OFFERED: u32 = 2_100;
@@ -56,10 +50,10 @@ pub(crate) async fn run(json: bool) -> Result<()> {
     let bar = ProgressBar::new_spinner().with_style(ProgressStyle::with_template("{spinner} {msg}")?);
     bar.enable_steady_tick(Duration::from_millis(200));
     let folder = TempDir::new()?;
-    server::write_config(folder.path(), "standard")?;
+    server::write_config(folder.path(), "standard", |_| {})?;
     let child = Child::start(folder.path())?;
     bar.set_message("light calls while imports hash");
-    let load = load(&child, folder.path()).await?;
+    let load = load(&child).await?;
     bar.set_message("idle connections");
     let idle = idle(&child).await?;
     child.stop()?;
@@ -104,23 +98,25 @@ fn at(millis: &mut [f64], share: usize) -> f64 {
     millis.get(millis.len() * share / 100).copied().unwrap_or(f64::NAN)
 }
 
-async fn load(child: &Child, folder: &std::path::Path) -> Result<Load> {
-    let client = Client::new(&child.url, server::API_KEY)?;
+async fn load(child: &Child) -> Result<Load> {
+    let client = child.client()?;
     // An account with matches, to be listed.
     let reader = 90;
     let friends: Vec<String> = (91..96).map(number).collect();
-    import(&client, folder, reader, friends).await?;
+    let token = child.verify(&client, reader).await?;
+    client.import(&did(reader), &token, friends).await?;
     for friend in 91..96 {
-        import(&client, folder, friend, vec![number(reader)]).await?;
+        let token = child.verify(&client, friend).await?;
+        client.import(&did(friend), &token, vec![number(reader)]).await?;
     }
-    while child.metric("acquaint_waiting_pairs").await? > 0.0 {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    child.settle().await?;
     let mut imports = tokio::task::JoinSet::new();
     for account in 0..IMPORTS {
-        let (client, folder) = (client.clone(), folder.to_owned());
-        let contacts = (0..CONTACTS).map(|n| format!("+121220{n:05}")).collect();
-        imports.spawn(async move { import(&client, &folder, account, contacts).await });
+        let token = child.verify(&client, account).await?;
+        let client = client.clone();
+        let contacts = (0..CONTACTS).map(contact).collect();
+        // Returns with the answer, which may come before the work is done.
+        imports.spawn(async move { client.import(&did(account), &token, contacts).await });
     }
     while child.metric("acquaint_waiting_pairs").await? < (IMPORTS * CONTACTS) as f64 * 0.8 {
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -152,22 +148,6 @@ async fn load(child: &Child, folder: &std::path::Path) -> Result<Load> {
         p95_of_each: kinds,
         errors: told.errors,
     })
-}
-
-/// Verifies and imports; returns with the answer, which may come before the work is done.
-async fn import(
-    client: &Client,
-    folder: &std::path::Path,
-    account: usize,
-    contacts: Vec<String>,
-) -> Result<()> {
-    let (did, phone) = (did(account), number(account));
-    client.start_verification(&did, &phone).await?;
-    let outbox = tokio::fs::read_to_string(folder.join("outbox.txt")).await?;
-    let line = outbox.lines().rev().find_map(|line| line.strip_prefix(&phone)).ok_or("no code was sent")?;
-    let token = client.verify(&did, &phone, line.trim()).await?;
-    client.import(&did, &token, contacts).await?;
-    Ok(())
 }
 
 /// Resident MB with [`IDLE`] more connections.

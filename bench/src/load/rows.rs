@@ -6,8 +6,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rusqlite::Connection;
 use rustix::fs::{Advice, fadvise};
 
-use super::server::{Child, write_config};
-use super::{Result, server};
+use crate::server::{Child, write_config};
+use crate::{Result, machine};
 
 const ROWS: u64 = 10_000_000;
 /// Rows of one transaction.
@@ -27,11 +27,10 @@ pub(super) fn start_seconds() -> Result<f64> {
         file.sync_all()?;
         fadvise(&file, 0, None, Advice::DontNeed)?;
         let child = Child::start(&folder)?;
-        seconds.push(child.start_seconds);
+        seconds.push(child.process.start_seconds);
         child.stop()?;
     }
-    seconds.sort_by(f64::total_cmp);
-    Ok(seconds.get(STARTS / 2).copied().unwrap_or(f64::NAN))
+    Ok(machine::median(&seconds))
 }
 
 fn database(folder: &Path) -> PathBuf {
@@ -40,13 +39,11 @@ fn database(folder: &Path) -> PathBuf {
 
 /// A server's folder with all those rows: made once for each version of the schema, beside the build's other outputs.
 fn filled() -> Result<PathBuf> {
-    let outputs = std::env::current_exe()?;
-    let outputs = outputs.ancestors().nth(2).ok_or("the program stands nowhere")?;
-    std::fs::create_dir_all(outputs)?;
-    let new = tempfile::Builder::new().prefix("bench-rows-").tempdir_in(outputs)?;
-    write_config(new.path(), "standard")?;
+    let outputs = machine::outputs()?;
+    let new = tempfile::Builder::new().prefix("bench-rows-").tempdir_in(&outputs)?;
+    write_config(new.path(), "standard", |_| {})?;
     // The server itself makes the database and the keys that belong to it.
-    server::Child::start(new.path())?.stop()?;
+    Child::start(new.path())?.stop()?;
     let connection = Connection::open(database(new.path()))?;
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let folder = outputs.join(format!("bench-rows-v{version}"));

@@ -54,7 +54,8 @@ while read -r what; do
   esac && echo done || echo failed
 done
 control -m immediate stop
-cd / && rm -rf "$folder"
+# Where it stands may be another user's; then who started this takes the empty folder away.
+cd / && rm -rf "$folder" 2>/dev/null
 "#;
 
 /// A running server. Dropping it stops it and deletes its data.
@@ -88,8 +89,19 @@ impl PostgresServer {
     /// If PostgreSQL is not installed or does not start.
     #[must_use]
     pub fn start_with(settings: &str) -> Self {
+        Self::start_in(&std::env::temp_dir(), settings)
+    }
+
+    /// As [`start_with`](Self::start_with), with its data in a folder of its own in `parent`, which every user must be
+    /// able to enter if this process runs as root.
+    ///
+    /// # Panics
+    /// If PostgreSQL is not installed or does not start.
+    #[must_use]
+    pub fn start_in(parent: &Path, settings: &str) -> Self {
         let programs = programs();
-        let folder = tempfile::Builder::new().prefix("pg").tempdir().expect("a temporary folder").keep();
+        let made = tempfile::Builder::new().prefix("pg").tempdir_in(parent);
+        let folder = made.expect("a temporary folder").keep();
         let mut command = Command::new("sh");
         command.args(["-c", KEEPER, "keeper"]).arg(&folder).arg(&programs);
         command.arg(format!("{SETTINGS}{settings}"));
@@ -98,7 +110,8 @@ impl PostgresServer {
             chown(&folder, Some(user), Some(group)).expect("the folder is given to the user postgres");
             command.uid(user).gid(group);
         }
-        command.current_dir(&folder).stdin(Stdio::piped()).stdout(Stdio::piped());
+        // Of a group of its own: Ctrl-C is for this process, and the keeper cleans up after it.
+        command.process_group(0).current_dir(&folder).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = command.spawn().expect("a shell");
         let commands = process.stdin.take();
         let answers = BufReader::new(process.stdout.take().expect("the keeper's answers"));
@@ -142,27 +155,19 @@ impl PostgresServer {
     /// # Panics
     /// If it fails.
     pub fn sql(&self, database: &str, sql: &str) -> String {
-        let psql = Command::new(self.programs.join("psql"))
-            .args([
-                "-X",
-                "-q",
-                "-A",
-                "-t",
-                "-v",
-                "ON_ERROR_STOP=1",
-                "-U",
-                "postgres",
-                "-d",
-                database,
-                "-c",
-                sql,
-            ])
-            .arg("-h")
-            .arg(&self.folder)
-            .output()
-            .expect("psql runs");
+        let psql = self.psql(database).args(["-c", sql]).output().expect("psql runs");
         assert!(psql.status.success(), "{sql}: {}", String::from_utf8_lossy(&psql.stderr));
         String::from_utf8_lossy(&psql.stdout).trim_end().to_owned()
+    }
+
+    /// psql as the superuser, to be told what to run: it prints values alone and ends at an error.
+    #[must_use]
+    pub fn psql(&self, database: &str) -> Command {
+        let mut psql = Command::new(self.programs.join("psql"));
+        psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", database])
+            .arg("-h")
+            .arg(&self.folder);
+        psql
     }
 
     /// Where its files are.
@@ -225,6 +230,8 @@ impl Drop for PostgresServer {
         let keeper = self.keeper.get_mut().unwrap_or_else(PoisonError::into_inner);
         drop(keeper.commands.take());
         let _ = keeper.process.wait();
+        // The keeper has emptied it, and may not be allowed to change the folder that it stands in.
+        let _ = fs::remove_dir(&self.folder);
     }
 }
 

@@ -16,6 +16,4 @@ mod secrets;
 #[expect(unreachable_pub, reason = "written for other crates' tests too")]
 mod softhsm;
 #[cfg(test)]
-mod speed;
-#[cfg(test)]
 mod support;

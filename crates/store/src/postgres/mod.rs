@@ -36,8 +36,6 @@ mod private_server;
 #[cfg(test)]
 mod scene;
 #[cfg(test)]
-mod speed;
-#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod transfer_tests;
