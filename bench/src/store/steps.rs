@@ -126,7 +126,7 @@ impl Importer {
             StepOutcome::Committed(outcomes) => {
                 Ok(outcomes.iter().filter(|outcome| !outcome.matched.is_empty()).count())
             }
-            StepOutcome::Fenced => Err("a step was fenced".into()),
+            StepOutcome::Fenced | StepOutcome::Stale => Err("a step was fenced".into()),
         }
     }
 }

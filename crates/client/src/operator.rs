@@ -68,12 +68,19 @@ pub struct Epoch {
     pub state: String,
     /// Argon2id's cost, if the server that was asked has the key.
     pub suite: Option<String>,
-    /// Unmatched halves that stand under it.
-    pub halves: u64,
-    /// Matches that stand under it.
-    pub matches: u64,
     /// How many servers hash for it.
     pub servers: usize,
+    /// The store's check value of its key, in hexadecimal.
+    pub check: String,
+}
+
+/// What stands under an epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct EpochRows {
+    /// Unmatched halves.
+    pub halves: u64,
+    /// Matches.
+    pub matches: u64,
 }
 
 /// What became of an epoch that was to be retired.
@@ -82,8 +89,10 @@ pub struct Epoch {
 pub enum Retirement {
     /// Its rows are being deleted, or are.
     Retired,
-    /// It is the current one, or a newer.
-    InUse,
+    /// It never had a row, and its record is gone.
+    Forgotten,
+    /// It is the current one.
+    IsCurrent,
     /// There is no such epoch.
     Unknown,
 }
@@ -126,7 +135,15 @@ impl Operator {
         Ok(retried)
     }
 
-    /// The epochs, with their rows counted: that takes its time where there are many.
+    /// What stands under an epoch. The server counts it, which takes its time where there are many rows.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn epoch_rows(&self, version: u32) -> Result<EpochRows, ClientError> {
+        self.call(Method::GET, &format!("/operator/epochs/{version}/rows")).await
+    }
+
+    /// The epochs.
     ///
     /// # Errors
     /// [`ClientError`].

@@ -2,33 +2,64 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// Puts `bytes` at `path`, mode 0600, in place of what was there. Durable when it returns; after a crash there is the
-/// old file or the new one, and a draft may lie beside it.
+/// Puts `bytes` at `path`, mode 0600 and with the owner of before, in place of what was there; a link stays a link.
+/// Durable when it returns; after a crash there is the old file or the new one, and a draft may lie beside it.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let path = &real(path)?;
     let draft = draft(path, bytes)?;
-    let renamed = std::fs::rename(&draft, path);
-    if renamed.is_err() {
+    let placed = keep_owner(path, &draft).and_then(|()| std::fs::rename(&draft, path));
+    if placed.is_err() {
         let _ = std::fs::remove_file(&draft);
     }
-    renamed.and_then(|()| sync_folder(path))
+    placed.and_then(|()| sync_folder(path))
 }
 
-/// As [`replace`], and overwrites the old file's bytes, which not every disk and no snapshot honours.
+/// As [`replace`], and overwrites the old file's bytes, which not every disk and no snapshot honours. A file that has
+/// another name as well, as in a back-up of hard links, is left whole.
 #[cfg(feature = "wrapped")]
 pub(crate) fn replace_and_overwrite(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let old = OpenOptions::new().write(true).open(path);
+    let old = old.and_then(|old| Ok((old.metadata()?, old)));
     replace(path, bytes)?;
     // The best that can be done from here; the name stands for the new file whether or not this succeeds.
-    if let Ok(mut old) = old
-        && let Ok(length) = old.metadata().map(|metadata| metadata.len())
+    if let Ok((metadata, mut old)) = old
+        && metadata.nlink() == 1
     {
-        let zeros = vec![0; usize::try_from(length).unwrap_or(0)];
+        let zeros = vec![0; usize::try_from(metadata.len()).unwrap_or(0)];
         let _ = old.write_all(&zeros).and_then(|()| old.sync_all());
     }
     Ok(())
+}
+
+/// Keeps others who do the same out for as long as it lives.
+#[cfg(feature = "wrapped")]
+pub(crate) fn alone(path: &Path) -> std::io::Result<File> {
+    let folder = File::open(folder_of(&real(path)?))?;
+    folder.lock()?;
+    Ok(folder)
+}
+
+/// Where a link leads; the path itself where nothing is yet.
+fn real(path: &Path) -> std::io::Result<PathBuf> {
+    match std::fs::canonicalize(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(path.into()),
+        outcome => outcome,
+    }
+}
+
+/// So that a command that root runs does not take a file from the service.
+fn keep_owner(of: &Path, draft: &Path) -> std::io::Result<()> {
+    let (old, new) = match std::fs::metadata(of) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        outcome => (outcome?, std::fs::metadata(draft)?),
+    };
+    if (old.uid(), old.gid()) == (new.uid(), new.gid()) {
+        return Ok(());
+    }
+    std::os::unix::fs::chown(draft, Some(old.uid()), Some(old.gid()))
 }
 
 /// Writes `bytes` beside `path`, mode 0600 and durable, over a draft that a crash left there.
@@ -50,9 +81,12 @@ pub(crate) fn draft(path: &Path, bytes: &[u8]) -> std::io::Result<PathBuf> {
 
 /// Makes what was renamed or linked at `path` durable.
 pub(crate) fn sync_folder(path: &Path) -> std::io::Result<()> {
-    let folder = match path.parent() {
+    File::open(folder_of(path))?.sync_all()
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
-    };
-    File::open(folder)?.sync_all()
+    }
 }

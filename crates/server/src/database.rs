@@ -8,8 +8,9 @@ use acquaint_store::sqlite::SqliteStore;
 
 use crate::config::Config;
 
-pub use acquaint_store::StoreError;
+pub use acquaint_protocol::pair::EpochId;
 pub use acquaint_store::postgres::{DatabaseError, Options, PoolState, Seen, look};
+pub use acquaint_store::{Retirement, StoreError};
 
 /// Why the database cannot be opened.
 #[derive(Debug, thiserror::Error)]

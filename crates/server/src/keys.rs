@@ -11,7 +11,7 @@ use acquaint_custody::pkcs11::{AuditCounter, KeyState, Pkcs11Custody, Token, Tok
 use acquaint_custody::remote::{RemoteCustody, RemoteOptions};
 use acquaint_custody::secret::SecretError;
 use acquaint_custody::software::{SoftwareCustody, add_version, destroy};
-use acquaint_custody::{CustodyError, KeyCustody, NewStretching, Purpose};
+use acquaint_custody::{CustodyError, KeyCustody, NewStretching, Purpose, matches_check};
 use acquaint_protocol::pair::{Canonicalisation, Suite};
 use acquaint_service::{Clock, Millis};
 
@@ -193,6 +193,20 @@ pub fn rotate(config: &Config, new_pepper: bool, now: Millis) -> Result<Rotated,
         Holder::Process => return Err(KeysError::NotHere),
     };
     Ok(Rotated { key, suite: suite.name, stretches_anew: how != NewStretching::Kept })
+}
+
+/// Whether the pair key of this version is the one that `check`, a store's check value, was made with; `None` if there is
+/// no such key.
+///
+/// # Errors
+/// As [`open`].
+pub fn is_pair_key(config: &Config, version: u32, check: &[u8]) -> Result<Option<bool>, KeysError> {
+    let custody = look(config)?;
+    let key = KeyId { purpose: Purpose::Pair, version };
+    if !custody.keys().contains(&key) {
+        return Ok(None);
+    }
+    Ok(Some(matches_check(&*custody, key, check)?))
 }
 
 /// Destroys a pair key for good. Whether it was there.

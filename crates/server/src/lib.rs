@@ -168,7 +168,6 @@ impl Server {
 
     /// What the port answers, without the port; for the fuzz targets.
     #[cfg(feature = "fuzzing")]
-    #[must_use]
     pub fn router(&self) -> axum::Router {
         http::router(Arc::clone(&self.running.discovery), &self.config)
     }

@@ -5,8 +5,8 @@
 //! under it. A retired epoch goes the other way: the store passes it over at once, each server stops hashing for it,
 //! its rows are deleted, and then its key can be destroyed.
 
-use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -36,7 +36,17 @@ pub(crate) struct LiveKeys {
     pub(crate) keys: Vec<LiveKey>,
 }
 
-#[derive(Debug)]
+impl LiveKeys {
+    /// Whether what is hashed for one serves for the other.
+    fn is_same(&self, other: &Self) -> bool {
+        let peppers = |keys: &Self| -> Vec<[u8; 32]> {
+            keys.stretchings.iter().map(|stretching| *stretching.pepper.as_bytes()).collect()
+        };
+        self.keys == other.keys && peppers(self) == peppers(other)
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct LiveKey {
     pub(crate) key: KeyId,
     pub(crate) epoch: EpochId,
@@ -52,22 +62,25 @@ pub(crate) struct Epochs {
     live: RwLock<Arc<LiveKeys>>,
     /// How many servers work on the store's imports.
     servers: AtomicU64,
-    /// Whose keys are known to be those of the store's records, or to be strangers.
+    /// An epoch whose key is not here has rows: no step can be done.
+    lacking: AtomicBool,
+    /// What is known of keys.
     checked: Mutex<Checked>,
     again: Notify,
 }
 
 #[derive(Default)]
 struct Checked {
-    ours: BTreeSet<EpochId>,
-    /// What is wrong with a key is told once.
-    told: BTreeSet<EpochId>,
+    /// The store's check value that each key was found to agree with.
+    ours: BTreeMap<EpochId, Vec<u8>>,
+    /// What is wrong is told once.
+    told: BTreeSet<(EpochId, &'static str)>,
     /// The key holder did not answer when it was last asked.
     silent: bool,
 }
 
 /// An epoch as an operator sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EpochView {
     /// Its number, which is its key's version.
     pub version: u32,
@@ -75,8 +88,8 @@ pub struct EpochView {
     pub state: &'static str,
     /// Argon2id's cost, if this server has the key.
     pub suite: Option<&'static str>,
-    /// What stands under it.
-    pub rows: EpochRows,
+    /// The store's check value of its key.
+    pub check: Vec<u8>,
     /// How many servers hash for it.
     pub servers: usize,
 }
@@ -91,17 +104,23 @@ pub struct EpochsView {
 }
 
 impl Epochs {
-    /// `ours` are the pair keys that were checked against the store's records already.
-    pub(crate) fn new(server: ServerId, memory_kib: u32, ours: BTreeSet<EpochId>) -> Self {
+    /// `ours` are the check values of pair keys that were found to agree with them already.
+    pub(crate) fn new(server: ServerId, memory_kib: u32, ours: BTreeMap<EpochId, Vec<u8>>) -> Self {
         let checked = Mutex::new(Checked { ours, ..Checked::default() });
         Self {
             server,
             memory_kib,
             live: RwLock::default(),
             servers: AtomicU64::new(1),
+            lacking: AtomicBool::new(false),
             checked,
             again: Notify::new(),
         }
+    }
+
+    /// Whether steps can be done.
+    pub(crate) fn can_work(&self) -> bool {
+        !self.lacking.load(Ordering::Relaxed)
     }
 
     /// How many hashes of one of these servers a pair takes, as a fraction: so many for each pair, by so many servers.
@@ -121,38 +140,40 @@ impl Epochs {
 }
 
 impl Discovery {
-    /// Every epoch, with its rows counted: that takes its time where there are many.
+    /// Every epoch.
     ///
     /// # Errors
     /// When the store fails.
     pub async fn epochs(&self) -> Result<EpochsView, Internal> {
         let records = self.store.epochs().await?;
+        let mut checks = checks(self).await?;
         let servers = self.store.servers(self.clock.now()).await?;
         let current = current(&records);
-        let mut epochs = Vec::with_capacity(records.len());
-        for EpochRecord { epoch, state } in records {
-            let stretching = self.custody.stretching(KeyId::pair(epoch));
-            epochs.push(EpochView {
-                version: epoch.get(),
-                state: match state {
-                    EpochState::Current => "current",
-                    EpochState::Live if Some(epoch) > current => "next",
-                    EpochState::Live => "older",
-                    EpochState::Retired => "retired",
-                    EpochState::Cleared => "cleared",
-                },
-                suite: stretching.ok().map(|stretching| stretching.suite.name),
-                rows: match state {
-                    EpochState::Cleared => EpochRows::default(),
-                    _ => self.store.epoch_rows(epoch).await?,
-                },
-                servers: servers.iter().filter(|held| held.contains(&epoch)).count(),
-            });
-        }
-        Ok(EpochsView { epochs, servers: servers.len() })
+        let view = |EpochRecord { epoch, state }| EpochView {
+            version: epoch.get(),
+            state: match state {
+                EpochState::Current => "current",
+                EpochState::Live if Some(epoch) > current => "next",
+                EpochState::Live => "older",
+                EpochState::Retired => "retired",
+                EpochState::Cleared => "cleared",
+            },
+            suite: self.custody.stretching(KeyId::pair(epoch)).ok().map(|stretching| stretching.suite.name),
+            check: checks.remove(&epoch).unwrap_or_default(),
+            servers: servers.iter().filter(|held| held.contains(&epoch)).count(),
+        };
+        Ok(EpochsView { epochs: records.into_iter().map(view).collect(), servers: servers.len() })
     }
 
-    /// Ends an epoch that is older than the current one; its rows are deleted from now on.
+    /// How many rows stand under an epoch. Counts them, so it takes its time.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn epoch_rows(&self, version: u32) -> Result<EpochRows, Internal> {
+        Ok(self.store.epoch_rows(EpochId::new(version)).await?)
+    }
+
+    /// Ends an epoch that is older than the current one, and its rows are deleted from now on; or forgets a newer one.
     ///
     /// # Errors
     /// When the store fails.
@@ -161,6 +182,13 @@ impl Discovery {
         self.epochs.again.notify_one();
         Ok(retired)
     }
+}
+
+/// The check values of pair keys.
+async fn checks(discovery: &Discovery) -> Result<BTreeMap<EpochId, Vec<u8>>, Internal> {
+    let records = discovery.store.key_records().await?.into_iter();
+    let pairs = records.filter(|record| record.purpose == Purpose::Pair.name());
+    Ok(pairs.map(|record| (EpochId::new(record.version), record.check)).collect())
 }
 
 fn current(records: &[EpochRecord]) -> Option<EpochId> {
@@ -226,10 +254,45 @@ pub(crate) async fn look(discovery: &Discovery) -> Result<Vec<EpochRecord>, Inte
     let servers = discovery.store.servers(now).await?.len();
     discovery.epochs.servers.store(u64::try_from(servers).unwrap_or(1), Ordering::Relaxed);
     let live = live_keys(&*discovery.custody, &records, &held)?;
+    name_missing(discovery, &records, &held);
     metrics::gauge!("acquaint_pair_epochs")
         .set(f64::from(u32::try_from(live.keys.len()).unwrap_or(u32::MAX)));
-    *discovery.epochs.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
+    // An import begins again when this is another one.
+    if !discovery.epochs.live().is_same(&live) {
+        *discovery.epochs.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
+    }
     Ok(records)
+}
+
+/// Tells of epochs that this server should check and cannot.
+fn name_missing(discovery: &Discovery, records: &[EpochRecord], held: &[EpochId]) {
+    let current = current(records);
+    let missing = records.iter().filter(|record| record.state.is_checked() && !held.contains(&record.epoch));
+    let (next, needed): (Vec<&EpochRecord>, Vec<_>) =
+        missing.partition(|record| Some(record.epoch) > current);
+    for record in &next {
+        tell_once(discovery, record.epoch, "next", || {
+            tracing::warn!(
+                "a rotation waits for this server: put pair key {}, as the others have it, where its keys are",
+                record.epoch.get()
+            );
+        });
+    }
+    for record in &needed {
+        tell_once(discovery, record.epoch, "missing", || {
+            tracing::error!(
+                "no import goes on here: the data needs pair key {}, and it is gone from this server or cannot be used",
+                record.epoch.get()
+            );
+        });
+    }
+    let mut checked = discovery.epochs.checked();
+    // Once it is mended, it is told again should it be lost again.
+    checked.told.retain(|(epoch, _)| !held.contains(epoch));
+    drop(checked);
+    discovery.epochs.lacking.store(!needed.is_empty(), Ordering::Relaxed);
+    let count = f64::from(u32::try_from(needed.len()).unwrap_or(u32::MAX));
+    metrics::gauge!("acquaint_pair_epochs_missing").set(count);
 }
 
 /// Records the pair keys that are newer than all that the store knows.
@@ -263,13 +326,15 @@ fn pair_keys(custody: &dyn KeyCustody) -> Vec<EpochId> {
 /// The epochs that this server can and should check: those that are not retired, whose keys are those of the records, and
 /// for whose suite the pool has the memory.
 async fn held(discovery: &Discovery, records: &[EpochRecord]) -> Result<Vec<EpochId>, Internal> {
+    let mut checks = checks(discovery).await?;
     let mut held = Vec::new();
     for epoch in pair_keys(&*discovery.custody) {
         let record = records.iter().find(|record| record.epoch == epoch);
+        let Some(check) = checks.remove(&epoch) else { continue };
         if !record.is_some_and(|record| record.state.is_checked()) {
             continue;
         }
-        let is_ours = match is_ours(discovery, epoch).await {
+        let is_ours = match is_ours(discovery, epoch, check).await {
             Err(Internal::Custody(error)) => {
                 let error = &error as &dyn std::error::Error;
                 tracing::warn!(error, "pair key {} cannot be checked against the data yet", epoch.get());
@@ -278,9 +343,10 @@ async fn held(discovery: &Discovery, records: &[EpochRecord]) -> Result<Vec<Epoc
             outcome => outcome?,
         };
         if !is_ours {
-            tell_once(discovery, epoch, || {
+            tell_once(discovery, epoch, "stranger", || {
                 tracing::error!(
-                    "pair key {} is another one than the other servers have: put the same keys on all of them",
+                    "pair key {} is another one than the other servers have: put the same keys on all of them, and \
+                     restart this one",
                     epoch.get()
                 );
             });
@@ -288,7 +354,7 @@ async fn held(discovery: &Discovery, records: &[EpochRecord]) -> Result<Vec<Epoc
         }
         let suite = discovery.custody.stretching(KeyId::pair(epoch))?.suite;
         if suite.memory_kib > discovery.epochs.memory_kib {
-            tell_once(discovery, epoch, || {
+            tell_once(discovery, epoch, "memory", || {
                 tracing::warn!(
                     "pair key {} stretches at {} MiB, and the hashing pool was made for less: restart this server",
                     epoch.get(),
@@ -302,26 +368,22 @@ async fn held(discovery: &Discovery, records: &[EpochRecord]) -> Result<Vec<Epoc
     Ok(held)
 }
 
-fn tell_once(discovery: &Discovery, epoch: EpochId, tell: impl FnOnce()) {
-    if discovery.epochs.checked().told.insert(epoch) {
+fn tell_once(discovery: &Discovery, epoch: EpochId, what: &'static str, tell: impl FnOnce()) {
+    if discovery.epochs.checked().told.insert((epoch, what)) {
         tell();
     }
 }
 
-/// Whether the key is that of the store's record. Looked at once for each.
-async fn is_ours(discovery: &Discovery, epoch: EpochId) -> Result<bool, Internal> {
-    if discovery.epochs.checked().ours.contains(&epoch) {
+/// Whether the key is that of the store's check value. Looked at once for each.
+async fn is_ours(discovery: &Discovery, epoch: EpochId, check: Vec<u8>) -> Result<bool, Internal> {
+    if discovery.epochs.checked().ours.get(&epoch) == Some(&check) {
         return Ok(true);
     }
-    let key = KeyId::pair(epoch);
-    let records = discovery.store.key_records().await?;
-    let is_its = |record: &KeyRecord| record.purpose == key.purpose.name() && record.version == key.version;
-    let Some(record) = records.into_iter().find(is_its) else { return Ok(false) };
-    let custody = Arc::clone(&discovery.custody);
-    let matching = tokio::task::spawn_blocking(move || matches_check(&*custody, key, &record.check));
+    let (custody, key, value) = (Arc::clone(&discovery.custody), KeyId::pair(epoch), check.clone());
+    let matching = tokio::task::spawn_blocking(move || matches_check(&*custody, key, &value));
     let is_ours = matching.await.map_err(|_| Internal::Interrupted)??;
     if is_ours {
-        discovery.epochs.checked().ours.insert(epoch);
+        discovery.epochs.checked().ours.insert(epoch, check);
     }
     Ok(is_ours)
 }

@@ -1,12 +1,12 @@
 //! Starting and stopping: keys checked against the data, background work begun and ended.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use acquaint_custody::{CustodyError, KeyCustody, KeyId, Purpose, key_check, matches_check};
 use acquaint_protocol::pair::{Canonicalisation, EpochId, Suite};
-use acquaint_store::{KeyRecord, ServerId, Store, StoreError};
+use acquaint_store::{EpochRecord, EpochState, KeyRecord, ServerId, Store, StoreError};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
@@ -146,21 +146,34 @@ impl Running {
     }
 }
 
-/// Refuses keys that are not those of the data, and records keys that are new. Returns the epochs whose keys are known to
-/// be right.
-async fn check_keys(store: &dyn Store, custody: &dyn KeyCustody) -> Result<BTreeSet<EpochId>, StartError> {
+/// Refuses keys that are not those of the data, and records keys that are new. Returns the check values that pair keys
+/// were found to agree with.
+async fn check_keys(
+    store: &dyn Store,
+    custody: &dyn KeyCustody,
+) -> Result<BTreeMap<EpochId, Vec<u8>>, StartError> {
+    // Makes the newest epoch the current one should a start have been cut off before that.
+    store.record_keys(Vec::new()).await?;
     let epochs = store.epochs().await?;
-    let is_over = |key: KeyId| {
-        key.purpose == Purpose::Pair
-            && epochs.iter().any(|record| record.epoch.get() == key.version && !record.state.is_checked())
+    let current = epochs.iter().find(|record| record.state == EpochState::Current).map(|record| record.epoch);
+    let record_of = |key: KeyId| {
+        let is_its =
+            |record: &&EpochRecord| key.purpose == Purpose::Pair && record.epoch.get() == key.version;
+        epochs.iter().find(is_its)
     };
     let held = custody.keys();
     let mut known = Vec::new();
+    let mut checked = BTreeMap::new();
     for KeyRecord { purpose, version, check } in store.key_records().await? {
         let purpose = Purpose::by_name(&purpose).ok_or(StartError::UnknownPurpose)?;
         let key = KeyId { purpose, version };
+        let epoch = record_of(key);
         // Of a retired epoch it may be destroyed.
-        if is_over(key) {
+        if epoch.is_some_and(|record| !record.state.is_checked()) {
+            continue;
+        }
+        // In the middle of a rotation this server may not have it yet; nothing stands under it.
+        if !held.contains(&key) && epoch.is_some_and(|record| Some(record.epoch) > current) {
             continue;
         }
         if !held.contains(&key) {
@@ -168,6 +181,8 @@ async fn check_keys(store: &dyn Store, custody: &dyn KeyCustody) -> Result<BTree
         }
         match matches_check(custody, key, &check) {
             Ok(true) => {}
+            // A stranger's: it is not used, and the log says so.
+            Ok(false) if epoch.is_some_and(|record| Some(record.epoch) > current) => continue,
             Ok(false) => return Err(StartError::OtherKey(key)),
             // A server that is started again on such a day is still good for what needs no such key.
             Err(CustodyError::OverBudget { .. }) => {
@@ -176,6 +191,9 @@ async fn check_keys(store: &dyn Store, custody: &dyn KeyCustody) -> Result<BTree
             Err(error) => return Err(error.into()),
         }
         known.push(key);
+        if key.purpose == Purpose::Pair {
+            checked.insert(EpochId::new(key.version), check);
+        }
     }
     let newest = acquaint_custody::epochs(custody)?.into_iter().next();
     if newest.is_none_or(|epoch| epoch.canonicalisation != Canonicalisation::CURRENT) {
@@ -191,9 +209,6 @@ async fn check_keys(store: &dyn Store, custody: &dyn KeyCustody) -> Result<BTree
         let check = key_check(custody, key)?;
         records.push(KeyRecord { purpose: key.purpose.name().into(), version: key.version, check });
     }
-    let is_pair = |key: &&KeyId| key.purpose == Purpose::Pair;
-    let mut checked: BTreeSet<EpochId> =
-        known.iter().filter(is_pair).map(|key| EpochId::new(key.version)).collect();
     if records.is_empty() {
         return Ok(checked);
     }
@@ -211,8 +226,8 @@ async fn check_keys(store: &dyn Store, custody: &dyn KeyCustody) -> Result<BTree
         if !is_ours {
             return Err(StartError::OtherKey(key));
         }
-        if key.purpose == Purpose::Pair {
-            checked.insert(EpochId::new(key.version));
+        if let (Purpose::Pair, Some(there)) = (key.purpose, there) {
+            checked.insert(EpochId::new(key.version), there.check.clone());
         }
     }
     Ok(checked)

@@ -35,17 +35,23 @@ pub(crate) fn next<'a>(
     servers.all(|held| checked().all(|epoch| held.contains(&epoch))).then_some(newest)
 }
 
+/// The epochs that may have rows that are matched.
+pub(crate) fn needed(records: &[EpochRecord]) -> Vec<EpochId> {
+    let current = current(records);
+    let is_needed = |record: &&EpochRecord| {
+        record.state.is_checked() && current.is_none_or(|current| record.epoch <= current)
+    };
+    records.iter().filter(is_needed).map(|record| record.epoch).collect()
+}
+
 /// The halves with the current epoch's hash first and without those of retired epochs; `None` if one lacks a hash that it
-/// has to have. An epoch newer than the current one has no rows yet, so it may be lacking.
+/// has to have. An epoch newer than the current one has no rows yet, so it may be lacking. Where no pair key was ever
+/// recorded, nobody can say what is lacking.
 pub(crate) fn arrange(records: &[EpochRecord], halves: &[Half]) -> Option<Vec<Half>> {
-    let Some(current) = current(records) else { return Some(halves.to_vec()) };
+    let Some(current) = current(records) else { return records.is_empty().then(|| halves.to_vec()) };
     let is_checked =
         |epoch: EpochId| records.iter().any(|record| record.epoch == epoch && record.state.is_checked());
-    let wanted: Vec<EpochId> = records
-        .iter()
-        .filter(|record| record.state.is_checked() && record.epoch <= current)
-        .map(|record| record.epoch)
-        .collect();
+    let wanted = needed(records);
     let arranged = halves.iter().map(|half| {
         let has = |epoch: &EpochId| half.hashes.iter().any(|(held, _)| held == epoch);
         if !wanted.iter().all(has) {

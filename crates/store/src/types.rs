@@ -320,8 +320,11 @@ pub struct EpochRecord {
 pub enum Retirement {
     /// It is [`EpochState::Retired`], or was already.
     Retired,
-    /// It is inserted into, or is to be: only one that is older than the current one can be retired.
-    InUse,
+    /// It was never inserted into, so it has no rows: its record is forgotten, and its number is free again. A server
+    /// that still has its key takes it up anew.
+    Forgotten,
+    /// It is the current one: only a newer one can take its place.
+    IsCurrent,
     /// There is no such epoch.
     Unknown,
 }

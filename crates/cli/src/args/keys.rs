@@ -51,13 +51,15 @@ pub(crate) enum KeysCommand {
     Rotate(Rotate),
     /// End an older epoch: delete what stands under it, then destroy its key
     #[command(
-        after_help = "Asks a running server, which deletes the rows; then the key is destroyed where the configuration \
-                      says the keys\nare. It asks before it does, and says how much is left under the epoch: what nobody \
-                      has imported again since\nthe rotation. After `import.pair_ttl_days` nothing is. An interrupted \
-                      call can be made again.\n\n\
+        after_help = "Asks a running server, which deletes the rows; then the key is destroyed where the configuration says \
+                      the keys\nare. It asks before it does, and says how much is left under the epoch: what nobody has \
+                      imported again since\nthe rotation. After `import.pair_ttl_days` nothing is. An interrupted call can be \
+                      made again. An epoch that\nwaits to become the current one is forgotten, as when its key was lost. Run \
+                      it as the user that the keys\nbelong to.\n\n\
                       Examples:\n  acquaint keys retire 1 --config /etc/acquaint/acquaint.toml\n  \
-                      acquaint keys retire 1 --config /etc/acquaint-custody/custody.toml --url http://127.0.0.1:7700\n\n\
-                      With --json: {\"version\", \"deleted\", \"destroyed\"}."
+                      acquaint keys retire 1 --config /etc/acquaint-custody/custody.toml --url http://127.0.0.1:3200\n  \
+                      acquaint keys retire 1 --lost --config /etc/acquaint/acquaint.toml\n\n\
+                      With --json: {\"version\", \"destroyed\"}."
     )]
     Retire(Retire),
     /// Show the epochs of the pair keys on a running server: which is current, and what stands under each
@@ -124,6 +126,9 @@ pub(crate) struct Retire {
     pub(crate) version: u32,
     #[command(flatten)]
     pub(crate) server: ServerAddress,
+    /// Its key is lost, so that no server starts: give up what stands under it, with all servers stopped
+    #[arg(long)]
+    pub(crate) lost: bool,
     /// Do not ask
     #[arg(long)]
     pub(crate) yes: bool,

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use acquaint_client::{Epoch, Epochs, Operator, Retirement};
+use acquaint_client::{Epoch, EpochRows, Epochs, Operator, Retirement, Settings};
 use acquaint_server::Ambient;
 use acquaint_server::config::Config;
-use acquaint_server::keys::{self, KeyId};
+use acquaint_server::database::{self, EpochId, Retirement as Retired};
+use acquaint_server::keys::{self, KeyId, KeysError};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
@@ -16,25 +17,43 @@ use crate::remote::address;
 
 /// How often a running server is asked how far it is.
 const ASK_EVERY: Duration = Duration::from_secs(1);
+/// How long to wait for rows to be counted; the server gives up at `http.request_timeout_s`.
+const COUNTING: Duration = Duration::from_secs(600);
 
 pub(super) async fn epochs(args: args::Epochs) -> Result<(), Failure> {
     let (url, settings) = address(&args.server)?;
-    let Epochs { servers, epochs } = Operator::new(&url, settings)?.epochs().await?;
+    let operator = Operator::new(&url, settings.clone())?;
+    let counting = Operator::new(&url, Settings { deadline: COUNTING, ..settings })?;
+    let Epochs { servers, epochs } = operator.epochs().await?;
+    let mut lines = Vec::new();
+    for epoch in epochs {
+        let rows = rows(&counting, &epoch).await;
+        lines.push((epoch, rows));
+    }
     if args.json {
-        let epochs: Vec<_> = epochs.iter().map(told).collect();
+        let epoch = |(epoch, rows): &(Epoch, Option<EpochRows>)| {
+            json!({ "version": epoch.version, "state": epoch.state, "suite": epoch.suite, "servers": epoch.servers,
+                    "halves": rows.map(|rows| rows.halves), "matches": rows.map(|rows| rows.matches) })
+        };
+        let epochs: Vec<_> = lines.iter().map(epoch).collect();
         return output::json(&json!({ "servers": servers, "epochs": epochs }));
     }
-    for epoch in &epochs {
-        let Epoch { version, state, suite, halves, matches, servers: checked_by } = epoch;
+    for (epoch, rows) in &lines {
+        let Epoch { version, state, suite, servers: checked_by, check: _ } = epoch;
         let suite = suite.as_deref().unwrap_or("-");
+        let count =
+            |of: fn(&EpochRows) -> u64| rows.as_ref().map_or_else(|| "?".into(), |rows| of(rows).to_string());
         tell!(
-            "{version:4}  {state:8}  {suite:12}{halves:>12} halves{matches:>12} matches  checked by {checked_by} of {servers}"
+            "{version:4}  {state:8}  {suite:12}{:>12} halves{:>12} matches  checked by {checked_by} of {servers}",
+            count(|rows| rows.halves),
+            count(|rows| rows.matches)
         );
     }
-    let is = |state: &str| epochs.iter().any(|epoch| epoch.state == state);
+    let is = |state: &str| lines.iter().any(|(epoch, _)| epoch.state == state);
     if is("next") {
         output::note(
-            "The next epoch becomes the current one when every server checks it: put the new key on all of them.",
+            "The next epoch becomes the current one when every server checks it: put the new key on all of them. Their \
+             logs say what is missing.",
         );
     } else if is("older") {
         output::note(
@@ -44,10 +63,12 @@ pub(super) async fn epochs(args: args::Epochs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn told(epoch: &Epoch) -> serde_json::Value {
-    let Epoch { version, state, suite, halves, matches, servers } = epoch;
-    json!({ "version": version, "state": state, "suite": suite, "halves": halves, "matches": matches,
-            "servers": servers })
+/// What stands under an epoch, if that can be counted in time.
+async fn rows(operator: &Operator, epoch: &Epoch) -> Option<EpochRows> {
+    if epoch.state == "cleared" {
+        return Some(EpochRows { halves: 0, matches: 0 });
+    }
+    operator.epoch_rows(epoch.version).await.ok()
 }
 
 pub(super) fn rotate(args: &Rotate) -> Result<(), Failure> {
@@ -83,50 +104,147 @@ pub(super) fn rotate(args: &Rotate) -> Result<(), Failure> {
 pub(super) async fn retire(args: Retire) -> Result<(), Failure> {
     let config = Config::load_keys_here(&args.server.config)?;
     if config.keys.custody == "process" {
-        return Err(keys::KeysError::NotHere.into());
+        return Err(KeysError::NotHere.into());
+    }
+    if args.lost {
+        return lost(&args).await;
     }
     let (url, settings) = address(&args.server)?;
+    let counting = Operator::new(&url, Settings { deadline: COUNTING, ..settings.clone() })?;
     let operator = Operator::new(&url, settings)?;
-    let epoch = find(&operator, args.version).await?;
-    if epoch.state == "current" || epoch.state == "next" {
-        return Err(in_use(args.version).into());
+    let version = args.version;
+    let epoch = find(&operator, version).await?;
+    if epoch.state == "current" {
+        return Err(is_current(version).into());
     }
-    if epoch.state == "older" && !args.yes && !agreed(&epoch)? {
+    let is_here = is_here(&config, &epoch, &url).await?;
+    if !args.yes && !super::asked(&question(&counting, &epoch, is_here).await)? {
         return Err("nothing was changed".into());
     }
-    match operator.retire_epoch(args.version).await? {
-        Retirement::Retired => {}
-        Retirement::InUse => return Err(in_use(args.version).into()),
-        Retirement::Unknown => return Err(unknown(args.version).into()),
+    match operator.retire_epoch(version).await? {
+        Retirement::Retired => wait_for(&operator, version).await?,
+        Retirement::Forgotten => {}
+        Retirement::IsCurrent => return Err(is_current(version).into()),
+        Retirement::Unknown => return Err(unknown(version).into()),
     }
-    let rows = epoch.halves.saturating_add(epoch.matches);
-    let bar = ProgressBar::new(rows).with_style(ProgressStyle::with_template(
-        "deleting {wide_bar} {pos}/{len} halves and matches {eta}",
-    )?);
-    loop {
-        let epoch = find(&operator, args.version).await?;
-        bar.set_position(rows.saturating_sub(epoch.halves.saturating_add(epoch.matches)));
-        // A server that still hashes for it would only find the key gone.
-        if epoch.state == "cleared" && epoch.servers == 0 {
-            break;
-        }
-        tokio::time::sleep(ASK_EVERY).await;
+    if is_here {
+        tokio::task::spawn_blocking(move || keys::destroy_pair_key(&config, version)).await??;
     }
-    bar.finish_and_clear();
-    let version = args.version;
-    let destroyed = tokio::task::spawn_blocking(move || keys::destroy_pair_key(&config, version)).await?;
-    let was_there = destroyed?;
     if args.json {
-        return output::json(&json!({ "version": version, "deleted": rows, "destroyed": was_there }));
+        return output::json(&json!({ "version": version, "destroyed": is_here }));
     }
-    if was_there {
-        tell!("Epoch {version} is over: its rows are deleted and its key is destroyed.");
+    if is_here {
+        tell!("Epoch {version} is over: nothing stands under it any more, and its key is destroyed.");
         tell!(
-            "Copies of the key, as in a back-up, are for you to delete: with one, a stolen old database can be searched."
+            "Copies of the key, as in a back-up, are for you to delete: with one, a stolen old database can be searched. \
+             Make a new back-up of the database first: an older one needs the key."
         );
     } else {
-        tell!("Epoch {version} is over: its rows are deleted. Its key was gone already.");
+        tell!(
+            "Epoch {version} is over: nothing stands under it any more. Its key was gone from here already."
+        );
     }
+    Ok(())
+}
+
+/// Whether the key is here; another one than the server's is refused.
+async fn is_here(config: &Config, epoch: &Epoch, url: &str) -> Result<bool, Failure> {
+    let check = hex::decode(&epoch.check)
+        .map_err(|_| "the server's answer cannot be read: use the same version of both")?;
+    let (config, version) = (config.clone(), epoch.version);
+    match tokio::task::spawn_blocking(move || keys::is_pair_key(&config, version, &check)).await?? {
+        Some(false) => Err(format!(
+            "pair key {version} of this configuration is not the one of the service at {url}: name the configuration of \
+             that service's keys. Nothing was changed"
+        )
+        .into()),
+        here => Ok(here.is_some()),
+    }
+}
+
+async fn question(counting: &Operator, epoch: &Epoch, is_here: bool) -> String {
+    let version = epoch.version;
+    let destroys =
+        if is_here { format!("destroy pair key {version}, for good") } else { "end it".to_owned() };
+    let rows = match (epoch.state.as_str(), rows(counting, epoch).await) {
+        ("next", _) => {
+            return format!(
+                "Forget epoch {version}, which nothing stands under yet, and {destroys}? Type yes: "
+            );
+        }
+        (_, Some(EpochRows { halves: 0, matches: 0 })) => {
+            return format!(
+                "Nothing stands under epoch {version} any more. {}? Type yes: ",
+                capital(&destroys)
+            );
+        }
+        (_, Some(EpochRows { halves, matches })) => {
+            format!("{halves} unmatched contacts and {matches} matches")
+        }
+        (_, None) => "all unmatched contacts and matches".to_owned(),
+    };
+    format!(
+        "Delete {rows} that nobody has imported again since, and {destroys}?\nThose people find each other again with \
+         their next import. Type yes: "
+    )
+}
+
+fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
+}
+
+/// Until its rows are deleted, and no server hashes for it any more: one that did would find the key gone.
+async fn wait_for(operator: &Operator, version: u32) -> Result<(), Failure> {
+    let spinner = ProgressBar::new_spinner()
+        .with_style(ProgressStyle::with_template("{spinner} deleting what stands under it, {elapsed}")?);
+    loop {
+        let epoch = find(operator, version).await?;
+        if epoch.state == "cleared" && epoch.servers == 0 {
+            spinner.finish_and_clear();
+            return Ok(());
+        }
+        spinner.tick();
+        tokio::time::sleep(ASK_EVERY).await;
+    }
+}
+
+/// Without a server, which does not start when a key is lost that it needs.
+async fn lost(args: &Retire) -> Result<(), Failure> {
+    let config = Config::load_here(&args.server.config)?;
+    let version = args.version;
+    let store = database::open(&config).await?.store();
+    let records = store.key_records().await?;
+    let Some(record) =
+        records.into_iter().find(|record| record.purpose == "pair" && record.version == version)
+    else {
+        return Err(unknown(version).into());
+    };
+    let looked = tokio::task::spawn_blocking(move || keys::is_pair_key(&config, version, &record.check));
+    if looked.await?? == Some(true) {
+        return Err(format!("pair key {version} is not lost: leave --lost out, with a server running").into());
+    }
+    let sentence = format!(
+        "Give up all that stands under epoch {version}, whose key is lost?\nThose people find each other again with \
+         their next import. Type yes: "
+    );
+    if !args.yes && !super::asked(&sentence)? {
+        return Err("nothing was changed".into());
+    }
+    match store.retire_epoch(EpochId::new(version)).await? {
+        Retired::Retired | Retired::Forgotten => {}
+        Retired::IsCurrent => {
+            return Err(format!(
+                "epoch {version} is the current one, and without its key nothing can be matched: bring it back from a back-up"
+            )
+            .into());
+        }
+        Retired::Unknown => return Err(unknown(version).into()),
+    }
+    if args.json {
+        return output::json(&json!({ "version": version, "destroyed": false }));
+    }
+    tell!("Epoch {version} is given up. The servers start without its key, and delete what stands under it.");
     Ok(())
 }
 
@@ -136,19 +254,12 @@ async fn find(operator: &Operator, version: u32) -> Result<Epoch, Failure> {
 }
 
 fn unknown(version: u32) -> String {
-    format!("the server knows of no epoch {version}: `acquaint keys epochs` lists them")
+    format!("the data knows of no epoch {version}: `acquaint keys epochs` lists them")
 }
 
-fn in_use(version: u32) -> String {
+fn is_current(version: u32) -> String {
     format!(
-        "epoch {version} is in use: `acquaint keys rotate` makes a newer one first; once that is current, this one can be retired"
+        "epoch {version} is the current one: `acquaint keys rotate` makes a newer one; once that is current, this one can \
+         be retired"
     )
-}
-
-fn agreed(epoch: &Epoch) -> Result<bool, Failure> {
-    let Epoch { version, halves, matches, .. } = epoch;
-    super::asked(&format!(
-        "Delete {halves} unmatched contacts and {matches} matches that nobody has imported again since, and destroy \
-         pair key {version}, for good?\nThose people find each other again with their next import. Type yes: "
-    ))
 }

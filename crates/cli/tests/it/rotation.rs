@@ -70,7 +70,7 @@ async fn two_servers_with_a_key_file_each() {
     first.start();
     second.start();
     let [ada, bob, cid, dan, eve, fay] = people(&first, ["ada", "bob", "cid", "dan", "eve", "fay"]);
-    let [_, _, _, _, eve_there, fay_there] = people(&second, ["ada", "bob", "cid", "dan", "eve", "fay"]);
+    let [_, _, _, _, eve_there, _] = people(&second, ["ada", "bob", "cid", "dan", "eve", "fay"]);
     until_epochs(&first, &[(1, "current", 2)]).await;
     import(&ada, &[&bob]).await;
     import(&cid, &[&dan]).await;
@@ -85,18 +85,26 @@ async fn two_servers_with_a_key_file_each() {
     import(&eve_there, &[&fay]).await;
     assert_eq!(bob.matches().await, ["did:plc:ada"]);
     assert_eq!(postgres.sql(&database, "SELECT count(*) FROM pairs WHERE epoch <> 1"), "0");
-    // It cannot be hurried: neither is to be retired now.
-    for version in ["1", "2"] {
-        let told = at(&first, &["retire", version, "--yes"]);
-        assert!(told.code == Some(1) && told.err.contains("is in use"), "{told:?}");
-    }
+    let told = at(&first, &["retire", "1", "--yes"]);
+    assert!(told.code == Some(1) && told.err.contains("is the current one"), "{told:?}");
+    // A restart in the middle, with the old file.
+    assert_eq!(second.stop().code(), Some(0));
+    second.start();
+    assert!(second.log().contains("a rotation waits for this server: put pair key 2"), "{}", second.log());
+    // A rotation can be called off; and whoever still has the key takes it up again.
+    let told = at_with(&first, &second.config(), &["retire", "2"], "yes\n");
+    assert!(told.code == Some(0) && told.err.contains("Forget epoch 2"), "{told:?}");
+    until_epochs(&first, &[(2, "next", 1), (1, "current", 2)]).await;
 
-    // A key of its own under the same number is a stranger's.
+    // A key of its own under the same number is a stranger's, and no command takes it for the other.
     let told = keys(&second.config(), &["rotate"]);
     assert_eq!(told.code, Some(0), "{told:?}");
+    let told = at_with(&first, &second.config(), &["retire", "2", "--yes"], "");
+    assert!(told.code == Some(1) && told.err.contains("is not the one of the service at"), "{told:?}");
     until("the refusal", || second.log().contains("another one than the other servers have").then_some(()))
         .await;
     until_epochs(&first, &[(2, "next", 1), (1, "current", 2)]).await;
+    let fay_there = second.person("did:plc:fay", &number(6));
     import(&fay_there, &[&eve]).await;
     assert_eq!(fay_there.matches().await, ["did:plc:eve"]);
     second.stop();
@@ -123,7 +131,7 @@ async fn two_servers_with_a_key_file_each() {
     until_epochs(&second, &[(2, "current", 2), (1, "older", 2)]).await;
     let told = at_with(&first, &first.config(), &["retire", "1"], "yes\n");
     assert_eq!(told.code, Some(0), "{told:?}");
-    assert!(told.out.contains("its rows are deleted and its key is destroyed"), "{told:?}");
+    assert!(told.out.contains("nothing stands under it any more, and its key is destroyed"), "{told:?}");
     for table in ["pairs", "links", "matches"] {
         assert_eq!(postgres.sql(&database, &format!("SELECT count(*) FROM {table} WHERE epoch = 1")), "0");
     }
@@ -161,11 +169,49 @@ async fn two_servers_with_a_key_file_each() {
     }
     until_epochs(&second, &[(2, "current", 2), (1, "cleared", 0)]).await;
     let told = at(&second, &["retire", "1"]);
+    assert!(
+        told.code == Some(1) && told.err.contains("Nothing stands under epoch 1 any more. Destroy"),
+        "{told:?}"
+    );
+    let told = at(&second, &["retire", "1", "--yes"]);
     assert_eq!(told.code, Some(0), "the copy's: {told:?}");
-    let told = at(&second, &["retire", "1"]);
-    assert!(told.code == Some(0) && told.out.contains("was gone already"), "{told:?}");
-    let told = at(&second, &["retire", "7"]);
+    let told = at(&second, &["retire", "1", "--yes"]);
+    assert!(told.code == Some(0) && told.out.contains("was gone from here already"), "{told:?}");
+    let told = at(&second, &["retire", "7", "--yes"]);
     assert!(told.code == Some(1) && told.err.contains("knows of no epoch 7"), "{told:?}");
+
+    // A key that is lost while it is needed stops the work, and the start; what stands under it can be given up.
+    let told = keys(&first.config(), &["rotate"]);
+    assert_eq!(told.code, Some(0), "{told:?}");
+    std::fs::copy(first.home().join("keys.json"), second.home().join("keys.json")).unwrap();
+    until_epochs(&first, &[(3, "current", 2), (2, "older", 2), (1, "cleared", 0)]).await;
+    second.stop();
+    let both = std::fs::read_to_string(first.home().join("keys.json")).unwrap();
+    let mut lost: Value = serde_json::from_str(&both).unwrap();
+    let is_lost = |key: &Value| key["purpose"] == "pair" && key["version"] == 2;
+    lost["keys"].as_array_mut().unwrap().retain(|key| !is_lost(key));
+    std::fs::write(first.home().join("keys.json"), lost.to_string()).unwrap();
+    until("the alarm", || first.log().contains("the data needs pair key 2, and it is gone").then_some(()))
+        .await;
+    first.stop();
+    let told = run(&mut first.serve_command());
+    assert!(
+        told.code == Some(1) && told.err.contains("needs the pair key, version 2, which is missing"),
+        "{told:?}"
+    );
+    let give_up = |version: &str| {
+        let mut command = program();
+        command.args(["keys", "retire", version, "--lost", "--yes", "--config"]).arg(first.config());
+        command.env("ACQUAINT_STORE__KIND", "postgres");
+        run(command.env("ACQUAINT_STORE__POSTGRES", postgres.connection(&database)))
+    };
+    let told = give_up("3");
+    assert!(told.code == Some(1) && told.err.contains("is not lost"), "{told:?}");
+    let told = give_up("2");
+    assert_eq!(told.code, Some(0), "{told:?}");
+    first.start();
+    until_epochs(&first, &[(3, "current", 1), (2, "cleared", 0), (1, "cleared", 0)]).await;
+    second.start();
     first.stop();
     second.stop();
 }

@@ -5,7 +5,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::socket_peercred;
 use zeroize::Zeroizing;
@@ -16,6 +16,9 @@ use crate::{CustodyError, KeyCustody};
 
 /// How long nothing is accepted after the system had no room for a connection.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// How often the key holder is asked which keys there are, however often others ask.
+const REFRESH_PAUSE: Duration = Duration::from_secs(1);
 
 /// Who is answered, and how many at once.
 #[derive(Debug, Clone)]
@@ -72,6 +75,8 @@ struct Shared {
     listener: UnixListener,
     stopping: AtomicBool,
     connections: Mutex<BTreeMap<u64, UnixStream>>,
+    /// When the key holder was last asked which keys there are.
+    refreshed: Mutex<Option<Instant>>,
 }
 
 impl Shared {
@@ -114,8 +119,12 @@ impl Server {
         let listener = UnixListener::bind(path).map_err(io)?;
         // Whoever connects before this is looked at like everybody else: the mode is a second fence.
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(io)?;
-        let shared =
-            Shared { listener, stopping: AtomicBool::new(false), connections: Mutex::new(BTreeMap::new()) };
+        let shared = Shared {
+            listener,
+            stopping: AtomicBool::new(false),
+            connections: Mutex::new(BTreeMap::new()),
+            refreshed: Mutex::new(None),
+        };
         Ok(Self { path: path.into(), options, shared: Arc::new(shared) })
     }
 
@@ -211,9 +220,8 @@ fn converse(
             Err(_) => return true,
         };
         let answer = match Request::read(&frame) {
-            Ok(request) => {
-                answer(custody, &request, report).unwrap_or_else(|error| Answer::Failure(error.into()))
-            }
+            Ok(request) => answer(shared, custody, &request, report)
+                .unwrap_or_else(|error| Answer::Failure(error.into())),
             Err(_) => {
                 let told = Failure::NotUnderstood("the frame is not of version 1, or not whole".into());
                 let _ = Answer::Failure(told).frame().map(|frame| stream.write_all(&frame));
@@ -250,14 +258,24 @@ fn read_frame(stream: &mut UnixStream) -> std::io::Result<Option<Zeroizing<Vec<u
 }
 
 fn answer(
+    shared: &Shared,
     custody: &dyn KeyCustody,
     request: &Request<'_>,
     report: &dyn Fn(Event),
 ) -> Result<Answer, CustodyError> {
     Ok(match request {
         Request::Keys => {
-            // Whoever asks wants to know of keys that were made meanwhile. What was known is still good if that fails.
-            if custody.refresh().is_err() {
+            // Whoever asks wants to know of keys that were made meanwhile; but not so often that it wears the HSM out. What was
+            // known is still good if that fails.
+            let is_due = {
+                let mut refreshed = shared.refreshed.lock().unwrap_or_else(PoisonError::into_inner);
+                let is_due = refreshed.is_none_or(|at| at.elapsed() >= REFRESH_PAUSE);
+                if is_due {
+                    *refreshed = Some(Instant::now());
+                }
+                is_due
+            };
+            if is_due && custody.refresh().is_err() {
                 report(Event::NotRefreshed);
             }
             Answer::Keys(custody.keys())

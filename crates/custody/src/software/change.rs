@@ -1,4 +1,4 @@
-//! Making and destroying keys in a key file. Only one process may do so at a time.
+//! Making and destroying keys in a key file. Who does so waits for others who do.
 
 use std::path::Path;
 
@@ -21,6 +21,8 @@ pub fn add_version(
     purpose: Purpose,
     how: NewStretching,
 ) -> Result<KeyId, KeyFileError> {
+    let _alone =
+        crate::replace::alone(path).map_err(|source| KeyFileError::Io { path: path.into(), source })?;
     let mut keys = read(path, sealing)?;
     let newest = keys.keys().copied().filter(|key| key.purpose == purpose).max();
     let version = match newest {
@@ -35,7 +37,7 @@ pub fn add_version(
     };
     let id = KeyId { purpose, version };
     keys.insert(id, Key { secret: random().map_err(KeyFileError::NoRandomness)?, stretch });
-    write(path, sealing, &keys)?;
+    write(path, sealing, &keys, crate::replace::replace)?;
     Ok(id)
 }
 
@@ -45,6 +47,8 @@ pub fn add_version(
 /// # Errors
 /// [`KeyFileError::NoSuchKey`], [`KeyFileError::Only`] for the last key of its purpose; otherwise as [`add_version`].
 pub fn destroy(path: &Path, sealing: Option<&SealingKey>, key: KeyId) -> Result<(), KeyFileError> {
+    let _alone =
+        crate::replace::alone(path).map_err(|source| KeyFileError::Io { path: path.into(), source })?;
     let mut keys = read(path, sealing)?;
     if keys.remove(&key).is_none() {
         return Err(KeyFileError::NoSuchKey(key));
@@ -52,7 +56,7 @@ pub fn destroy(path: &Path, sealing: Option<&SealingKey>, key: KeyId) -> Result<
     if keys.keys().all(|other| other.purpose != key.purpose) {
         return Err(KeyFileError::Only(key));
     }
-    write(path, sealing, &keys)
+    write(path, sealing, &keys, crate::replace::replace_and_overwrite)
 }
 
 fn read(path: &Path, sealing: Option<&SealingKey>) -> Result<Keys, KeyFileError> {
@@ -62,12 +66,17 @@ fn read(path: &Path, sealing: Option<&SealingKey>) -> Result<Keys, KeyFileError>
     }
 }
 
-fn write(path: &Path, sealing: Option<&SealingKey>, keys: &Keys) -> Result<(), KeyFileError> {
+fn write(
+    path: &Path,
+    sealing: Option<&SealingKey>,
+    keys: &Keys,
+    replace: impl FnOnce(&Path, &[u8]) -> std::io::Result<()>,
+) -> Result<(), KeyFileError> {
     let io = |source| KeyFileError::Io { path: path.into(), source };
     let text = file::text(keys).map_err(|error| io(error.into()))?;
     let bytes = match sealing {
         None => text,
         Some(key) => Zeroizing::new(sealed::sealed(&text, key).map_err(io)?),
     };
-    crate::replace::replace_and_overwrite(path, &bytes).map_err(io)
+    replace(path, &bytes).map_err(io)
 }

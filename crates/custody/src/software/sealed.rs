@@ -106,6 +106,8 @@ impl SoftwareCustody {
 /// # Errors
 /// As [`SoftwareCustody::open`], also when the file is sealed already.
 pub fn wrap(path: &Path, key: &SealingKey) -> Result<(), KeyFileError> {
+    let _alone =
+        crate::replace::alone(path).map_err(|source| KeyFileError::Io { path: path.into(), source })?;
     let io = |source| KeyFileError::Io { path: path.into(), source };
     let bytes = file::read_private(path)?;
     if file::is_sealed(&bytes) {
@@ -123,6 +125,8 @@ pub fn wrap(path: &Path, key: &SealingKey) -> Result<(), KeyFileError> {
 /// # Errors
 /// As [`SoftwareCustody::open_sealed`].
 pub fn unwrap(path: &Path, key: &SealingKey) -> Result<(), KeyFileError> {
+    let _alone =
+        crate::replace::alone(path).map_err(|source| KeyFileError::Io { path: path.into(), source })?;
     let text = whole(path, key)?;
     crate::replace::replace(path, &text).map_err(|source| KeyFileError::Io { path: path.into(), source })
 }
@@ -132,6 +136,8 @@ pub fn unwrap(path: &Path, key: &SealingKey) -> Result<(), KeyFileError> {
 /// # Errors
 /// As [`SoftwareCustody::open_sealed`].
 pub fn rewrap(path: &Path, old: &SealingKey, new: &SealingKey) -> Result<(), KeyFileError> {
+    let _alone =
+        crate::replace::alone(path).map_err(|source| KeyFileError::Io { path: path.into(), source })?;
     let io = |source| KeyFileError::Io { path: path.into(), source };
     let text = whole(path, old)?;
     crate::replace::replace(path, &sealed(&text, new).map_err(io)?).map_err(io)

@@ -269,12 +269,17 @@ fn a_key_that_is_made_behind_the_socket_shows_when_it_is_looked_for() {
         let remote = connect(&path).unwrap();
         let made = add_version(&file, None, Purpose::Pair, NewStretching::Kept).unwrap();
         assert!(!remote.keys().contains(&made));
+        // It looks once a second at most.
+        std::thread::sleep(Duration::from_millis(1100));
         KeyCustody::refresh(&remote).unwrap();
         assert!(remote.keys().contains(&made));
         remote.hmac(made, &[b"x"]).unwrap();
         // What was known stands when the other side cannot look.
         std::fs::remove_file(&file).unwrap();
-        KeyCustody::refresh(&remote).unwrap();
+        std::thread::sleep(Duration::from_millis(1100));
+        for _ in 0..5 {
+            KeyCustody::refresh(&remote).unwrap();
+        }
         remote.hmac(made, &[b"x"]).unwrap();
     });
     assert_eq!(events, [Event::NotRefreshed]);

@@ -250,6 +250,10 @@ fn describe() {
         "Operations that the HSM counted beyond those that the budget let through, by purpose"
     );
     describe_gauge!("acquaint_pair_epochs", "Epochs of pair keys that this server hashes for");
+    describe_gauge!(
+        "acquaint_pair_epochs_missing",
+        "Epochs that the data needs and that this server has no key for"
+    );
     describe_counter!("acquaint_notifications_total", "Attempts to tell of a match, by outcome");
     describe_gauge!("acquaint_notifications_waiting", "Notifications that wait for their next attempt");
     describe_gauge!("acquaint_notifications_dead", "Notifications that were given up");

@@ -51,6 +51,12 @@ pub(crate) async fn run_imports(discovery: Arc<Discovery>, mut stop: watch::Rece
             _ = stop.changed() => break,
         };
         let Ok(place) = place else { break };
+        // Others may have the key that is missing here.
+        if !discovery.epochs.can_work() {
+            drop(place);
+            wait(POLL, &mut stop).await;
+            continue;
+        }
         let now = discovery.clock.now();
         let leased = discovery.store.next_import(now, now.saturating_add(millis(LEASE))).await;
         if let Ok(Some(leased)) = leased {
@@ -101,12 +107,10 @@ async fn carry_through(
         // Another server may go on with it; the request that waits asks the store.
         Ok(Progress::Lost) if discovery.store.is_shared() => discovery.waiters.leave(id, fence),
         Ok(Progress::Lost) => discovery.waiters.finish(id),
-        Ok(Progress::Stopped) => {
-            discovery.waiters.leave(id, fence);
-            // So that another server, or the next start, need not wait for its end.
-            if let Err(error) = discovery.store.release_import(id, fence).await {
-                tracing::warn!(error = &error as &dyn std::error::Error, "a lease is not given back");
-            }
+        Ok(Progress::Stopped) => give_back(discovery, id, fence).await,
+        Err(Internal::StaleEpochs) => {
+            tracing::error!("an import waits for a server that has the keys");
+            give_back(discovery, id, fence).await;
         }
         // When its lease is over, it is begun again from what is committed.
         Err(Internal::Custody(CustodyError::OverBudget { key, retry_after })) => {
@@ -131,6 +135,14 @@ async fn carry_through(
         }
     }
     None
+}
+
+/// So that another server, or the next start, need not wait for the lease's end.
+async fn give_back(discovery: &Discovery, id: ImportId, fence: Fence) {
+    discovery.waiters.leave(id, fence);
+    if let Err(error) = discovery.store.release_import(id, fence).await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "a lease is not given back");
+    }
 }
 
 /// Prolongs a lease for as long as it is asked to. Who has lost it learns so from its next step.
@@ -183,6 +195,8 @@ async fn persist(
                 | Internal::Custody(CustodyError::Unavailable(_))
                 | Internal::StaleEpochs
         );
+        // Without a key that is needed another attempt is of no use.
+        let passes = passes && (discovery.epochs.can_work() || !matches!(error, Internal::StaleEpochs));
         let pause = if passes { pauses.next() } else { None };
         let Some(pause) = pause else { return Err(error) };
         tracing::warn!(

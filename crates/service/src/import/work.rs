@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use acquaint_custody::{CustodyError, ShareTag};
-use acquaint_protocol::pair::{Pair, PairHash, Stretched, order_bit};
+use acquaint_protocol::pair::{EpochId, Pair, PairHash, Stretched, order_bit};
 use acquaint_store::{
     Half, ImportStep, LeasedImport, Limit, Millis, NoticeTimes, Pseudonym, Report, StepOutcome,
 };
@@ -66,6 +66,9 @@ pub(super) async fn work(
     while leased.done < leased.total {
         if *stop.borrow() {
             return Ok(Progress::Stopped);
+        }
+        if !Arc::ptr_eq(&keys, &discovery.epochs.live()) {
+            return Err(Internal::StaleEpochs);
         }
         let Some((own, left)) = list.own_at(leased.done) else { return Err(TOO_SHORT) };
         // A step is of one own identifier: its verification, and what is given back to it.
@@ -176,49 +179,58 @@ async fn sealed_in_time(
     stop: &mut watch::Receiver<bool>,
 ) -> Result<Option<Vec<Half>>, Internal> {
     let pairs = Arc::new(pairs);
+    let mut halves: Vec<Half> = pairs
+        .iter()
+        .map(|pair| Half { hashes: Vec::with_capacity(keys.keys.len()), bit: pair.bit })
+        .collect();
     let began = Instant::now();
-    loop {
-        match seal_pairs(discovery, account, keys, &pairs).await {
-            // The heart-beat keeps the lease meanwhile.
-            Err(Internal::Custody(CustodyError::OverBudget { key: _, retry_after }))
-                if retry_after <= BUDGET_WAIT && began.elapsed() < BUDGET_PATIENCE =>
-            {
-                wait(retry_after, stop).await;
-                if *stop.borrow() {
-                    return Ok(None);
+    // What was finished under one key is kept while another's budget is waited for.
+    for index in 0..keys.keys.len() {
+        loop {
+            match sealed(discovery, account, keys, index, &pairs).await {
+                // The heart-beat keeps the lease meanwhile.
+                Err(Internal::Custody(CustodyError::OverBudget { key: _, retry_after }))
+                    if retry_after <= BUDGET_WAIT && began.elapsed() < BUDGET_PATIENCE =>
+                {
+                    wait(retry_after, stop).await;
+                    if *stop.borrow() {
+                        return Ok(None);
+                    }
+                }
+                // It was destroyed after its epoch was retired.
+                Err(Internal::Custody(CustodyError::NoSuchKey(_))) => return Err(Internal::StaleEpochs),
+                outcome => {
+                    for (half, hash) in halves.iter_mut().zip(outcome?) {
+                        half.hashes.push(hash);
+                    }
+                    break;
                 }
             }
-            outcome => return outcome.map(Some),
         }
     }
+    Ok(Some(halves))
 }
 
-/// Finishes a step's pairs in custody, on behalf of the account: one batch for each epoch.
-async fn seal_pairs(
+/// Finishes a step's pairs under one key, on behalf of the account, in one batch.
+async fn sealed(
     discovery: &Discovery,
     account: Pseudonym,
     keys: &Arc<LiveKeys>,
+    index: usize,
     pairs: &Arc<Vec<StretchedPair>>,
-) -> Result<Vec<Half>, Internal> {
+) -> Result<Vec<(EpochId, PairHash)>, Internal> {
     let custody = Arc::clone(&discovery.custody);
     let (keys, pairs) = (Arc::clone(keys), Arc::clone(pairs));
     let share = ShareTag(*account.as_bytes());
     let sealing = tokio::task::spawn_blocking(move || {
-        let mut halves: Vec<Half> = pairs
+        let Some(live) = keys.keys.get(index) else { return Ok(Vec::new()) };
+        let batch: Vec<&[u8]> = pairs
             .iter()
-            .map(|pair| Half { hashes: Vec::with_capacity(keys.keys.len()), bit: pair.bit })
+            .filter_map(|pair| pair.stretched.get(live.stretched))
+            .map(|hash| hash.as_bytes().as_slice())
             .collect();
-        for live in &keys.keys {
-            let batch: Vec<&[u8]> = pairs
-                .iter()
-                .filter_map(|pair| pair.stretched.get(live.stretched))
-                .map(|hash| hash.as_bytes().as_slice())
-                .collect();
-            for (half, hash) in halves.iter_mut().zip(custody.hmac_for(live.key, share, &batch)?) {
-                half.hashes.push((live.epoch, PairHash::from_bytes(hash)));
-            }
-        }
-        Ok::<_, Internal>(halves)
+        let hashes = custody.hmac_for(live.key, share, &batch)?.into_iter();
+        Ok(hashes.map(|hash| (live.epoch, PairHash::from_bytes(hash))).collect())
     });
     sealing.await.map_err(|_| Internal::Interrupted)?
 }

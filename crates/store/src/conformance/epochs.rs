@@ -201,16 +201,19 @@ pub(super) async fn retiring_deletes_and_nothing_stands_again(scene: Scene) {
 pub(super) async fn only_what_is_retired_is_cleared(scene: Scene) {
     two_epochs(&scene).await;
     scene.submit(1, half_under(&[1, 2], 1, true), 0, 10).await;
-    assert_eq!(scene.store.retire_epoch(epoch(2)).await.unwrap(), Retirement::InUse);
+    assert_eq!(scene.store.retire_epoch(epoch(2)).await.unwrap(), Retirement::IsCurrent);
     assert_eq!(scene.store.retire_epoch(epoch(3)).await.unwrap(), Retirement::Unknown);
     for n in 1..=3 {
         assert_eq!(scene.store.clear_epoch(epoch(n), None, 10).await.unwrap(), None);
     }
     assert_eq!(states(&scene).await, [(2, EpochState::Current), (1, EpochState::Live)]);
     assert_eq!(scene.store.epoch_rows(epoch(2)).await.unwrap().halves, 1);
-    // Nor one that is to be inserted into.
+    // One that is to be inserted into is forgotten, and may come again.
     record(&scene, 3).await;
-    assert_eq!(scene.store.retire_epoch(epoch(3)).await.unwrap(), Retirement::InUse);
+    assert_eq!(scene.store.retire_epoch(epoch(3)).await.unwrap(), Retirement::Forgotten);
+    assert_eq!(states(&scene).await.len(), 2);
+    assert_eq!(scene.store.retire_epoch(epoch(3)).await.unwrap(), Retirement::Unknown);
+    record(&scene, 3).await;
     // A retired one stays so, whoever still has its key.
     assert_eq!(scene.store.retire_epoch(epoch(1)).await.unwrap(), Retirement::Retired);
     record(&scene, 1).await;

@@ -7,9 +7,10 @@ use acquaint_protocol::pair::{EpochId, PairHash};
 use super::error::DatabaseError;
 use super::imports::number;
 use super::ledger::{Ledger, Place, place_at};
+use super::reads;
 use super::unit::{Result, Unit};
 use crate::epochs::{self, CLEARED, CURRENT, LIVE, RETIRED};
-use crate::{EpochRecord, EpochRows, EpochState, Millis, Retirement, ServerId};
+use crate::{EpochRecord, EpochRows, EpochState, KeyRecord, Millis, Retirement, ServerId};
 
 pub(super) async fn all(unit: &Unit) -> Result<Vec<EpochRecord>> {
     read(unit, "SELECT version, state FROM keys WHERE purpose = 'pair' ORDER BY version DESC").await
@@ -20,12 +21,11 @@ pub(super) async fn held(unit: &Unit) -> Result<Vec<EpochRecord>> {
     read(unit, "SELECT version, state FROM keys WHERE purpose = 'pair' ORDER BY version DESC FOR SHARE").await
 }
 
-/// For who changes them; waits for every transaction that [`held`] them.
+/// For who changes them. Waits for every transaction that [`held`] them, and those that come later wait for this one: row
+/// locks would let them pass for as long as one follows another.
 async fn locked(unit: &Unit) -> Result<Vec<EpochRecord>> {
-    // Those who change them take turns here, so that none waits for another's share.
-    unit.query("SELECT 1 FROM gates WHERE name = 'epochs' FOR UPDATE", &[]).await?;
-    read(unit, "SELECT version, state FROM keys WHERE purpose = 'pair' ORDER BY version DESC FOR UPDATE")
-        .await
+    unit.execute("LOCK TABLE keys IN EXCLUSIVE MODE", &[]).await?;
+    all(unit).await
 }
 
 async fn read(unit: &Unit, sql: &'static str) -> Result<Vec<EpochRecord>> {
@@ -36,9 +36,11 @@ async fn read(unit: &Unit, sql: &'static str) -> Result<Vec<EpochRecord>> {
     records.collect()
 }
 
-/// Without a current epoch, the newest is.
-pub(super) async fn begin(unit: &Unit) -> Result<()> {
-    let records = locked(unit).await?;
+/// Records keys. Without a current epoch, the newest is.
+pub(super) async fn record(unit: &Unit, keys: &[KeyRecord]) -> Result<()> {
+    locked(unit).await?;
+    reads::record_keys(unit, keys).await?;
+    let records = all(unit).await?;
     let newest = records.iter().find(|record| record.state.is_checked());
     match newest {
         Some(newest) if epochs::current(&records).is_none() => set(unit, newest.epoch, CURRENT).await,
@@ -55,19 +57,18 @@ async fn set(unit: &Unit, epoch: EpochId, state: i64) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn check_in(
-    unit: &Unit,
-    server: ServerId,
-    held: &[EpochId],
-    now: Millis,
-    until: Millis,
-) -> Result<Vec<EpochRecord>> {
+pub(super) async fn check_in(unit: &Unit, server: ServerId, held: &[EpochId], until: Millis) -> Result<()> {
     unit.execute(
         "INSERT INTO servers (until, server, epochs) VALUES ($2, $1, $3)
          ON CONFLICT (server) DO UPDATE SET until = excluded.until, epochs = excluded.epochs",
         &[&server.0.as_slice(), &until, &held.iter().map(|epoch| i64::from(epoch.get())).collect::<Vec<_>>()],
     )
     .await?;
+    Ok(())
+}
+
+/// Makes the newest epoch the current one if every server holds all.
+pub(super) async fn advance(unit: &Unit, held: &[EpochId], now: Millis) -> Result<Vec<EpochRecord>> {
     let records = all(unit).await?;
     // Looked at without locks first: most of the time there is nothing to change.
     if epochs::next(&records, std::iter::once(held)).is_none() {
@@ -109,11 +110,21 @@ pub(super) async fn retire(unit: &Unit, epoch: EpochId) -> Result<Retirement> {
         return Ok(Retirement::Unknown);
     };
     match record.state {
-        EpochState::Retired | EpochState::Cleared => return Ok(Retirement::Retired),
-        _ if current.is_none_or(|current| epoch >= current) => return Ok(Retirement::InUse),
-        _ => set(unit, epoch, RETIRED).await?,
+        EpochState::Retired | EpochState::Cleared => Ok(Retirement::Retired),
+        EpochState::Current => Ok(Retirement::IsCurrent),
+        EpochState::Live if current.is_some_and(|current| epoch < current) => {
+            set(unit, epoch, RETIRED).await?;
+            Ok(Retirement::Retired)
+        }
+        EpochState::Live => {
+            unit.execute(
+                "DELETE FROM keys WHERE purpose = 'pair' AND version = $1",
+                &[&i64::from(epoch.get())],
+            )
+            .await?;
+            Ok(Retirement::Forgotten)
+        }
     }
-    Ok(Retirement::Retired)
 }
 
 pub(super) async fn clear(

@@ -20,7 +20,7 @@ pub struct Seen {
     pub version: i32,
     /// The newest that this program knows.
     pub known_version: i32,
-    /// Which keys the data needs: those of epochs that are over are left out.
+    /// Which keys the data needs: those of epochs that are over, or have no rows yet, are left out.
     pub keys: Vec<KeyRecord>,
     /// The newest time of acceptance or verification in it.
     pub newest: Option<Millis>,
@@ -84,9 +84,11 @@ async fn look_with(client: &Client) -> Result<Seen, OpenError> {
     if at.is_none() || !client.query_one(reads, &[]).await.and_then(|row| row.try_get(0)).map_err(failed)? {
         return Ok(seen);
     }
-    // Epochs have a state from version 3 on. The key of one that is over is not needed.
+    // Epochs have a state from version 3 on. The key of one that is over, or that nothing stands under yet, is not needed.
     let keys = if seen.version >= 3 {
-        "SELECT purpose, version, \"check\" FROM keys WHERE state NOT IN (2, 3)"
+        "SELECT purpose, version, \"check\" FROM keys
+         WHERE state NOT IN (2, 3) AND (purpose <> 'pair' OR version <= coalesce(
+             (SELECT max(version) FROM keys WHERE purpose = 'pair' AND state = 1), version))"
     } else {
         "SELECT purpose, version, \"check\" FROM keys"
     };

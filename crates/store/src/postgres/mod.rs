@@ -186,8 +186,7 @@ impl Store for PostgresStore {
     }
 
     async fn record_keys(&self, records: Vec<KeyRecord>) -> Result<(), StoreError> {
-        plainly!(self, |unit| reads::record_keys(unit, &records))?;
-        transact!(self, |unit| epochs::begin(unit))
+        transact!(self, |unit| epochs::record(unit, &records))
     }
 
     async fn epochs(&self) -> Result<Vec<EpochRecord>, StoreError> {
@@ -201,7 +200,9 @@ impl Store for PostgresStore {
         now: Millis,
         until: Millis,
     ) -> Result<Vec<EpochRecord>, StoreError> {
-        transact!(self, |unit| epochs::check_in(unit, server, &held, now, until))
+        // For itself, so that it is seen while the other waits.
+        plainly!(self, |unit| epochs::check_in(unit, server, &held, until))?;
+        transact!(self, |unit| epochs::advance(unit, &held, now))
     }
 
     async fn check_out(&self, server: ServerId) -> Result<(), StoreError> {

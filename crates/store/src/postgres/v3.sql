@@ -10,4 +10,3 @@ CREATE TABLE servers (
     server bytea NOT NULL PRIMARY KEY,
     epochs bigint[] NOT NULL
 );
-INSERT INTO gates VALUES ('epochs');

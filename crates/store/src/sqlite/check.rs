@@ -8,6 +8,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use acquaint_protocol::pair::EpochId;
 use rusqlite::{Connection, OpenFlags};
 
 use super::open::{self, DATABASE, LOCK, OpenError};
@@ -38,7 +39,7 @@ pub struct Health {
     pub tables: Vec<(String, u64)>,
     /// The newest moment that was written down; not later than now, unless a clock was or is wrong.
     pub newest: Option<Millis>,
-    /// The keys that the data needs: those of epochs that are over are left out.
+    /// The keys that the data needs: those of epochs that are over, or have no rows yet, are left out.
     pub keys: Vec<KeyRecord>,
     /// What is wrong; empty when nothing is.
     pub findings: Vec<Finding>,
@@ -167,12 +168,8 @@ fn look(connection: &Connection, database: &Path, held: bool, depth: Depth) -> R
     health.keys = reads::key_records(connection)?;
     // Epochs have a state from this version on.
     if health.version >= 3 {
-        let over: Vec<u32> = epochs::all(connection)?
-            .into_iter()
-            .filter(|record| !record.state.is_checked())
-            .map(|record| record.epoch.get())
-            .collect();
-        health.keys.retain(|key| key.purpose != "pair" || !over.contains(&key.version));
+        let needed = crate::epochs::needed(&epochs::all(connection)?);
+        health.keys.retain(|key| key.purpose != "pair" || needed.contains(&EpochId::new(key.version)));
     }
     if depth == Depth::Full {
         health.tables = rows(connection)?;

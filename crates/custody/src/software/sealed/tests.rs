@@ -1,4 +1,4 @@
-use std::io::BufRead;
+use std::io::{BufRead, Read};
 use std::process::{Command, Stdio};
 
 use super::*;
@@ -35,17 +35,12 @@ fn a_file_is_sealed_sealed_anew_and_opened_for_good() {
     let clear = std::fs::read(&path).unwrap();
     let (words, other) = (passphrase("six random words or more"), passphrase("another"));
     let file_key = identity(&folder.path().join("identity"));
-    // A second name for the old file's bytes.
-    let old_bytes = folder.path().join("old");
-    std::fs::hard_link(&path, &old_bytes).unwrap();
+    let mut old_bytes = std::fs::File::open(&path).unwrap();
 
     wrap(&path, &words).unwrap();
     let sealed = std::fs::read(&path).unwrap();
     assert!(sealed.starts_with(b"age-encryption.org/v1\n-> scrypt "));
-    assert!(
-        std::fs::read(&old_bytes).unwrap().iter().all(|byte| *byte == 0),
-        "the old bytes are overwritten"
-    );
+    assert!(rest_of(&mut old_bytes).iter().all(|byte| *byte == 0), "the old bytes are overwritten");
     assert!(same(&keys, &SoftwareCustody::open_sealed(&path, &words).unwrap()));
     assert!(matches!(SoftwareCustody::open(&path), Err(KeyFileError::Sealed(_))));
     assert!(matches!(SoftwareCustody::open_sealed(&path, &other), Err(KeyFileError::WrongKey(_))));
@@ -66,7 +61,7 @@ fn a_file_is_sealed_sealed_anew_and_opened_for_good() {
         use std::os::unix::fs::PermissionsExt;
         assert_eq!(file.metadata().unwrap().permissions().mode() & 0o7777, 0o600);
     }
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3, "no draft is left behind");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "no draft is left behind");
 }
 
 #[test]
@@ -168,6 +163,48 @@ fn whenever_it_is_killed_the_file_is_whole() {
     assert_eq!(found[0] + found[1], 24, "sealed and clear: {found:?}");
 }
 
+fn rest_of(file: &mut std::fs::File) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).unwrap();
+    assert!(!bytes.is_empty());
+    bytes
+}
+
+#[test]
+fn other_names_of_the_file_are_left_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let (real, link, backup) =
+        (folder.path().join("real"), folder.path().join("link"), folder.path().join("backup"));
+    SoftwareCustody::create(&real, Suite::STANDARD).unwrap();
+    std::os::unix::fs::symlink("real", &link).unwrap();
+    std::fs::hard_link(&real, &backup).unwrap();
+    let before = std::fs::read(&real).unwrap();
+    let made = add_version(&link, None, Purpose::Pair, NewStretching::Kept).unwrap();
+    assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert!(SoftwareCustody::open(&real).unwrap().keys().contains(&made), "the link leads to the new file");
+    assert_eq!(std::fs::read(&backup).unwrap(), before);
+    std::fs::remove_file(&backup).unwrap();
+    std::fs::hard_link(&real, &backup).unwrap();
+    destroy(&link, None, crate::KeyId { version: 1, ..made }).unwrap();
+    assert!(SoftwareCustody::open(&backup).unwrap().keys().contains(&made), "a copy of hard links is whole");
+    assert_eq!(SoftwareCustody::open(&link).unwrap().keys().len(), 6);
+}
+
+#[test]
+fn several_who_make_keys_at_once_make_one_each() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys");
+    SoftwareCustody::create(&path, Suite::STANDARD).unwrap();
+    let mut made: Vec<_> = std::thread::scope(|scope| {
+        let add = || add_version(&path, None, Purpose::Pair, NewStretching::Kept).unwrap().version;
+        let adding: Vec<_> = (0..8).map(|_| scope.spawn(add)).collect();
+        adding.into_iter().map(|adding| adding.join().unwrap()).collect()
+    });
+    made.sort_unstable();
+    assert_eq!(made, (2..=9).collect::<Vec<_>>());
+    assert_eq!(SoftwareCustody::open(&path).unwrap().keys().len(), 14);
+}
+
 /// As a server that has the file open sees what a command does to it.
 #[test]
 fn versions_are_made_and_destroyed_under_an_open_file() {
@@ -196,11 +233,9 @@ fn versions_are_made_and_destroyed_under_an_open_file() {
         assert_eq!(stretching(3).suite, Suite::HARD);
         assert_eq!(file::is_sealed(&std::fs::read(&path).unwrap()), sealing.is_some());
 
-        let old_bytes = folder.path().join("old");
-        std::fs::hard_link(&path, &old_bytes).unwrap();
+        let mut old_bytes = std::fs::File::open(&path).unwrap();
         destroy(&path, sealing, pair(2)).unwrap();
-        assert!(std::fs::read(&old_bytes).unwrap().iter().all(|byte| *byte == 0), "overwritten");
-        std::fs::remove_file(old_bytes).unwrap();
+        assert!(rest_of(&mut old_bytes).iter().all(|byte| *byte == 0), "overwritten");
         open.refresh().unwrap();
         assert!(matches!(open.hmac(pair(2), &[b"a"]), Err(crate::CustodyError::NoSuchKey(_))));
         assert_eq!(open.hmac(pair(1), &[b"a"]).unwrap(), first);
