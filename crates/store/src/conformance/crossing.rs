@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use acquaint_protocol::pair::EpochId;
 
 use super::scene::{FAR, Scene, account, half_under, number};
-use crate::{EpochState, ImportStep, KeyRecord, ServerId, StepOutcome};
+use crate::{EpochRows, EpochState, ImportStep, KeyRecord, ServerId, StepOutcome};
 
 const PEOPLE: u8 = 12;
 const WORKERS: usize = 5;
@@ -82,6 +82,66 @@ async fn everybody_imports(scene: Scene, rotates: bool) {
         let removed = scene.remove(who, 3).await;
         let contacts = if who == 1 { PEOPLE - 2 } else { PEOPLE - 1 };
         assert_eq!(removed.contacts, u32::from(contacts), "account {who}");
+    }
+}
+
+/// Everybody imports again while the epoch of the first time is retired and cleared, and one account goes: what is left
+/// is every match, once, under the new epoch.
+pub(super) async fn an_epoch_is_cleared_beside_imports_and_a_removal(scene: Scene) {
+    record(&scene, 1).await;
+    let gone = PEOPLE - 1;
+    for round in 0..2 {
+        let mut lists = Lists::new();
+        for who in (0..PEOPLE).filter(|who| round == 0 || *who != gone) {
+            let list = list_of(who);
+            let import = scene.accept(who, u32::try_from(list.len()).unwrap(), 0).await;
+            lists.insert(*import.id.as_bytes(), (who, list));
+        }
+        let (lists, steps) = (Arc::new(lists), Arc::new(AtomicUsize::new(0)));
+        let mut workers: Vec<_> = (0..WORKERS)
+            .map(|_| {
+                tokio::spawn(work(scene.clone(), Arc::clone(&lists), Arc::default(), Arc::clone(&steps)))
+            })
+            .collect();
+        if round == 1 {
+            let scene = scene.clone();
+            workers.push(tokio::spawn(async move {
+                while steps.load(Ordering::Relaxed) < 8 {
+                    tokio::task::yield_now().await;
+                }
+                scene.store.retire_epoch(EpochId::new(1)).await.unwrap();
+                scene.remove(gone, 1).await;
+                let mut after = None;
+                while {
+                    let next = scene.store.clear_epoch(EpochId::new(1), after, 3).await.unwrap();
+                    let over = next.is_none() && after.is_none();
+                    after = next;
+                    !over
+                } {
+                    scene.store.sweep(10, 1).await.unwrap();
+                }
+            }));
+        }
+        for worker in workers {
+            worker.await.unwrap();
+        }
+        if round == 0 {
+            record(&scene, 2).await;
+            let held = vec![EpochId::new(1), EpochId::new(2)];
+            scene.store.check_in(ServerId([7; 16]), held, 1, FAR).await.unwrap();
+        }
+    }
+    let states = scene.store.epochs().await.unwrap();
+    assert_eq!(states.last().unwrap().state, EpochState::Cleared);
+    let rows = [1, 2].map(EpochId::new);
+    assert_eq!(scene.store.epoch_rows(rows[0]).await.unwrap(), EpochRows::default());
+    let left = u64::from(gone);
+    // A half stands for each who has the account that went, and 0's of 1.
+    let expected = EpochRows { halves: left + 1, matches: left * (left - 1) / 2 - 1 };
+    assert_eq!(scene.store.epoch_rows(rows[1]).await.unwrap(), expected);
+    for who in 0..gone {
+        let expected = u32::from(gone) - if who < 2 { 2 } else { 1 };
+        assert_eq!(scene.count(who, 2).await, Some(expected), "account {who}");
     }
 }
 

@@ -57,7 +57,8 @@ where
         removal: takes_everything, turns_matches_back, leaves_what_took_its_place, keeps_what_must_stay,
             during_an_import, names_the_pending_import, sweeps,
             names_are_forgotten_when_nothing_names_them;
-        crossing: every_mutual_pair_matches_once, rotations_in_the_middle_lose_no_match;
+        crossing: every_mutual_pair_matches_once, rotations_in_the_middle_lose_no_match,
+            an_epoch_is_cleared_beside_imports_and_a_removal;
     }
     for seed in 0..24 {
         eprintln!("conformance: model, seed {seed}");

@@ -525,6 +525,15 @@ async fn a_rotation_waits_for_running_steps() {
         tokio::spawn(async move { rotating.check_in(ServerId([1; 16]), all, 0, 9).await.unwrap() });
     until_waiting(&database, 1).await;
     assert_eq!(store.epochs().await.unwrap()[1].state, EpochState::Current);
+    // A later step does not pass it, or it would wait for as long as one follows another.
+    let later = Arc::clone(&store);
+    let later = tokio::spawn(async move {
+        let step = later.connections.begin().await.unwrap();
+        let held = epochs::held(&step).await.unwrap();
+        step.end(Ok(held)).await.unwrap()
+    });
+    until_waiting(&database, 2).await;
     step.end(Ok(())).await.unwrap();
     assert_eq!(rotation.await.unwrap()[0].state, EpochState::Current);
+    assert_eq!(later.await.unwrap()[0].state, EpochState::Current);
 }

@@ -188,6 +188,13 @@ fn other_names_of_the_file_are_left_whole() {
     destroy(&link, None, crate::KeyId { version: 1, ..made }).unwrap();
     assert!(SoftwareCustody::open(&backup).unwrap().keys().contains(&made), "a copy of hard links is whole");
     assert_eq!(SoftwareCustody::open(&link).unwrap().keys().len(), 6);
+    // Where root runs it, the service keeps its file.
+    use std::os::unix::fs::MetadataExt;
+    let owner =
+        if rustix::process::geteuid().is_root() { 65_534 } else { std::fs::metadata(&real).unwrap().uid() };
+    std::os::unix::fs::chown(&real, Some(owner), None).unwrap();
+    add_version(&link, None, Purpose::Pair, NewStretching::Kept).unwrap();
+    assert_eq!(std::fs::metadata(&real).unwrap().uid(), owner);
 }
 
 #[test]
