@@ -103,11 +103,11 @@ pub(super) fn rotate(args: &Rotate) -> Result<(), Failure> {
 
 pub(super) async fn retire(args: Retire) -> Result<(), Failure> {
     let config = Config::load_keys_here(&args.server.config)?;
-    if config.keys.custody == "process" {
-        return Err(KeysError::NotHere.into());
-    }
     if args.lost {
         return lost(&args).await;
+    }
+    if config.keys.custody == "process" {
+        return Err(KeysError::NotHere.into());
     }
     let (url, settings) = address(&args.server)?;
     let counting = Operator::new(&url, Settings { deadline: COUNTING, ..settings.clone() })?;

@@ -218,7 +218,9 @@ async fn removal_leaves_no_byte() {
         // With an import pending, a fresh code's token and all else that there can be.
         let import = removed.accept(&store, 9).await;
         let mut traces = removed.traces(10);
-        assert!(found(directory.path(), &traces).0 > 500, "the search must find what is there");
+        // The log may be copied back and cut between the looks at the two files.
+        let is_found = (0..10).any(|_| found(directory.path(), &traces).0 > 500);
+        assert!(is_found, "the search must find what is there");
         let pending = Some((import.id, vec![removed.number()]));
         let Removal::Removed(gone) = store.remove_data(removed.account(), pending, 0).await.unwrap() else {
             unreachable!("the import is named")
