@@ -211,10 +211,17 @@ impl Layout {
             for _ in 0..number(from)? {
                 let name = self::name(from)?;
                 let at = kind.columns.iter().position(|column| column.name == name);
-                columns.push(at.ok_or(TransferError::Newer)?);
+                let at = at.ok_or(TransferError::Newer)?;
+                if columns.contains(&at) {
+                    return Err(TransferError::Unreadable("it names a column twice"));
+                }
+                columns.push(at);
             }
             if !(0..kind.columns.len()).all(|at| columns.contains(&at)) {
                 return Err(TransferError::Older);
+            }
+            if kinds.iter().any(|(there, _)| *there == index) {
+                return Err(TransferError::Unreadable("it names a kind twice"));
             }
             kinds.push((index, columns));
         }
@@ -258,9 +265,11 @@ fn count(count: usize) -> Value {
     Value::Whole(i64::try_from(count).unwrap_or(i64::MAX))
 }
 
-fn number(from: &mut Reader<'_>) -> Result<i64, TransferError> {
+fn number(from: &mut Reader<'_>) -> Result<u32, TransferError> {
     match from.value()? {
-        Value::Whole(number) => Ok(number),
+        Value::Whole(number) => {
+            u32::try_from(number).map_err(|_| TransferError::Unreadable("a number is out of range"))
+        }
         _ => Err(TransferError::Unreadable("a number is missing")),
     }
 }
