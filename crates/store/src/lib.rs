@@ -77,8 +77,8 @@ pub trait Store: Send + Sync {
     /// What each server that is there at `now` holds.
     async fn servers(&self, now: Millis) -> Result<Vec<Vec<EpochId>>, StoreError>;
 
-    /// Ends an epoch that is older than the current one: from now on no step checks it. Its rows are for
-    /// [`clear_epoch`](Self::clear_epoch). A newer one than the current is forgotten.
+    /// Ends an epoch other than the current one: from now on no step checks it, and it never becomes the current one. Its
+    /// rows are for [`clear_epoch`](Self::clear_epoch). A cleared one that is newer than the current is forgotten.
     async fn retire_epoch(&self, epoch: EpochId) -> Result<Retirement, StoreError>;
 
     /// Deletes halves and matches of a retired epoch, up to `limit` pair hashes after `after` in the order of the

@@ -320,8 +320,8 @@ pub struct EpochRecord {
 pub enum Retirement {
     /// It is [`EpochState::Retired`], or was already.
     Retired,
-    /// It was never inserted into, so it has no rows: its record is forgotten, and its number is free again. A server
-    /// that still has its key takes it up anew.
+    /// It is newer than the current one, was retired and has no rows: its record is deleted, and its number is free again.
+    /// A server that still has its key takes it up anew.
     Forgotten,
     /// It is the current one: only a newer one can take its place.
     IsCurrent,

@@ -121,14 +121,18 @@ pub(super) async fn retire(args: Retire) -> Result<(), Failure> {
     if !args.yes && !super::asked(&question(&counting, &epoch, is_here).await)? {
         return Err("nothing was changed".into());
     }
-    match operator.retire_epoch(version).await? {
+    let forgets = match operator.retire_epoch(version).await? {
         Retirement::Retired => wait_for(&operator, version).await?,
-        Retirement::Forgotten => {}
+        Retirement::Forgotten => false,
         Retirement::IsCurrent => return Err(is_current(version).into()),
         Retirement::Unknown => return Err(unknown(version).into()),
-    }
+    };
     if is_here {
         tokio::task::spawn_blocking(move || keys::destroy_pair_key(&config, version)).await??;
+    }
+    if forgets {
+        // Not before its key is gone: the server would take that up again.
+        operator.retire_epoch(version).await?;
     }
     if args.json {
         return output::json(&json!({ "version": version, "destroyed": is_here }));
@@ -194,15 +198,17 @@ fn capital(text: &str) -> String {
     chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }
 
-/// Until its rows are deleted, and no server hashes for it any more: one that did would find the key gone.
-async fn wait_for(operator: &Operator, version: u32) -> Result<(), Failure> {
+/// Until its rows are deleted, and no server hashes for it any more: one that did would find the key gone. Whether its
+/// number can be free again, because it is newer than the current one.
+async fn wait_for(operator: &Operator, version: u32) -> Result<bool, Failure> {
     let spinner = ProgressBar::new_spinner()
         .with_style(ProgressStyle::with_template("{spinner} deleting what stands under it, {elapsed}")?);
     loop {
-        let epoch = find(operator, version).await?;
+        let epochs = operator.epochs().await?.epochs;
+        let epoch = epochs.iter().find(|epoch| epoch.version == version).ok_or_else(|| unknown(version))?;
         if epoch.state == "cleared" && epoch.servers == 0 {
             spinner.finish_and_clear();
-            return Ok(());
+            return Ok(epochs.iter().all(|other| other.state != "current" || other.version < version));
         }
         spinner.tick();
         tokio::time::sleep(ASK_EVERY).await;

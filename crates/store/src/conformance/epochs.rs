@@ -208,8 +208,16 @@ pub(super) async fn only_what_is_retired_is_cleared(scene: Scene) {
     }
     assert_eq!(states(&scene).await, [(2, EpochState::Current), (1, EpochState::Live)]);
     assert_eq!(scene.store.epoch_rows(epoch(2)).await.unwrap().halves, 1);
-    // One that is to be inserted into is forgotten, and may come again.
+    // One that is to be inserted into never is, once it is retired; then it is forgotten, and may come again.
     record(&scene, 3).await;
+    assert_eq!(scene.store.retire_epoch(epoch(3)).await.unwrap(), Retirement::Retired);
+    record(&scene, 3).await;
+    assert_eq!(
+        check_in(&scene, 1, &[1, 2, 3], 10).await[..2],
+        [(3, EpochState::Retired), (2, EpochState::Current)]
+    );
+    assert_eq!(scene.store.retire_epoch(epoch(3)).await.unwrap(), Retirement::Retired);
+    assert_eq!(scene.store.clear_epoch(epoch(3), None, 10).await.unwrap(), None);
     assert_eq!(scene.store.retire_epoch(epoch(3)).await.unwrap(), Retirement::Forgotten);
     assert_eq!(states(&scene).await.len(), 2);
     assert_eq!(scene.store.retire_epoch(epoch(3)).await.unwrap(), Retirement::Unknown);

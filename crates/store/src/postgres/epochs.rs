@@ -110,13 +110,12 @@ pub(super) async fn retire(unit: &Unit, epoch: EpochId) -> Result<Retirement> {
         return Ok(Retirement::Unknown);
     };
     match record.state {
-        EpochState::Retired | EpochState::Cleared => Ok(Retirement::Retired),
         EpochState::Current => Ok(Retirement::IsCurrent),
-        EpochState::Live if current.is_some_and(|current| epoch < current) => {
+        EpochState::Live => {
             set(unit, epoch, RETIRED).await?;
             Ok(Retirement::Retired)
         }
-        EpochState::Live => {
+        EpochState::Cleared if current.is_some_and(|current| epoch > current) => {
             unit.execute(
                 "DELETE FROM keys WHERE purpose = 'pair' AND version = $1",
                 &[&i64::from(epoch.get())],
@@ -124,6 +123,7 @@ pub(super) async fn retire(unit: &Unit, epoch: EpochId) -> Result<Retirement> {
             .await?;
             Ok(Retirement::Forgotten)
         }
+        EpochState::Retired | EpochState::Cleared => Ok(Retirement::Retired),
     }
 }
 

@@ -48,20 +48,20 @@ pub(super) fn retire(connection: &Connection, epoch: EpochId) -> Result<Retireme
     let current = epochs::current(&records);
     match records.into_iter().find(|record| record.epoch == epoch).map(|record| record.state) {
         None => Ok(Retirement::Unknown),
-        Some(EpochState::Retired | EpochState::Cleared) => Ok(Retirement::Retired),
         Some(EpochState::Current) => Ok(Retirement::IsCurrent),
-        Some(EpochState::Live) if current.is_some_and(|current| epoch < current) => {
+        Some(EpochState::Live) => {
             connection
                 .prepare_cached("UPDATE keys SET state = ?1 WHERE purpose = 'pair' AND version = ?2")?
                 .execute(params![RETIRED, epoch.get()])?;
             Ok(Retirement::Retired)
         }
-        Some(EpochState::Live) => {
+        Some(EpochState::Cleared) if current.is_some_and(|current| epoch > current) => {
             connection
                 .prepare_cached("DELETE FROM keys WHERE purpose = 'pair' AND version = ?1")?
                 .execute([epoch.get()])?;
             Ok(Retirement::Forgotten)
         }
+        Some(EpochState::Retired | EpochState::Cleared) => Ok(Retirement::Retired),
     }
 }
 
