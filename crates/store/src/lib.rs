@@ -114,14 +114,73 @@ pub trait Store: Send + Sync {
     /// the token valid; a wrong one is counted. At most one caller ever gets `Taken` for a code.
     async fn take_code(&self, guess: CodeGuess, now: Millis) -> Result<CodeTaken, StoreError>;
 
-    /// Takes permits, all or none.
-    async fn take_permits(
-        &self,
-        permits: Vec<Permit>,
-        now: Millis,
-    ) -> Result<Result<(), Exhausted>, StoreError>;
+    /// Takes permits, and notes in the audit log what became of it, all in one: [`Charge`] says how.
+    async fn charge(&self, charge: Charge, now: Millis) -> Result<Charged, StoreError>;
 
-    /// How full buckets are, in whole permits, rounded up; what the permits ask for does not count.
+    /// Says that `id` is used, until `expires_at`. `false` if it was used before and that is not over.
+    async fn use_once(&self, id: OnceId, expires_at: Millis, now: Millis) -> Result<bool, StoreError>;
+
+    /// Adds to the audit log. What is in it never changes; [`sweep_events`](Self::sweep_events) deletes what is old.
+    async fn append_events(&self, events: Vec<NewEvent>, now: Millis) -> Result<(), StoreError>;
+
+    /// Up to `limit` events of the audit log after `after`, in order.
+    async fn events(&self, after: Option<EventId>, limit: u32) -> Result<Vec<Event>, StoreError>;
+
+    /// Deletes up to `limit` events noted before `before` that nobody is still to be told of. Returns how many.
+    async fn sweep_events(&self, before: Millis, limit: u32) -> Result<u64, StoreError>;
+
+    /// Leases up to `limit` events that the webhook is to be told of and that are due, the oldest first: until
+    /// `lease_until` nobody else gets them, and then they are due again.
+    async fn lease_events(
+        &self,
+        limit: u32,
+        now: Millis,
+        lease_until: Millis,
+    ) -> Result<Vec<LeasedEvent>, StoreError>;
+
+    /// Says how an attempt ended. Does nothing if another attempt has begun.
+    async fn settle_event(&self, id: EventId, attempt: u32, outcome: EventOutcome) -> Result<(), StoreError>;
+
+    /// How many events the webhook is still to be told of.
+    async fn waiting_events(&self) -> Result<u64, StoreError>;
+
+    /// Takes a stream for `server` to read, until `lease_until`, unless another server has it at `now`: `None`. Returns
+    /// where to go on, `Some(None)` for a stream that nobody has read yet.
+    async fn lease_stream(
+        &self,
+        stream: String,
+        server: ServerId,
+        now: Millis,
+        lease_until: Millis,
+    ) -> Result<Option<Option<i64>>, StoreError>;
+
+    /// Commits a piece of a stream if `server` still has it (else `false`, and nothing changes): where it goes on, the
+    /// prolonged lease, and what it says. A follow is kept if the two are matched at `now`, until they are not any more, one
+    /// of them is removed, or its record is deleted; a departure if the account has a row, due at once. A repetition
+    /// changes nothing.
+    async fn stream_step(&self, step: StreamStep, now: Millis) -> Result<bool, StoreError>;
+
+    /// Lets another server have the stream at once.
+    async fn release_stream(&self, stream: String, server: ServerId) -> Result<(), StoreError>;
+
+    /// Leases up to `limit` departures that are due, the longest-due first.
+    async fn lease_departures(
+        &self,
+        limit: u32,
+        now: Millis,
+        lease_until: Millis,
+    ) -> Result<Vec<LeasedDeparture>, StoreError>;
+
+    /// Says how an attempt to confirm a departure ended: `Some` for when to try again, `None` if it was not so. Does
+    /// nothing if another attempt has begun. Where it was so, [`remove_data`](Self::remove_data) deletes it.
+    async fn settle_departure(
+        &self,
+        account: Pseudonym,
+        attempt: u32,
+        again_at: Option<Millis>,
+    ) -> Result<(), StoreError>;
+
+        /// How full buckets are, in whole permits, rounded up; what the permits ask for does not count.
     async fn levels(&self, permits: Vec<Permit>, now: Millis) -> Result<Vec<u32>, StoreError>;
 
     /// The account's valid tokens, those that expire last first.
