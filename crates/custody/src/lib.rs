@@ -40,11 +40,36 @@ pub enum Purpose {
     Token,
     /// Seals what is stored: account names and accepted address books (AEAD).
     Seal,
+    /// Makes the usernames of one audience's credentials (seed 001). Its version is the audience's number.
+    CredentialUser,
+    /// Signs one audience's credentials (seed 001). Its version is the audience's number.
+    CredentialAuth,
 }
 
 impl Purpose {
     /// Every purpose, in the order in which keys are created.
-    pub const ALL: [Self; 6] = [Self::Pair, Self::Number, Self::Code, Self::Account, Self::Token, Self::Seal];
+    pub const ALL: [Self; 8] = [
+        Self::Pair,
+        Self::Number,
+        Self::Code,
+        Self::Account,
+        Self::Token,
+        Self::Seal,
+        Self::CredentialUser,
+        Self::CredentialAuth,
+    ];
+
+    /// The purposes that no service does without.
+    pub fn needed() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(|purpose| purpose.is_needed())
+    }
+
+    /// Whether no service does without a key of this purpose. Data rests on such keys; credentials' stand apart, a pair
+    /// for each audience, and may be made and destroyed at any time.
+    #[must_use]
+    pub const fn is_needed(self) -> bool {
+        !matches!(self, Self::CredentialUser | Self::CredentialAuth)
+    }
 
     /// The purpose's lasting name, as it stands in key files and in the store's key records.
     #[must_use]
@@ -56,6 +81,8 @@ impl Purpose {
             Self::Account => "account",
             Self::Token => "token",
             Self::Seal => "seal",
+            Self::CredentialUser => "credential-user",
+            Self::CredentialAuth => "credential-auth",
         }
     }
 

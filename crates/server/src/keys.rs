@@ -10,10 +10,11 @@ use acquaint_custody::budget::{BudgetFileError, Budgeted};
 use acquaint_custody::pkcs11::{AuditCounter, KeyState, Pkcs11Custody, Token, TokenConfig};
 use acquaint_custody::remote::{RemoteCustody, RemoteOptions};
 use acquaint_custody::secret::SecretError;
-use acquaint_custody::software::{SoftwareCustody, add_version, destroy};
+use acquaint_custody::software::{SoftwareCustody, add_audience, add_version, audience_key, destroy};
 use acquaint_custody::{CustodyError, KeyCustody, NewStretching, Purpose, matches_check};
 use acquaint_protocol::pair::{Canonicalisation, Suite};
 use acquaint_service::{Clock, Millis};
+use zeroize::Zeroizing;
 
 pub use acquaint_custody::KeyId;
 pub use acquaint_custody::budget::KeyUsage;
@@ -65,6 +66,11 @@ pub enum KeysError {
         "`keys.custody` is `process`: make and destroy keys with the custody process's own configuration, as its user"
     )]
     NotHere,
+    /// Keys neither leave an HSM nor come into it.
+    #[error(
+        "keys neither leave `keys.custody = \"pkcs11\"` or `\"process\"` nor come into it: have credentials checked by `POST /v1/credentials/verify`, or keep this audience in a key file"
+    )]
+    Stays,
 }
 
 /// A key as `acquaint keys list` shows it.
@@ -193,6 +199,40 @@ pub fn rotate(config: &Config, new_pepper: bool, now: Millis) -> Result<Rotated,
         Holder::Process => return Err(KeysError::NotHere),
     };
     Ok(Rotated { key, suite: suite.name, stretches_anew: how != NewStretching::Kept })
+}
+
+/// Makes both keys of the next audience of credentials, where the keys are. Its number.
+///
+/// # Errors
+/// [`KeysError`] says what is wrong; [`KeysError::NotHere`] where another process holds the keys.
+pub fn new_audience(config: &Config, now: Millis) -> Result<u32, KeysError> {
+    match config.keys.holder().unwrap_or(Holder::File) {
+        Holder::File => Ok(add_audience(&config.keys.file, sealing_key(config)?.as_ref(), None)?),
+        Holder::Pkcs11 => Ok(Token::open(token(config)?)?.add_audience(now)?),
+        Holder::Process => Err(KeysError::NotHere),
+    }
+}
+
+/// The key that an audience signs with, to be carried to whoever else checks its credentials; from a key file only.
+///
+/// # Errors
+/// [`KeysError`] says what is wrong; [`KeysError::Stays`] where the keys do not leave.
+pub fn share_audience(config: &Config, number: u32) -> Result<Zeroizing<[u8; 32]>, KeysError> {
+    match config.keys.holder().unwrap_or(Holder::File) {
+        Holder::File => Ok(audience_key(&config.keys.file, sealing_key(config)?.as_ref(), number)?),
+        Holder::Pkcs11 | Holder::Process => Err(KeysError::Stays),
+    }
+}
+
+/// Takes up the key that somebody else's audience signs with. Its number here.
+///
+/// # Errors
+/// As [`share_audience`].
+pub fn take_audience(config: &Config, auth: Zeroizing<[u8; 32]>) -> Result<u32, KeysError> {
+    match config.keys.holder().unwrap_or(Holder::File) {
+        Holder::File => Ok(add_audience(&config.keys.file, sealing_key(config)?.as_ref(), Some(auth))?),
+        Holder::Pkcs11 | Holder::Process => Err(KeysError::Stays),
+    }
 }
 
 /// Whether the pair key of this version is the one that `check`, a store's check value, was made with; `None` if there is

@@ -200,9 +200,11 @@ async fn check_keys(
         return Err(StartError::OtherCanonicalisation);
     }
     let newest_known = epochs.first().map(|newest| newest.epoch.get());
-    // A pair key that is older than what the data knows is a retired one, or was never used.
+    // A pair key that is older than what the data knows is a retired one, or was never used. No data rests on those for
+    // credentials.
     let is_new = |key: &KeyId| {
-        !known.contains(key) && (key.purpose != Purpose::Pair || Some(key.version) > newest_known)
+        key.purpose.is_needed()
+            && !known.contains(key) && (key.purpose != Purpose::Pair || Some(key.version) > newest_known)
     };
     let mut records = Vec::new();
     for key in held.into_iter().filter(is_new) {

@@ -128,7 +128,7 @@ impl Scan {
                 }
             }
         }
-        let lacking = Purpose::ALL.into_iter().find(|purpose| self.usable(*purpose).next().is_none());
+        let lacking = Purpose::needed().find(|purpose| self.usable(*purpose).next().is_none());
         lacking.map_or(Ok(()), |purpose| Err(Pkcs11Error::NoKeys(purpose)))
     }
 
@@ -209,7 +209,7 @@ impl Token {
         self.refresh()?;
         let scan = self.scan();
         let lacking: Vec<_> =
-            Purpose::ALL.into_iter().filter(|purpose| scan.usable(*purpose).next().is_none()).collect();
+            Purpose::needed().filter(|purpose| scan.usable(*purpose).next().is_none()).collect();
         if lacking.is_empty() {
             return Err(Pkcs11Error::Exists(self.config.label.clone()));
         }
@@ -237,6 +237,29 @@ impl Token {
         } else {
             None
         };
+        self.add(key, stretching, now)
+    }
+
+    /// Makes both keys of the next audience of credentials, and returns the audience's number. What an interruption has
+    /// left of one is passed over.
+    ///
+    /// # Errors
+    /// As [`add_version`](Self::add_version).
+    pub fn add_audience(&self, now: i64) -> Result<u32, Pkcs11Error> {
+        self.refresh()?;
+        let audiences = |key: &KeyId| !key.purpose.is_needed();
+        let last = self.scan().labels().into_iter().filter(audiences).max_by_key(|key| key.version);
+        let version = match last {
+            Some(last) => last.version.checked_add(1).ok_or(Pkcs11Error::NoMoreVersions(last))?,
+            None => 1,
+        };
+        for purpose in [Purpose::CredentialUser, Purpose::CredentialAuth] {
+            self.add(KeyId { purpose, version }, None, now)?;
+        }
+        Ok(version)
+    }
+
+    fn add(&self, key: KeyId, stretching: Option<Stretching>, now: i64) -> Result<KeyId, Pkcs11Error> {
         let record = Record { made_at: now, stretching }.write();
         self.change(|session| {
             let made = session.generate_key(&Mechanism::GenericSecretKeyGen, &secret_template(key))?;
@@ -280,7 +303,9 @@ impl Token {
         }
         match scan.state(key) {
             KeyState::Twice => return Err(Pkcs11Error::Twice(key)),
-            KeyState::Usable if scan.usable(key.purpose).count() == 1 => return Err(Pkcs11Error::Only(key)),
+            KeyState::Usable if key.purpose.is_needed() && scan.usable(key.purpose).count() == 1 => {
+                return Err(Pkcs11Error::Only(key));
+            }
             _ => {}
         }
         self.change(|session| {

@@ -176,6 +176,8 @@ const fn code(purpose: Purpose) -> u8 {
         Purpose::Account => 4,
         Purpose::Token => 5,
         Purpose::Seal => 6,
+        Purpose::CredentialUser => 7,
+        Purpose::CredentialAuth => 8,
     }
 }
 

@@ -24,11 +24,7 @@ pub fn add_version(
     let _alone =
         crate::replace::alone(path).map_err(|source| KeyFileError::Io { path: path.into(), source })?;
     let mut keys = read(path, sealing)?;
-    let newest = keys.keys().copied().filter(|key| key.purpose == purpose).max();
-    let version = match newest {
-        Some(newest) => newest.version.checked_add(1).ok_or(KeyFileError::NoMoreVersions(newest))?,
-        None => 1,
-    };
+    let (newest, version) = next_version(&keys, purpose)?;
     let stretch = if purpose.stretches() {
         let newest = newest.and_then(|newest| keys.get(&newest)).and_then(|key| key.stretch.as_ref());
         Some(how.after(newest).map_err(KeyFileError::NoRandomness)?)
@@ -39,6 +35,60 @@ pub fn add_version(
     keys.insert(id, Key { secret: random().map_err(KeyFileError::NoRandomness)?, stretch });
     write(path, sealing, &keys, crate::replace::replace)?;
     Ok(id)
+}
+
+/// Makes both keys of the next audience of credentials and puts them into the file, or `auth` in place of one of them:
+/// the key that somebody else's audience signs with. Returns the audience's number.
+///
+/// # Errors
+/// As [`add_version`].
+pub fn add_audience(
+    path: &Path,
+    sealing: Option<&SealingKey>,
+    auth: Option<Zeroizing<[u8; 32]>>,
+) -> Result<u32, KeyFileError> {
+    let _alone =
+        crate::replace::alone(path).map_err(|source| KeyFileError::Io { path: path.into(), source })?;
+    let mut keys = read(path, sealing)?;
+    let (_, user) = next_version(&keys, Purpose::CredentialUser)?;
+    let (_, signs) = next_version(&keys, Purpose::CredentialAuth)?;
+    let version = user.max(signs);
+    let draw = || random().map_err(KeyFileError::NoRandomness);
+    let secret = match &auth {
+        Some(auth) => **auth,
+        None => {
+            let id = KeyId { purpose: Purpose::CredentialUser, version };
+            keys.insert(id, Key { secret: draw()?, stretch: None });
+            draw()?
+        }
+    };
+    keys.insert(KeyId { purpose: Purpose::CredentialAuth, version }, Key { secret, stretch: None });
+    write(path, sealing, &keys, crate::replace::replace)?;
+    Ok(version)
+}
+
+/// The key that an audience signs with, for whoever else is to check its credentials.
+///
+/// # Errors
+/// [`KeyFileError::NoSuchKey`]; otherwise as [`add_version`].
+pub fn audience_key(
+    path: &Path,
+    sealing: Option<&SealingKey>,
+    version: u32,
+) -> Result<Zeroizing<[u8; 32]>, KeyFileError> {
+    let id = KeyId { purpose: Purpose::CredentialAuth, version };
+    let keys = read(path, sealing)?;
+    keys.get(&id).map(|key| Zeroizing::new(key.secret)).ok_or(KeyFileError::NoSuchKey(id))
+}
+
+fn next_version(keys: &Keys, purpose: Purpose) -> Result<(Option<KeyId>, u32), KeyFileError> {
+    match keys.keys().copied().filter(|key| key.purpose == purpose).max() {
+        Some(newest) => {
+            let next = newest.version.checked_add(1).ok_or(KeyFileError::NoMoreVersions(newest))?;
+            Ok((Some(newest), next))
+        }
+        None => Ok((None, 1)),
+    }
 }
 
 /// Takes a key out of the file, and overwrites the bytes of the file of before, which not every disk and no snapshot
@@ -53,7 +103,7 @@ pub fn destroy(path: &Path, sealing: Option<&SealingKey>, key: KeyId) -> Result<
     if keys.remove(&key).is_none() {
         return Err(KeyFileError::NoSuchKey(key));
     }
-    if keys.keys().all(|other| other.purpose != key.purpose) {
+    if key.purpose.is_needed() && keys.keys().all(|other| other.purpose != key.purpose) {
         return Err(KeyFileError::Only(key));
     }
     write(path, sealing, &keys, crate::replace::replace_and_overwrite)

@@ -230,7 +230,7 @@ fn parse(text: &str) -> Result<Keys, String> {
             return Err(format!("the {id} is there twice"));
         }
     }
-    for purpose in Purpose::ALL {
+    for purpose in Purpose::needed() {
         if keys.keys().all(|key: &KeyId| key.purpose != purpose) {
             return Err(format!("there is no {}", KeyId { purpose, version: 1 }));
         }

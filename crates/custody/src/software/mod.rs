@@ -24,7 +24,7 @@ use sha2::Sha256;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 #[cfg(feature = "wrapped")]
-pub use change::{add_version, destroy};
+pub use change::{add_audience, add_version, audience_key, destroy};
 pub use file::KeyFileError;
 #[cfg(feature = "fuzzing")]
 pub use file::again;
@@ -95,7 +95,7 @@ impl SoftwareCustody {
 
 fn new_keys(suite: Suite) -> Result<Keys, getrandom::Error> {
     let mut keys = Keys::new();
-    for purpose in Purpose::ALL {
+    for purpose in Purpose::needed() {
         let stretch = if purpose.stretches() { Some(NewStretching::New(suite).after(None)?) } else { None };
         keys.insert(KeyId { purpose, version: 1 }, Key { secret: random()?, stretch });
     }

@@ -97,6 +97,10 @@ pub struct Budget {
     pub seal_per_second: u32,
     /// Stored names and lists sealed and opened a day.
     pub seal_per_day: u32,
+    /// Credentials issued or checked a second, by each audience's key.
+    pub credential_per_second: u32,
+    /// Credentials issued or checked a day, by each audience's key.
+    pub credential_per_day: u32,
 }
 
 impl Default for Keys {
@@ -143,7 +147,7 @@ impl Keys {
 
 impl Budget {
     /// A second's and a day's bound by purpose, with their names without what follows the purpose's.
-    fn by_purpose(&self) -> [(Purpose, u32, u32, u32); 6] {
+    fn by_purpose(&self) -> [(Purpose, u32, u32, u32); 8] {
         Purpose::ALL.map(|purpose| match purpose {
             Purpose::Pair => (purpose, self.pair_per_second, self.pair_per_day, self.pair_per_account),
             Purpose::Number => (purpose, self.number_per_second, self.number_per_day, 0),
@@ -151,6 +155,9 @@ impl Budget {
             Purpose::Account => (purpose, self.account_per_second, self.account_per_day, 0),
             Purpose::Token => (purpose, self.token_per_second, self.token_per_day, 0),
             Purpose::Seal => (purpose, self.seal_per_second, self.seal_per_day, 0),
+            Purpose::CredentialUser | Purpose::CredentialAuth => {
+                (purpose, self.credential_per_second, self.credential_per_day, 0)
+            }
         })
     }
 
@@ -225,7 +232,10 @@ fn token(config: &Config) -> Result<(), ConfigError> {
 
 fn budget(config: &Config, holder: Holder) -> Result<(), ConfigError> {
     for (purpose, second, day, share) in config.budget.by_purpose() {
-        let name = purpose.name();
+        let name = match purpose {
+            Purpose::CredentialUser | Purpose::CredentialAuth => "credential",
+            purpose => purpose.name(),
+        };
         let set = [("second", second), ("day", day), ("account", share)];
         let Some((part, _)) = set.into_iter().find(|(_, bound)| *bound > 0) else { continue };
         if holder == Holder::Process {
