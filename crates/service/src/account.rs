@@ -7,7 +7,7 @@ use acquaint_store::Pseudonym;
 use crate::error::Internal;
 
 /// First byte of what the account key hashes.
-const PSEUDONYM_V1: u8 = 1;
+pub(crate) const PSEUDONYM_V1: u8 = 1;
 
 /// HMAC under the account key of 0x01 ‖ the account's name, cut to 16 bytes.
 pub(crate) fn pseudonym(custody: &dyn KeyCustody, account: &AccountId) -> Result<Pseudonym, Internal> {

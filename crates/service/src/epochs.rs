@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use acquaint_custody::{KeyCustody, KeyId, Purpose, Stretching, key_check, matches_check};
 use acquaint_protocol::pair::{EpochId, PairHash};
-use acquaint_store::{EpochRecord, EpochRows, EpochState, KeyRecord, Retirement, ServerId};
+use acquaint_store::{EpochRecord, EpochRows, EpochState, EventKind, KeyRecord, Retirement, ServerId};
+use serde_json::json;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
@@ -180,6 +181,9 @@ impl Discovery {
     pub async fn retire_epoch(&self, version: u32) -> Result<Retirement, Internal> {
         let retired = self.store.retire_epoch(EpochId::new(version)).await?;
         self.epochs.again.notify_one();
+        if matches!(retired, Retirement::Retired | Retirement::Forgotten) {
+            self.note(EventKind::EpochRetired, None, json!({ "epoch": version })).await;
+        }
         Ok(retired)
     }
 }

@@ -50,6 +50,22 @@ pub struct RateLimited {
 }
 
 impl RateLimited {
+    /// The blueprint's words (seed 001).
+    pub(crate) fn credentials(retry_at: Option<Millis>) -> Self {
+        Self { what: "Too many contact discovery requests. Please wait before trying again.", retry_at }
+    }
+
+    /// A quota of lookups is used up. When somebody else's calls leak out is not told.
+    pub(crate) fn lookups(exhausted: Exhausted) -> Self {
+        use acquaint_store::Limit;
+        let own = matches!(
+            exhausted.limit,
+            Limit::AccountLookups | Limit::GuaranteedLookups | Limit::AccountQueries
+        );
+        let what = "the quota of lookups is used up: try again later, or ask for fewer";
+        Self { what, retry_at: exhausted.retry_at.filter(|_| own) }
+    }
+
     /// Passes within `pause`.
     pub(crate) fn passing(what: &'static str, now: Millis, pause: Duration) -> Self {
         Self { what, retry_at: Some(now.saturating_add(millis(pause))) }
@@ -69,6 +85,16 @@ impl RateLimited {
             Limit::AccountPairs | Limit::NumberPairs => {
                 "the limit of different contacts is reached: try again later, or with fewer contacts"
             }
+            Limit::AccountCredentials
+            | Limit::PrefixCredentials
+            | Limit::ProviderCredentials
+            | Limit::AllCredentials => return Self::credentials(exhausted.retry_at),
+            Limit::AccountLookups
+            | Limit::GuaranteedLookups
+            | Limit::PrefixLookups
+            | Limit::ProviderLookups
+            | Limit::AllLookups
+            | Limit::AccountQueries => return Self::lookups(exhausted),
         };
         // How long a number's or everybody's limit lasts would tell what others did.
         let own =
@@ -162,6 +188,49 @@ pub enum MatchesError {
     Internal(#[source] Internal),
 }
 
+/// Why no credentials were issued, or none could be checked.
+#[derive(Debug, thiserror::Error)]
+pub enum CredentialsError {
+    /// There is no audience here.
+    #[error("this service issues and checks no credentials")]
+    NotConfigured,
+    /// There is none of that name.
+    #[error("audience must be one that this service issues credentials for")]
+    UnknownAudience,
+    /// The account has verified no identifier, and the operator asks for that.
+    #[error("verify a number first: this service issues credentials to accounts with a verified number only")]
+    NoIdentifier,
+    /// A bucket is empty.
+    #[error(transparent)]
+    RateLimited(#[from] RateLimited),
+    /// The limits cannot be looked at, so nothing is granted.
+    #[error("the limits cannot be looked at, so nothing is granted: try again later")]
+    LimiterUnavailable(#[source] Internal),
+    /// The service failed.
+    #[error("internal error")]
+    Internal(#[source] Internal),
+}
+
+/// Why a lookup was not charged, and so not answered.
+#[derive(Debug, thiserror::Error)]
+pub enum LookupError {
+    /// Another request was paid for under this id.
+    #[error("request_id was used for another request: draw a new one")]
+    OtherRequest,
+    /// Not the receipt that was given to this account for these identifiers.
+    #[error("receipt is not the one that was given for the identifiers that are said to be paid for")]
+    InvalidReceipt,
+    /// A meter is used up.
+    #[error(transparent)]
+    RateLimited(#[from] RateLimited),
+    /// The limits cannot be looked at, so nothing is granted.
+    #[error("the limits cannot be looked at, so nothing is granted: try again later")]
+    LimiterUnavailable(#[source] Internal),
+    /// The service failed.
+    #[error("internal error")]
+    Internal(#[source] Internal),
+}
+
 macro_rules! internal_from {
     ($error:ident: $($source:ty),*) => {$(
         impl From<$source> for $error {
@@ -175,6 +244,8 @@ internal_from!(StartVerificationError: Internal, StoreError, CustodyError, Entro
 internal_from!(VerifyError: Internal, StoreError, CustodyError, EntropyError, PoolError);
 internal_from!(ImportError: Internal, StoreError, CustodyError, EntropyError, PoolError);
 internal_from!(MatchesError: Internal, StoreError, CustodyError);
+internal_from!(CredentialsError: Internal, CustodyError);
+internal_from!(LookupError: Internal);
 
 #[cfg(test)]
 mod tests {

@@ -3,13 +3,18 @@
 
 mod account;
 mod ambient;
+mod audit;
+mod caller;
 mod codec;
+mod credentials;
 mod delivery;
 mod epochs;
 mod error;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod import;
+mod limiter;
+mod lookups;
 mod matches;
 mod notices;
 mod notify;
@@ -30,12 +35,17 @@ use tokio::sync::Notify;
 
 pub use acquaint_store::{EpochRows, Millis, NoticeCounts, Removed, Retirement, SyncStatus};
 pub use ambient::{Clock, Entropy, EntropyError, SystemClock, SystemEntropy};
+pub use audit::{AuditEvent, EventSink};
+pub use caller::Caller;
+pub use credentials::{Audience, Checked, CredentialPolicy, Issued};
 pub use delivery::{Code, CodeSender, DeliveryError};
 pub use epochs::{EpochView, EpochsView};
 pub use error::{
-    ImportError, Internal, InvalidIdentifier, MatchesError, RateLimited, StartVerificationError, VerifyError,
+    CredentialsError, ImportError, Internal, InvalidIdentifier, LookupError, MatchesError, RateLimited,
+    StartVerificationError, VerifyError,
 };
 pub use import::{ImportMatch, MAX_CONTACTS, STEP_PAIRS};
+pub use lookups::{Bill, LookupPolicy, Meter, Quota, Seeker};
 pub use matches::{MAX_PAGE, MatchPage};
 pub use notices::DeadLetter;
 pub use notify::{Notice, Notifier, NotifyError};
@@ -56,6 +66,10 @@ pub struct Discovery {
     waiters: import::Waiters,
     new_import: Notify,
     new_notice: Notify,
+    new_event: Notify,
+    limiter: limiter::Limiter,
+    /// Whether a webhook is told of events.
+    tells: bool,
     /// Whether anybody is told of matches.
     notifies: bool,
 }

@@ -2,9 +2,10 @@
 
 use acquaint_custody::{CustodyError, Purpose};
 use acquaint_protocol::identifier::AccountId;
-use acquaint_store::{MatchPosition, Pseudonym, SyncStatus};
+use acquaint_store::{EventKind, MatchPosition, Pseudonym, SyncStatus};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::json;
 
 use crate::codec::Reader;
 use crate::error::{Internal, MatchesError};
@@ -69,7 +70,9 @@ impl Discovery {
     pub async fn dismiss(&self, account: &AccountId, subject: &AccountId) -> Result<u32, Internal> {
         let whose = account::pseudonym(&*self.custody, account)?;
         let other = account::pseudonym(&*self.custody, subject)?;
-        Ok(self.store.dismiss(whose, other, self.clock.now()).await?)
+        let left = self.store.dismiss(whose, other, self.clock.now()).await?;
+        self.note(EventKind::MatchDismissed, Some(account), json!({})).await;
+        Ok(left)
     }
 
     /// When the account last imported and how many matches it has; `None` when it never did or removed everything.

@@ -6,12 +6,15 @@ use std::time::Duration;
 use acquaint_protocol::identifier::Region;
 use acquaint_store::{Limit, Permit};
 
+use crate::credentials::CredentialPolicy;
+use crate::lookups::LookupPolicy;
+
 /// A leaky bucket: how much it holds and how much leaks out in a day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bucket {
     /// The level that may not be exceeded.
     pub capacity: u32,
-    /// How much leaks out in 24 hours, on every full hour.
+    /// How much leaks out in 24 hours: on every full hour, or without steps where the limit is exact.
     pub per_day: u32,
 }
 
@@ -64,6 +67,12 @@ pub struct Policy {
     pub notice_attempts: u32,
     /// How long a half, and so a match, lives without a new import.
     pub pair_ttl: Duration,
+    /// How long the audit log keeps an event.
+    pub keep_events: Duration,
+    /// Credentials.
+    pub credentials: CredentialPolicy,
+    /// Lookups.
+    pub lookups: LookupPolicy,
 }
 
 impl Bucket {
@@ -101,6 +110,9 @@ impl Default for Policy {
             notice_timeout: Duration::from_secs(10),
             notice_attempts: 12,
             pair_ttl: DAY * 365,
+            keep_events: DAY * 365,
+            credentials: CredentialPolicy::default(),
+            lookups: LookupPolicy::default(),
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use acquaint_custody::CustodyError;
 use acquaint_protocol::identifier::AccountId;
-use acquaint_store::{Removal, Removed};
+use acquaint_store::{EventKind, Removal, Removed};
+use serde_json::json;
 
 use crate::error::Internal;
 use crate::import::open_numbers;
@@ -39,6 +40,7 @@ impl Discovery {
                 if let Some(id) = id {
                     self.waiters.finish(id);
                 }
+                self.note(EventKind::DataRemoved, Some(account), json!({})).await;
                 return Ok(removed);
             }
         }

@@ -12,14 +12,16 @@ use tokio::task::JoinSet;
 
 use crate::Discovery;
 use crate::ambient::{Clock, Entropy, EntropyError, bytes};
+use crate::audit::{EventSink, tell_events};
 use crate::delivery::CodeSender;
 use crate::epochs::{self, Epochs, keep_epochs};
 use crate::error::Internal;
 use crate::import::{Waiters, run_imports};
+use crate::limiter::Limiter;
 use crate::notices::tell;
 use crate::notify::Notifier;
 use crate::observe::observe;
-use crate::policy::Policy;
+use crate::policy::{Policy, millis};
 use crate::pool::{PoolPlan, PoolSize, StretchPool};
 
 /// How often expired rows are deleted, and how many in one go.
@@ -36,6 +38,8 @@ pub struct Parts {
     pub sender: Arc<dyn CodeSender>,
     /// How accounts are told of matches; `None` if nobody is to be told.
     pub notifier: Option<Arc<dyn Notifier>>,
+    /// Who is told of the audit log's events; `None` if nobody is.
+    pub events: Option<Arc<dyn EventSink>>,
     /// What tells the time.
     pub clock: Arc<dyn Clock>,
     /// What gives randomness.
@@ -105,7 +109,7 @@ impl Running {
     /// # Errors
     /// [`StartError`]; then nothing runs and nothing was changed.
     pub async fn start(parts: Parts) -> Result<Self, StartError> {
-        let Parts { store, custody, sender, notifier, clock, entropy, policy, pool } = parts;
+        let Parts { store, custody, sender, notifier, events, clock, entropy, policy, pool } = parts;
         let checked = check_keys(&*store, &*custody).await?;
         let (plan, dearest) = pool_plan(&*custody, pool)?;
         let pool = StretchPool::start(plan).map_err(StartError::Threads)?;
@@ -122,6 +126,9 @@ impl Running {
             waiters: Waiters::default(),
             new_import: Notify::new(),
             new_notice: Notify::new(),
+            new_event: Notify::new(),
+            limiter: Limiter::default(),
+            tells: events.is_some(),
             notifies: notifier.is_some(),
         });
         // Before anything is hashed: for which epochs.
@@ -132,6 +139,9 @@ impl Running {
         tasks.spawn(keep_epochs(Arc::clone(&discovery), stopped.clone()));
         if let Some(notifier) = notifier {
             tasks.spawn(tell(Arc::clone(&discovery), notifier, stopped.clone()));
+        }
+        if let Some(events) = events {
+            tasks.spawn(tell_events(Arc::clone(&discovery), events, stopped.clone()));
         }
         tasks.spawn(observe(Arc::clone(&discovery), stopped.clone()));
         tasks.spawn(sweep(Arc::clone(&discovery), stopped));
@@ -204,7 +214,8 @@ async fn check_keys(
     // credentials.
     let is_new = |key: &KeyId| {
         key.purpose.is_needed()
-            && !known.contains(key) && (key.purpose != Purpose::Pair || Some(key.version) > newest_known)
+            && !known.contains(key)
+            && (key.purpose != Purpose::Pair || Some(key.version) > newest_known)
     };
     let mut records = Vec::new();
     for key in held.into_iter().filter(is_new) {
@@ -247,7 +258,11 @@ fn pool_plan(custody: &dyn KeyCustody, size: PoolSize) -> Result<(PoolPlan, Suit
 
 async fn sweep(discovery: Arc<Discovery>, mut stop: watch::Receiver<bool>) {
     while !*stop.borrow() {
-        match discovery.store.sweep(SWEEP_ROWS, discovery.clock.now()).await {
+        let now = discovery.clock.now();
+        let old = now.saturating_sub(millis(discovery.policy.keep_events));
+        let events = discovery.store.sweep_events(old, SWEEP_ROWS).await;
+        let rows = discovery.store.sweep(SWEEP_ROWS, now).await;
+        match events.and_then(|events| Ok(rows?.max(events))) {
             // More may be left: go on soon, but let others write in between.
             Ok(swept) if swept >= u64::from(SWEEP_ROWS) => tokio::task::yield_now().await,
             Ok(_) => wait(SWEEP_EVERY, &mut stop).await,

@@ -5,9 +5,10 @@ use std::time::Duration;
 use acquaint_custody::{Purpose, Stretching, newest};
 use acquaint_protocol::identifier::{AccountId, Identifier, Phone, Sii};
 use acquaint_store::{
-    CodeGuess, CodeHash, CodePut, CodeTaken, Generation, Limit, Millis, NewCode, NumberKey, Permit,
-    Pseudonym, TokenId,
+    CodeGuess, CodeHash, CodePut, CodeTaken, EventKind, Generation, Limit, Millis, NewCode, NumberKey,
+    Permit, Pseudonym, TokenId,
 };
+use serde_json::json;
 
 use crate::ambient::{bytes, six_digits};
 use crate::delivery::{Code, DeliveryError};
@@ -37,7 +38,7 @@ impl Discovery {
     ) -> Result<(), StartVerificationError> {
         let to = self.verifiable(identifier)?;
         let now = self.clock.now();
-        let account = account::pseudonym(&*self.custody, account)?;
+        let (name, account) = (account, account::pseudonym(&*self.custody, account)?);
         let number = match self.number_key(&Sii::from(&to)).await {
             Err(Internal::Pool(PoolError::Busy)) => return Err(self.busy().into()),
             outcome => outcome?,
@@ -76,6 +77,7 @@ impl Discovery {
             }
             return Err(StartVerificationError::NotSent(error));
         }
+        self.note(EventKind::CodeSent, Some(name), json!({})).await;
         Ok(())
     }
 
@@ -117,9 +119,14 @@ impl Discovery {
         };
         match self.store.take_code(guess, now).await? {
             CodeTaken::Taken { generation } => {
+                self.note(EventKind::IdentifierVerified, Some(account), json!({})).await;
                 Ok(Token { id, account: whose, generation, expires_at }.seal(&*self.custody)?)
             }
-            CodeTaken::Wrong | CodeTaken::NoCode => Err(VerifyError::InvalidCode),
+            CodeTaken::Wrong => {
+                self.note(EventKind::WrongCode, Some(account), json!({})).await;
+                Err(VerifyError::InvalidCode)
+            }
+            CodeTaken::NoCode => Err(VerifyError::InvalidCode),
             CodeTaken::GuessesUsedUp => Err(self.guesses_used_up(now).into()),
             CodeTaken::Exhausted(exhausted) => Err(RateLimited::exhausted(exhausted).into()),
         }

@@ -180,7 +180,7 @@ pub trait Store: Send + Sync {
         again_at: Option<Millis>,
     ) -> Result<(), StoreError>;
 
-        /// How full buckets are, in whole permits, rounded up; what the permits ask for does not count.
+    /// How full buckets are, in whole permits, rounded up; what the permits ask for does not count.
     async fn levels(&self, permits: Vec<Permit>, now: Millis) -> Result<Vec<u32>, StoreError>;
 
     /// The account's valid tokens, those that expire last first.

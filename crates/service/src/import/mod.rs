@@ -13,9 +13,10 @@ use std::time::Duration;
 use acquaint_custody::KeyCustody;
 use acquaint_protocol::identifier::AccountId;
 use acquaint_store::{
-    ImportAccepted, ImportId, ImportProgress, Limit, LiveToken, NewImport, NumberKey, PendingImport,
-    Pseudonym, TokenId,
+    EventKind, ImportAccepted, ImportId, ImportProgress, Limit, LiveToken, NewImport, NumberKey,
+    PendingImport, Pseudonym, TokenId,
 };
+use serde_json::json;
 use tokio::sync::Notify;
 use zeroize::Zeroizing;
 
@@ -83,6 +84,7 @@ impl Discovery {
             let _wake = Wake(&self.new_import);
             self.accept(token, contacts).await?
         };
+        self.note(EventKind::ImportAccepted, Some(account), json!({})).await;
         let mut found = waiting.found_by(deadline, || self.progress_elsewhere(whose, id)).await;
         // One contact can be matched over several own identifiers.
         found.sort_unstable();

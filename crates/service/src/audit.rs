@@ -1,0 +1,172 @@
+//! The audit log: who did what and when, under pseudonyms of its own. It is kept in the store, and a webhook can be told
+//! of each event.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use acquaint_protocol::identifier::AccountId;
+use acquaint_store::{Event, EventId, EventKind, EventOutcome, LeasedEvent, Millis, NewEvent};
+use async_trait::async_trait;
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::Discovery;
+use crate::caller::audit_id;
+use crate::error::Internal;
+use crate::notify::NotifyError;
+use crate::policy::millis;
+
+/// Events under way at once.
+const AT_ONCE: u32 = 32;
+/// How often the queue is looked at without being told.
+const POLL: Duration = Duration::from_secs(5);
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60 * 60);
+const LEASE_MARGIN: Duration = Duration::from_secs(30);
+
+/// An event as it is shown.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AuditEvent {
+    /// Its place in the log; later ones are higher.
+    pub id: i64,
+    /// When it was noted.
+    pub at: Millis,
+    /// Its lasting name.
+    pub kind: &'static str,
+    /// The account's name in this log, 32 hexadecimal digits; `None` for the operator's own doing.
+    pub account: Option<String>,
+    /// What more there is to say; a JSON object.
+    pub details: Value,
+}
+
+/// Is told of events.
+#[async_trait]
+pub trait EventSink: Send + Sync {
+    /// Delivers one event; it may be called again with the same one.
+    ///
+    /// # Errors
+    /// [`NotifyError`] says whether another attempt makes sense.
+    async fn tell(&self, event: &AuditEvent) -> Result<(), NotifyError>;
+}
+
+impl Discovery {
+    /// Up to `limit` events after `after`, in order.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn audit_events(&self, after: Option<i64>, limit: u32) -> Result<Vec<AuditEvent>, Internal> {
+        let events = self.store.events(after.map(EventId), limit).await?;
+        events.into_iter().map(shown).collect()
+    }
+
+    /// Notes what has just been done. It is done, so a failure is told in the log and nowhere else.
+    pub(crate) async fn note(&self, kind: EventKind, account: Option<&AccountId>, details: Value) {
+        let noted = async {
+            let account = account.map(|account| audit_id(&*self.custody, account)).transpose()?;
+            let event = NewEvent { kind, account, details: details.to_string(), tell: self.tells };
+            self.store.append_events(vec![event], self.clock.now()).await?;
+            Ok::<_, Internal>(())
+        };
+        match noted.await {
+            Ok(()) => self.event_noted(kind),
+            Err(error) => {
+                metrics::counter!("acquaint_events_lost_total").increment(1);
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, kind = kind.name(), "the audit log cannot be written");
+            }
+        }
+    }
+
+    /// Counts an event, and wakes who tells of it.
+    pub(crate) fn event_noted(&self, kind: EventKind) {
+        metrics::counter!("acquaint_events_total", "kind" => kind.name()).increment(1);
+        if self.tells {
+            self.new_event.notify_one();
+        }
+    }
+}
+
+fn shown(event: Event) -> Result<AuditEvent, Internal> {
+    let Event { id, at, kind, account, details } = event;
+    let details = serde_json::from_str(&details).map_err(|_| Internal::Unreadable("an event's details"))?;
+    let account = account.map(|account| hex(account.as_bytes()));
+    Ok(AuditEvent { id: id.0, at, kind: kind.name(), account, details })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Tells `sink` of events until `stop`; those under way are finished first.
+pub(crate) async fn tell_events(
+    discovery: Arc<Discovery>,
+    sink: Arc<dyn EventSink>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let lease = millis(discovery.policy.notice_timeout.saturating_add(LEASE_MARGIN));
+    while !*stop.borrow() {
+        let now = discovery.clock.now();
+        let leased = discovery.store.lease_events(AT_ONCE, now, now.saturating_add(lease)).await;
+        let leased = leased.unwrap_or_else(|error| {
+            tracing::error!(error = &error as &dyn std::error::Error, "cannot look for events to tell of");
+            Vec::new()
+        });
+        let found_some = !leased.is_empty();
+        let attempts = leased.into_iter().map(|leased| attempt(&discovery, &*sink, leased));
+        futures::future::join_all(attempts).await;
+        if !found_some {
+            tokio::select! {
+                () = discovery.new_event.notified() => {}
+                () = tokio::time::sleep(POLL) => {}
+                _ = stop.changed() => {}
+            }
+        }
+    }
+}
+
+async fn attempt(discovery: &Discovery, sink: &dyn EventSink, leased: LeasedEvent) {
+    let LeasedEvent { event, attempt } = leased;
+    let id = event.id;
+    let told = match shown(event) {
+        Ok(event) => {
+            timeout(discovery.policy.notice_timeout, sink.tell(&event)).await.unwrap_or(Err(NotifyError {
+                reason: "no answer within `notifications.timeout_s`",
+                permanent: false,
+                source: None,
+            }))
+        }
+        Err(_) => Err(NotifyError { reason: "the event cannot be read", permanent: true, source: None }),
+    };
+    let count = |outcome| {
+        metrics::counter!("acquaint_event_deliveries_total", "outcome" => outcome).increment(1);
+    };
+    let outcome = match told {
+        Ok(()) => {
+            count("told");
+            EventOutcome::Done
+        }
+        Err(error) if error.permanent || attempt >= discovery.policy.notice_attempts => {
+            count("given_up");
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(
+                attempt,
+                error,
+                "the webhook is not told of an event any more; the audit log has it"
+            );
+            EventOutcome::Done
+        }
+        Err(error) => {
+            count("failed");
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(attempt, error, "the webhook is told of an event again later");
+            let doubled = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(attempt.saturating_sub(1)));
+            let pause = millis(doubled.min(LONGEST_PAUSE));
+            EventOutcome::Again(discovery.clock.now().saturating_add(pause))
+        }
+    };
+    if let Err(error) = discovery.store.settle_event(id, attempt, outcome).await {
+        // It stays leased, and is due again when that is over.
+        tracing::error!(error = &error as &dyn std::error::Error, "an event's outcome cannot be stored");
+    }
+}

@@ -1,0 +1,93 @@
+//! Who calls for themselves, and the keyed hashes that limits and the audit log know them by.
+
+use std::net::IpAddr;
+
+use acquaint_custody::{KeyCustody, Purpose, newest};
+use acquaint_protocol::identifier::AccountId;
+use acquaint_store::{AuditId, Pseudonym};
+
+use crate::account::PSEUDONYM_V1;
+use crate::error::Internal;
+
+/// First bytes of what the account key hashes (1 is a pseudonym's, 2 a notice's key).
+const AUDIT_V1: u8 = 3;
+const PREFIX_V1: u8 = 4;
+const PROVIDER_V1: u8 = 5;
+
+/// An account that has shown who it is.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// Which.
+    pub account: AccountId,
+    /// Who stands for it: the kind of session, or the back end that vouches for it.
+    pub provider: String,
+    /// Where the call comes from, if that tells one person from another.
+    pub address: Option<IpAddr>,
+}
+
+/// A caller as limits and the audit log know it; 16 bytes each.
+#[derive(Clone, Copy)]
+pub(crate) struct Tags {
+    pub(crate) account: Pseudonym,
+    pub(crate) audit: AuditId,
+    pub(crate) provider: [u8; 16],
+    pub(crate) prefix: Option<[u8; 16]>,
+}
+
+/// All of it in one call of custody.
+pub(crate) fn tags(custody: &dyn KeyCustody, caller: &Caller) -> Result<Tags, Internal> {
+    let name = caller.account.as_str().as_bytes();
+    let account = [&[PSEUDONYM_V1], name].concat();
+    let audit = [&[AUDIT_V1], name].concat();
+    let provider = [&[PROVIDER_V1], caller.provider.as_bytes()].concat();
+    let prefix = caller.address.map(|address| [&[PREFIX_V1], prefix(address).as_slice()].concat());
+    let mut inputs = vec![account.as_slice(), &audit, &provider];
+    inputs.extend(prefix.as_deref());
+    let made = cut(custody, &inputs)?;
+    match made.as_slice() {
+        [account, audit, provider, prefix @ ..] => Ok(Tags {
+            account: Pseudonym::from_bytes(*account),
+            audit: AuditId::from_bytes(*audit),
+            provider: *provider,
+            prefix: prefix.first().copied(),
+        }),
+        _ => Err(Internal::Unreadable("custody gave no hash")),
+    }
+}
+
+/// The account's name in the audit log.
+pub(crate) fn audit_id(custody: &dyn KeyCustody, account: &AccountId) -> Result<AuditId, Internal> {
+    let input = [&[AUDIT_V1], account.as_str().as_bytes()].concat();
+    let made = cut(custody, &[&input])?;
+    made.first().map(|id| AuditId::from_bytes(*id)).ok_or(Internal::Unreadable("custody gave no hash"))
+}
+
+/// HMACs under the account key, the first 16 bytes of each.
+pub(crate) fn cut(custody: &dyn KeyCustody, inputs: &[&[u8]]) -> Result<Vec<[u8; 16]>, Internal> {
+    let made = custody.hmac(newest(custody, Purpose::Account)?, inputs)?;
+    Ok(made.iter().filter_map(|hash| hash.first_chunk().copied()).collect())
+}
+
+/// What one household or office has: 24 bits of IPv4, 56 of IPv6 (RFC 6177). An IPv4 address in IPv6 form counts as
+/// IPv4.
+fn prefix(address: IpAddr) -> Vec<u8> {
+    match address.to_canonical() {
+        IpAddr::V4(address) => [&[4], address.octets().get(..3).unwrap_or_default()].concat(),
+        IpAddr::V6(address) => [&[6], address.octets().get(..7).unwrap_or_default()].concat(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_share_a_prefix_and_others_do_not() {
+        let of = |text: &str| prefix(text.parse().unwrap());
+        assert_eq!(of("198.51.100.1"), of("198.51.100.254"));
+        assert_eq!(of("198.51.100.1"), of("::ffff:198.51.100.1"));
+        assert_ne!(of("198.51.100.1"), of("198.51.101.1"));
+        assert_eq!(of("2001:db8:1:200::1"), of("2001:db8:1:2ff:1::"));
+        assert_ne!(of("2001:db8:1:200::1"), of("2001:db8:1:300::1"));
+    }
+}

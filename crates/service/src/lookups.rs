@@ -1,0 +1,309 @@
+//! What lookups cost, whatever face they come through: two meters for each account, one for new identifiers and one for
+//! work.
+//!
+//! Everybody may look up some identifiers a day, whatever others do. Accounts that have verified an identifier have far
+//! more, shared with their address prefix, with whom their provider stands for, and with all. What was paid for is free
+//! again: where the service sees identifiers, by a receipt that the caller keeps; where it is blind, by asking the same
+//! bytes under the same request id. Source: contracts of Signal's discovery service as `docs/threat-model.md` cites them.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use acquaint_custody::{CustodyError, Purpose};
+use acquaint_protocol::identifier::Sii;
+use acquaint_store::{
+    AuditId, Charge, Charged, EventKind, Limit, NewEvent, PaidRequest, Permit, Pseudonym, RequestId,
+};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use crate::Discovery;
+use crate::caller::{Caller, cut, tags};
+use crate::codec::Reader;
+use crate::error::{Internal, LookupError, RateLimited};
+use crate::policy::{Bucket, millis};
+
+/// First byte of what the account key hashes into a holder of credentials (1 to 5 stand in `account.rs`, `notices.rs` and
+/// `caller.rs`, 6 in `network.rs`).
+const HOLDER_V1: u8 = 7;
+/// First byte of a receipt's content.
+const RECEIPT_V1: u8 = 1;
+
+/// The operator's choices for lookups.
+#[derive(Debug, Clone)]
+pub struct LookupPolicy {
+    /// New identifiers that everybody may look up, exempt from all limits but this.
+    pub guaranteed: Bucket,
+    /// New identifiers beyond, for an account that has verified an identifier.
+    pub account: Bucket,
+    /// The same for one address prefix; no limit with a capacity of 0, as for the next two.
+    pub prefix: Bucket,
+    /// For all accounts for which one provider stands.
+    pub provider: Bucket,
+    /// In total.
+    pub all: Bucket,
+    /// Queries: work, whatever is asked for.
+    pub queries: Bucket,
+    /// Whether who comes with credentials has verified an identifier, because they are issued to no others.
+    pub credentials_prove_identifier: bool,
+    /// How long a repeated request is free.
+    pub repeat: Duration,
+}
+
+impl Default for LookupPolicy {
+    /// Signal's 50,000 leaking 6 an hour; 50 a day for everybody; four address books of 1,024 padded queries a day.
+    fn default() -> Self {
+        Self {
+            guaranteed: Bucket { capacity: 50, per_day: 50 },
+            account: Bucket { capacity: 50_000, per_day: 144 },
+            prefix: Bucket { capacity: 250_000, per_day: 25_000 },
+            provider: Bucket { capacity: 0, per_day: 0 },
+            all: Bucket { capacity: 0, per_day: 0 },
+            queries: Bucket { capacity: 4_096, per_day: 4_096 },
+            credentials_prove_identifier: false,
+            repeat: Duration::from_secs(24 * 60 * 60),
+        }
+    }
+}
+
+/// Who looks up, as the limits know them.
+#[derive(Clone, Copy)]
+pub struct Seeker {
+    account: Pseudonym,
+    audit: AuditId,
+    provider: [u8; 16],
+    prefix: Option<[u8; 16]>,
+    has_identifier: bool,
+}
+
+/// What a lookup is charged for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bill {
+    /// Identifiers that were not paid for yet.
+    pub identifiers: u32,
+    /// Queries to answer.
+    pub queries: u32,
+    /// The request's id, drawn by the caller, and SHA-256 of all that it asks: the same again is free.
+    pub request: Option<([u8; 16], [u8; 32])>,
+}
+
+/// How much of a meter is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Meter {
+    /// What it holds.
+    pub capacity: u32,
+    /// What comes back in a day.
+    pub per_day: u32,
+    /// What is left now, rounded down.
+    pub left: u32,
+}
+
+/// The meters of an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quota {
+    /// New identifiers that nobody can take away.
+    pub guaranteed: Meter,
+    /// New identifiers beyond; `None` for who has verified no identifier.
+    pub identifiers: Option<Meter>,
+    /// Queries.
+    pub queries: Meter,
+}
+
+impl Discovery {
+    /// A caller with a session, who looks up.
+    ///
+    /// # Errors
+    /// When custody or the store fails.
+    pub async fn seeker(&self, caller: &Caller) -> Result<Seeker, Internal> {
+        let tags = tags(&*self.custody, caller)?;
+        let has_identifier = self.has_identifier(tags.account).await?;
+        Ok(Seeker {
+            account: tags.account,
+            audit: tags.audit,
+            provider: tags.provider,
+            prefix: tags.prefix,
+            has_identifier,
+        })
+    }
+
+    /// Who holds credentials of `audience` under `username`, which was checked. The username lasts, so the limits do.
+    ///
+    /// # Errors
+    /// When custody fails.
+    pub fn credential_seeker(&self, audience: &str, username: &str) -> Result<Seeker, Internal> {
+        let holder = [&[HOLDER_V1], audience.as_bytes(), &[0], username.as_bytes()].concat();
+        let provider = [&[HOLDER_V1], audience.as_bytes()].concat();
+        match cut(&*self.custody, &[&holder, &provider])?.as_slice() {
+            [holder, provider] => Ok(Seeker {
+                account: Pseudonym::from_bytes(*holder),
+                audit: AuditId::from_bytes(*holder),
+                provider: *provider,
+                prefix: None,
+                has_identifier: self.policy.lookups.credentials_prove_identifier,
+            }),
+            _ => Err(Internal::Unreadable("custody gave no hash")),
+        }
+    }
+
+    /// Charges a lookup before it is answered. A repeated request costs nothing.
+    ///
+    /// # Errors
+    /// [`LookupError`]; then nothing was charged.
+    pub async fn charge_lookup(&self, seeker: &Seeker, bill: Bill) -> Result<(), LookupError> {
+        let now = self.clock.now();
+        let policy = &self.policy.lookups;
+        let work = policy.queries.permit(Limit::AccountQueries, seeker.account.as_bytes(), bill.queries);
+        let guaranteed =
+            policy.guaranteed.permit(Limit::GuaranteedLookups, seeker.account.as_bytes(), bill.identifiers);
+        let mut alternatives = vec![vec![guaranteed, work.clone()]];
+        if seeker.has_identifier {
+            alternatives.push([self.shared_permits(seeker, bill.identifiers), vec![work]].concat());
+        }
+        let request = bill.request.map(|(id, digest)| PaidRequest {
+            account: seeker.account,
+            id: RequestId::from_bytes(id),
+            digest,
+            expires_at: now.saturating_add(millis(policy.repeat)),
+        });
+        let details = json!({ "identifiers": bill.identifiers, "queries": bill.queries }).to_string();
+        let refused = NewEvent {
+            kind: EventKind::LookupsRefused,
+            account: Some(seeker.audit),
+            details,
+            tell: self.tells,
+        };
+        let charge = Charge { alternatives, request, granted: None, refused: Some(refused) };
+        let count = |outcome| {
+            metrics::counter!("acquaint_lookups_charged_total", "outcome" => outcome).increment(1);
+        };
+        match self.store.charge(charge, now).await {
+            Ok(Charged::Taken(_)) => {
+                count("charged");
+                Ok(())
+            }
+            Ok(Charged::Repeated) => {
+                count("repeated");
+                Ok(())
+            }
+            Ok(Charged::OtherRequest) => Err(LookupError::OtherRequest),
+            Ok(Charged::Exhausted(exhausted)) => {
+                self.event_noted(EventKind::LookupsRefused);
+                count(exhausted.limit.name());
+                Err(RateLimited::lookups(exhausted).into())
+            }
+            Err(error) => {
+                count("limiter_unavailable");
+                Err(LookupError::LimiterUnavailable(error.into()))
+            }
+        }
+    }
+
+    fn shared_permits(&self, seeker: &Seeker, amount: u32) -> Vec<Permit> {
+        let policy = &self.policy.lookups;
+        let mut permits =
+            vec![policy.account.permit(Limit::AccountLookups, seeker.account.as_bytes(), amount)];
+        let mut also = |bucket: Bucket, limit, key: &[u8]| {
+            if bucket.capacity > 0 {
+                permits.push(bucket.permit(limit, key, amount));
+            }
+        };
+        if let Some(prefix) = seeker.prefix {
+            also(policy.prefix, Limit::PrefixLookups, &prefix);
+        }
+        also(policy.provider, Limit::ProviderLookups, &seeker.provider);
+        also(policy.all, Limit::AllLookups, &[]);
+        permits
+    }
+
+    /// Charges a lookup of identifiers that the service sees: those that `receipt` says are paid for are free, wherever
+    /// they stand in `asked`. Returns the receipt for `paid` and `asked` together. The same request again, by its id, is
+    /// free and gets the same, so that a lost answer costs nothing.
+    ///
+    /// # Errors
+    /// [`LookupError`]; then nothing was charged.
+    pub async fn charge_identifiers(
+        &self,
+        seeker: &Seeker,
+        (paid, receipt): (&[Sii], Option<&str>),
+        asked: &[Sii],
+        request: [u8; 16],
+    ) -> Result<String, LookupError> {
+        let paid: BTreeSet<&[u8]> = paid.iter().map(Sii::as_bytes).collect();
+        let valid = match receipt {
+            Some(receipt) => self.is_receipt(seeker, receipt, &digest(&paid))?,
+            None => paid.is_empty(),
+        };
+        if !valid {
+            return Err(LookupError::InvalidReceipt);
+        }
+        let mut all = paid.clone();
+        all.extend(asked.iter().map(Sii::as_bytes));
+        let new = u32::try_from(all.len().saturating_sub(paid.len())).unwrap_or(u32::MAX);
+        let asked: BTreeSet<&[u8]> = asked.iter().map(Sii::as_bytes).collect();
+        let whole = Sha256::digest([digest(&paid), digest(&asked)].concat()).into();
+        let bill = Bill { identifiers: new, queries: 0, request: Some((request, whole)) };
+        self.charge_lookup(seeker, bill).await?;
+        let content = [&[RECEIPT_V1], digest(&all).as_slice()].concat();
+        let sealed =
+            self.custody.seal(Purpose::Token, &receipt_of(seeker), &content).map_err(Internal::from)?;
+        Ok(URL_SAFE_NO_PAD.encode(sealed))
+    }
+
+    fn is_receipt(&self, seeker: &Seeker, receipt: &str, paid: &[u8; 32]) -> Result<bool, Internal> {
+        let Ok(sealed) = URL_SAFE_NO_PAD.decode(receipt) else { return Ok(false) };
+        let content = match self.custody.open(Purpose::Token, &receipt_of(seeker), &sealed) {
+            Ok(content) => content,
+            Err(CustodyError::NotOurs) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
+        let mut reader = Reader(&content);
+        let read = (reader.array::<1>(), reader.array::<32>());
+        Ok(read == (Some([RECEIPT_V1]), Some(*paid)) && reader.end().is_some())
+    }
+
+    /// What is left of the meters.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn lookup_quota(&self, seeker: &Seeker) -> Result<Quota, Internal> {
+        let policy = &self.policy.lookups;
+        let key = seeker.account.as_bytes();
+        let meters = [
+            (policy.guaranteed, Limit::GuaranteedLookups),
+            (policy.account, Limit::AccountLookups),
+            (policy.queries, Limit::AccountQueries),
+        ];
+        let permits = meters.iter().map(|(bucket, limit)| bucket.permit(*limit, key, 0)).collect();
+        let levels = self.store.levels(permits, self.clock.now()).await?;
+        let meter = |bucket: Bucket, level: u32| Meter {
+            capacity: bucket.capacity,
+            per_day: bucket.per_day,
+            left: bucket.capacity.saturating_sub(level),
+        };
+        match levels.as_slice() {
+            [guaranteed, account, queries] => Ok(Quota {
+                guaranteed: meter(policy.guaranteed, *guaranteed),
+                identifiers: seeker.has_identifier.then(|| meter(policy.account, *account)),
+                queries: meter(policy.queries, *queries),
+            }),
+            _ => Err(Internal::Unreadable("the store gave no levels")),
+        }
+    }
+}
+
+/// SHA-256 of the identifiers in their order, each behind its length.
+fn digest(identifiers: &BTreeSet<&[u8]>) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for identifier in identifiers {
+        hash.update(u64::try_from(identifier.len()).unwrap_or(u64::MAX).to_be_bytes());
+        hash.update(identifier);
+    }
+    hash.finalize().into()
+}
+
+/// A receipt is of use to who paid, and to nobody else.
+fn receipt_of(seeker: &Seeker) -> Vec<u8> {
+    [b"lookup receipt/".as_slice(), seeker.account.as_bytes()].concat()
+}
