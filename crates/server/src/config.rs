@@ -7,6 +7,7 @@
 mod check;
 mod custody;
 mod delivery;
+mod discovery;
 mod operation;
 mod read;
 mod secret;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 pub use custody::{Budget, Holder, Keys, Pkcs11};
 pub use delivery::{Delivery, Plivo, Smtp, SmtpSecurity, Twilio, Webhook};
+pub use discovery::{Audit, Credentials, Lookups};
 pub use operation::{Notifications, Telemetry, Tls};
 pub use read::{ConfigError, OWN_VARIABLES};
 pub use secret::Secret;
@@ -63,6 +65,12 @@ pub struct Config {
     pub smtp: Smtp,
     /// Who is told of matches.
     pub notifications: Notifications,
+    /// Credentials for discovery services.
+    pub credentials: Credentials,
+    /// What lookups cost.
+    pub lookups: Lookups,
+    /// The audit log.
+    pub audit: Audit,
     /// HTTP limits.
     pub http: Http,
     /// Encryption of the port.
@@ -171,6 +179,10 @@ pub struct Http {
     pub max_connections: u32,
     /// How long a shutdown waits for requests that run.
     pub drain_s: u32,
+    /// The header in which a proxy says where a call comes from; empty where there is no proxy.
+    pub client_address_header: String,
+    /// Origins of web pages that may call the faces for people (CORS).
+    pub cors_origins: Vec<String>,
 }
 
 /// Logging.
@@ -203,6 +215,9 @@ impl Default for Config {
             webhook: Webhook::default(),
             smtp: Smtp::default(),
             notifications: Notifications::default(),
+            credentials: Credentials::default(),
+            lookups: Lookups::default(),
+            audit: Audit::default(),
             http: Http::default(),
             tls: Tls::default(),
             log: Log::default(),
@@ -262,6 +277,8 @@ impl Default for Http {
             request_timeout_s: 30,
             max_connections: 2048,
             drain_s: 15,
+            client_address_header: String::new(),
+            cors_origins: Vec::new(),
         }
     }
 }

@@ -9,7 +9,9 @@ mod http;
 pub mod keys;
 mod notify;
 mod outbound;
+mod replays;
 mod rpc;
+mod session;
 pub mod telemetry;
 pub mod transfer;
 pub mod upkeep;
@@ -22,7 +24,7 @@ use std::time::Duration;
 
 use acquaint_custody::KeyCustody;
 use acquaint_protocol::identifier::Region;
-use acquaint_service::{Bucket, Parts, Policy, PoolSize, Running, StartError, SystemClock, SystemEntropy};
+use acquaint_service::{Bucket, CredentialPolicy, LookupPolicy, Parts, Policy, PoolSize, Running, StartError, SystemClock, SystemEntropy};
 use acquaint_store::{Store, StoreError};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -37,6 +39,8 @@ use database::Database;
 use http::Port;
 use http::tls::Tls;
 use keys::{KeyFileError, KeysError};
+use replays::StoredReplays;
+use session::Sessions;
 
 /// Why the server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -109,6 +113,7 @@ pub struct Server {
     tls: Option<Tls>,
     database: Database,
     running: Running,
+    sessions: Arc<Sessions>,
     config: Config,
 }
 
@@ -142,14 +147,24 @@ impl Server {
             custody,
             sender: delivery::sender(&config, &ambient)?,
             notifier: notify::notifier(&config, &ambient)?,
+            events: notify::event_sink(&config, &ambient)?,
             clock: ambient.clock,
             entropy: ambient.entropy,
             policy: policy(&config),
             pool: pool_size(&config),
         };
+        let clock = Arc::clone(&parts.clock);
         let waits = config.keys.holder() != Some(Holder::File);
         let running = Running::start(telemetry::observed::observed(parts, waits)).await?;
-        Ok(Self { listener, operator, tls, database, running, config })
+        let replays = Arc::new(StoredReplays(Arc::clone(&running.discovery)));
+        let sessions = match Sessions::new(&config, clock, replays) {
+            Ok(sessions) => Arc::new(sessions),
+            Err(error) => {
+                running.stop().await;
+                return Err(error.into());
+            }
+        };
+        Ok(Self { listener, operator, tls, database, running, sessions, config })
     }
 
     /// The use cases, for a caller in the same process.
@@ -169,7 +184,7 @@ impl Server {
     /// What the port answers, without the port; for the fuzz targets.
     #[cfg(feature = "fuzzing")]
     pub fn router(&self) -> axum::Router {
-        http::router(Arc::clone(&self.running.discovery), &self.config)
+        http::router(Arc::clone(&self.running.discovery), Arc::clone(&self.sessions), &self.config)
     }
 
     /// The same as a URL, `http://` or `https://`.
@@ -189,7 +204,7 @@ impl Server {
 
     /// Answers requests until `stop`, then lets those that run finish and ends the background work after its step.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        let Self { listener, operator, tls, database, running, config } = self;
+        let Self { listener, operator, tls, database, running, sessions, config } = self;
         let mut background = JoinSet::new();
         let tls = tls.map(|Tls { acceptor, watch }| {
             background.spawn(watch);
@@ -207,7 +222,7 @@ impl Server {
             background.spawn(telemetry::metrics::keep_up());
             background.spawn(watch_connections(database));
         }
-        let router = http::router(Arc::clone(&running.discovery), &config);
+        let router = http::router(Arc::clone(&running.discovery), sessions, &config);
         http::serve(Port { listener, tls, counted: true }, router, &config.http, stop).await;
         running.stop().await;
         background.shutdown().await;
@@ -321,5 +336,34 @@ fn policy(config: &Config) -> Policy {
         notice_attempts: config.notifications.attempts,
         max_queue_wait: seconds(import.max_queue_wait_s),
         pair_ttl: seconds(24 * 60 * 60) * import.pair_ttl_days,
+        keep_events: seconds(24 * 60 * 60) * config.audit.keep_days,
+        credentials: credentials(&config.credentials),
+        lookups: lookups(&config.lookups),
+    }
+}
+
+fn credentials(config: &config::Credentials) -> CredentialPolicy {
+    CredentialPolicy {
+        audiences: config.all_audiences(),
+        format: config.format().unwrap_or_default(),
+        ttl: Duration::from_secs(config.ttl_s.into()),
+        needs_identifier: config.need_verified_number,
+        account: Bucket { capacity: config.account, per_day: config.account_per_day },
+        prefix: Bucket { capacity: config.prefix, per_day: config.prefix_per_day },
+        provider: Bucket { capacity: config.provider, per_day: config.provider_per_day },
+        all: Bucket { capacity: config.all, per_day: config.all_per_day },
+    }
+}
+
+fn lookups(config: &config::Lookups) -> LookupPolicy {
+    LookupPolicy {
+        guaranteed: Bucket { capacity: config.guaranteed, per_day: config.guaranteed_per_day },
+        account: Bucket { capacity: config.account, per_day: config.account_per_day },
+        prefix: Bucket { capacity: config.prefix, per_day: config.prefix_per_day },
+        provider: Bucket { capacity: config.provider, per_day: config.provider_per_day },
+        all: Bucket { capacity: config.all, per_day: config.all_per_day },
+        queries: Bucket { capacity: config.queries, per_day: config.queries_per_day },
+        credentials_prove_identifier: config.credentials_prove_number,
+        repeat: Duration::from_secs(config.repeat_s.into()),
     }
 }

@@ -75,8 +75,10 @@ pub struct Issued {
 }
 
 /// Credentials that are good.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checked {
+    /// For whom they are.
+    pub audience: String,
     /// When they were issued, in Unix seconds.
     pub issued_at: u64,
     /// The last second in which they are good.
@@ -175,7 +177,11 @@ impl Discovery {
         }
         let outcome = if good.is_some() { "good" } else { "bad" };
         counter!("acquaint_credentials_checked_total", "outcome" => outcome).increment(1);
-        Ok(good.map(|issued_at| Checked { issued_at, expires_at: issued_at.saturating_add(ttl) }))
+        Ok(good.map(|issued_at| Checked {
+            audience: name.to_owned(),
+            issued_at,
+            expires_at: issued_at.saturating_add(ttl),
+        }))
     }
 
     /// Whether credentials are issued or checked here.

@@ -85,6 +85,15 @@ impl Discovery {
         Ok(())
     }
 
+    /// Notes that something which may be used once is used, and must not be again until `expires_at`. `false` if it was.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn first_use(&self, id: [u8; 32], expires_at: Millis) -> Result<bool, Internal> {
+        let now = self.clock.now();
+        Ok(self.store.use_once(acquaint_store::OnceId::from_bytes(id), expires_at, now).await?)
+    }
+
     /// The time by the service's clock.
     pub fn now(&self) -> Millis {
         self.clock.now()

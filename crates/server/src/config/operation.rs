@@ -98,6 +98,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     if !otlp_url.is_empty() && !is_url(otlp_url) {
         return bad("telemetry.otlp_url", "a URL of HTTP or HTTPS, as `http://127.0.0.1:4318`, or empty");
     }
+    http_headers(config)?;
     if !["text", "json"].contains(&config.log.format.as_str()) {
         return bad("log.format", "`text` or `json`");
     }
@@ -111,6 +112,27 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
             "log.level",
             "`error`, `warn`, `info`, `debug`, `trace`, or directives as `warn,acquaint_server=debug`",
         );
+    }
+    Ok(())
+}
+
+fn http_headers(config: &Config) -> Result<(), ConfigError> {
+    let header = &config.http.client_address_header;
+    if !header.is_empty() && header.parse::<http::HeaderName>().is_err() {
+        return bad("http.client_address_header", "a header's name, as `x-forwarded-for`, or empty");
+    }
+    // `*` would let every page call with what its visitor's browser holds.
+    let is_origin = |origin: &String| {
+        let uri = origin.parse::<http::Uri>();
+        uri.is_ok_and(|uri| {
+            matches!(uri.scheme_str(), Some("http" | "https"))
+                && uri.host().is_some_and(|host| !host.is_empty())
+                && uri.path_and_query().is_none_or(|path| path == "/")
+                && !origin.ends_with('/')
+        })
+    };
+    if !config.http.cors_origins.iter().all(is_origin) {
+        return bad("http.cors_origins", "a list of origins, as `https://app.example`, without a path");
     }
     Ok(())
 }

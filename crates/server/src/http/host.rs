@@ -8,6 +8,7 @@ use http::uri::Authority;
 use http::{HeaderValue, StatusCode, Version, header};
 
 use super::connect::refusal::answer;
+use super::face::{Face, face_of};
 
 /// Refuses an HTTP/1.1 request without exactly one good `Host` (RFC 9112, section 3.2): a proxy in front could have read
 /// another one. The connection is closed, because what follows on it cannot be trusted either.
@@ -15,9 +16,14 @@ pub(super) async fn require_host(request: Request, next: Next) -> Response {
     if request.version() != Version::HTTP_11 || is_good(&request) {
         return next.run(request).await;
     }
-    let error =
-        ConnectError::new(ErrorCode::InvalidArgument, "one `Host` header with a host's name is needed");
-    let mut response = answer(&error, StatusCode::BAD_REQUEST);
+    let message = "one `Host` header with a host's name is needed";
+    let mut response = match face_of(&request) {
+        Face::Connect => {
+            let error = ConnectError::new(ErrorCode::InvalidArgument, message);
+            answer(&error, StatusCode::BAD_REQUEST)
+        }
+        face => face.failure(ErrorCode::InvalidArgument, StatusCode::BAD_REQUEST, message),
+    };
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }

@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tower::ServiceExt;
 
+use super::face::Peer;
 use super::prompt::Prompt;
 use crate::config::Http;
 use crate::telemetry::metrics;
@@ -73,11 +75,12 @@ pub(crate) async fn serve(port: Port, router: Router, http: &Http, stop: impl Fu
             () = &mut stop => break,
             accepted = accept(&listener, &places) => accepted,
         };
-        let Some((stream, place)) = accepted else { continue };
+        let Some((stream, peer, place)) = accepted else { continue };
         let place = (place, counted.then(metrics::Connection::opened));
         let router = router.clone();
-        let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             let router = router.clone();
+            request.extensions_mut().insert(Peer(peer));
             async move {
                 Ok::<_, Infallible>(
                     router.oneshot(request.map(Body::new)).await.unwrap_or_else(|never| match never {}),
@@ -160,13 +163,13 @@ async fn speaks_http(stream: &TcpStream) -> bool {
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, IpAddr, OwnedSemaphorePermit)> {
     let place = Arc::clone(places).acquire_owned().await.ok()?;
     match listener.accept().await {
-        Ok((stream, _)) => {
+        Ok((stream, peer)) => {
             // Answers are small: waiting to fill a segment only delays them. A refusal costs nothing but that.
             let _ = stream.set_nodelay(true);
-            Some((stream, place))
+            Some((stream, peer.ip(), place))
         }
         Err(_) => {
             tracing::warn!("a connection could not be accepted");

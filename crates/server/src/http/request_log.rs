@@ -13,7 +13,9 @@ use futures::FutureExt;
 use http::{HeaderValue, StatusCode};
 use tracing::Instrument;
 
-use super::connect::refusal::{failure, method_of};
+use super::connect::refusal::method_of;
+use super::face::face_of;
+use super::xrpc;
 use crate::telemetry::{metrics, traces};
 
 static COUNT: AtomicU64 = AtomicU64::new(1);
@@ -50,8 +52,9 @@ pub(super) async fn bound_and_log(State(limit): State<Duration>, request: Reques
 }
 
 async fn bounded(limit: Duration, request: Request, next: Next) -> Response {
+    let face = face_of(&request);
     tokio::time::timeout(limit, next.run(request)).await.unwrap_or_else(|_| {
-        failure(ErrorCode::DeadlineExceeded, StatusCode::GATEWAY_TIMEOUT, "the request took too long")
+        face.failure(ErrorCode::DeadlineExceeded, StatusCode::GATEWAY_TIMEOUT, "the request took too long")
     })
 }
 
@@ -63,6 +66,12 @@ fn known(path: &str) -> &'static str {
         "/healthz" | "/readyz" => HEALTH,
         "/operator/notifications" | "/operator/notifications/retry" => "notifications",
         path if path.starts_with("/operator/epochs") => "epochs",
+        "/operator/audit" => "audit",
+        "/v1/contact-discovery/credentials" => "credentials",
+        "/v1/credentials/verify" => "verify_credentials",
+        "/v1/lookup/quota" => "lookup_quota",
+        "/v1/openapi.json" => "openapi",
+        path if path.starts_with("/xrpc/") => xrpc::method_of(path).map_or("unknown", |(nsid, _)| nsid),
         _ => method_of(path).unwrap_or("unknown"),
     }
 }
@@ -76,6 +85,7 @@ fn outcome(response: &Response) -> &'static str {
         (_, 200..=299) => "ok",
         (_, 400) => "invalid_argument",
         (_, 401) => "unauthenticated",
+        (_, 403) => "permission_denied",
         (_, 404 | 405 | 415 | 501) => "unimplemented",
         (_, 408 | 504) => "deadline_exceeded",
         (_, 413 | 429) => "resource_exhausted",
@@ -112,11 +122,12 @@ fn is_ours(outcome: &str) -> bool {
 
 /// A panic in a handler is that request's failure and nobody else's. Its text is not logged: it could quote anything.
 pub(super) async fn survive_panics(request: Request, next: Next) -> Response {
+    let face = face_of(&request);
     match AssertUnwindSafe(next.run(request)).catch_unwind().await {
         Ok(response) => response,
         Err(_) => {
             tracing::error!("a request failed unexpectedly");
-            failure(ErrorCode::Internal, StatusCode::INTERNAL_SERVER_ERROR, "internal error")
+            face.failure(ErrorCode::Internal, StatusCode::INTERNAL_SERVER_ERROR, "internal error")
         }
     }
 }

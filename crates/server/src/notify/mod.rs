@@ -1,12 +1,13 @@
 //! How accounts are told of matches: the AppView's own endpoint, or a webhook of the operator's.
 
 mod appview;
+mod events;
 mod webhook;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use acquaint_service::{Notifier, NotifyError};
+use acquaint_service::{EventSink, Notifier, NotifyError};
 use reqwest::{StatusCode, Url};
 
 use crate::Ambient;
@@ -14,6 +15,7 @@ use crate::config::Config;
 use crate::delivery::ProviderError;
 use crate::outbound::{Fault, Http, Signer};
 use appview::AppView;
+use events::EventWebhook;
 use webhook::Webhook;
 
 /// Tells of matches as configured; nobody for `none`.
@@ -38,6 +40,23 @@ pub(crate) fn notifier(
         }
         _ => None,
     })
+}
+
+/// Tells the audit log's events to a webhook, if one is configured.
+pub(crate) fn event_sink(
+    config: &Config,
+    ambient: &Ambient,
+) -> Result<Option<Arc<dyn EventSink>>, ProviderError> {
+    let audit = &config.audit;
+    if audit.webhook_url.is_empty() {
+        return Ok(None);
+    }
+    let incomplete = || ProviderError::Section("audit");
+    let within = Duration::from_secs(config.notifications.timeout_s.into());
+    let url: Url = audit.webhook_url.parse().map_err(|_| incomplete())?;
+    let signer = Signer::new(audit.webhook_secret.expose(), Arc::clone(&ambient.clock));
+    let signer = signer.ok_or_else(incomplete)?;
+    Ok(Some(Arc::new(EventWebhook { http: Http::new(&url, within)?, url, signer, within })))
 }
 
 /// There was no answer. The other end may have taken the notice; it is told again with the same id.

@@ -1,6 +1,6 @@
 //! The face that Bluesky's AppView speaks to: `rolodex.RolodexService` over the Connect protocol.
 
-mod reason;
+pub(super) mod reason;
 pub(super) mod refusal;
 
 use std::sync::Arc;
@@ -144,7 +144,7 @@ impl RolodexService for Rolodex {
     }
 }
 
-fn timestamp(millis: acquaint_service::Millis) -> buffa_types::google::protobuf::Timestamp {
+pub(super) fn timestamp(millis: acquaint_service::Millis) -> buffa_types::google::protobuf::Timestamp {
     let nanos = i32::try_from(millis.rem_euclid(1000)).unwrap_or(0) * 1_000_000;
     buffa_types::google::protobuf::Timestamp::from_unix(millis.div_euclid(1000), nanos)
 }

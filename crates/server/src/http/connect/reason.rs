@@ -14,7 +14,7 @@ use http::{HeaderValue, header};
 
 /// `reason` of a `google.rpc.ErrorInfo`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reason {
+pub(in crate::http) enum Reason {
     InvalidDid,
     InvalidLimit,
     InvalidCursor,
@@ -43,8 +43,44 @@ impl Reason {
         }
     }
 
+    const ALL: [Self; 10] = [
+        Self::InvalidDid,
+        Self::InvalidLimit,
+        Self::InvalidCursor,
+        Self::InvalidContacts,
+        Self::TooManyContacts,
+        Self::InvalidToken,
+        Self::RateLimitExceeded,
+        Self::InvalidPhone,
+        Self::InvalidCode,
+        Self::InternalError,
+    ];
+
+    /// The reason that an error carries.
+    pub(in crate::http) fn of(error: &ConnectError) -> Option<Self> {
+        let debug = error.details.first()?.debug.as_ref()?;
+        let name = debug.get("reason")?.as_str()?;
+        Self::ALL.into_iter().find(|reason| reason.name() == name)
+    }
+
+    /// Its name in the lexicons of `app.bsky.contact`.
+    pub(in crate::http) const fn lexicon_name(self) -> &'static str {
+        match self {
+            Self::InvalidDid => "InvalidDid",
+            Self::InvalidLimit => "InvalidLimit",
+            Self::InvalidCursor => "InvalidCursor",
+            Self::InvalidContacts => "InvalidContacts",
+            Self::TooManyContacts => "TooManyContacts",
+            Self::InvalidToken => "InvalidToken",
+            Self::RateLimitExceeded => "RateLimitExceeded",
+            Self::InvalidPhone => "InvalidPhone",
+            Self::InvalidCode => "InvalidCode",
+            Self::InternalError => "InternalError",
+        }
+    }
+
     /// The field that this reason is about, and what would be right.
-    pub(super) const fn field(self) -> &'static str {
+    pub(in crate::http) const fn field(self) -> &'static str {
         match self {
             Self::InvalidDid => "actor, or subject, must be text: a DID",
             Self::InvalidLimit => "limit must be a whole number from 1 to 100",
@@ -94,7 +130,7 @@ impl Reason {
         bytes
     }
 
-    pub(super) fn error(self, message: impl Into<String>) -> ConnectError {
+    pub(in crate::http) fn error(self, message: impl Into<String>) -> ConnectError {
         self.error_with_code(self.code(), message)
     }
 
@@ -108,7 +144,7 @@ impl Reason {
 const DOMAIN: &str = "acquaint";
 
 /// Our errors, with the time that Retry-After counts from.
-pub(super) struct Failed<E>(pub(super) E, pub(super) Millis);
+pub(in crate::http) struct Failed<E>(pub(in crate::http) E, pub(in crate::http) Millis);
 
 impl From<Failed<RateLimited>> for ConnectError {
     fn from(Failed(limited, now): Failed<RateLimited>) -> Self {

@@ -1,0 +1,161 @@
+//! The faces of the main port, and what they share: who calls, from where, and failures in the form of each face.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use acquaint_service::{Caller, CredentialsError, Discovery, Seeker};
+use axum::extract::Request;
+use axum::response::Response;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use connectrpc::ErrorCode;
+use http::request::Parts;
+use http::{HeaderName, StatusCode, header};
+use zeroize::Zeroizing;
+
+use super::body::BodyLimits;
+use super::connect::refusal;
+use super::rest::problem::{Problem, Refusal};
+use super::xrpc;
+use crate::session::{Presented, SessionError, Sessions, Through};
+
+/// How callers speak to the service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Face {
+    /// `/v1/`: JSON, with problems (RFC 9457).
+    Rest,
+    /// `/xrpc/`: JSON, with the errors of atproto's HTTP API.
+    Xrpc,
+    /// The RPC, and everything else.
+    Connect,
+}
+
+impl Face {
+    /// Whose path it is.
+    pub(super) fn of(path: &str) -> Self {
+        match path {
+            path if path.starts_with("/v1/") => Self::Rest,
+            path if path.starts_with("/xrpc/") => Self::Xrpc,
+            _ => Self::Connect,
+        }
+    }
+
+    /// A failure that is about no field, in this face's form.
+    pub(super) fn failure(self, code: ErrorCode, status: StatusCode, message: &'static str) -> Response {
+        match self {
+            Self::Rest => Problem::failure(status, message).into_answer(),
+            Self::Xrpc => xrpc::failure(status, message),
+            Self::Connect => refusal::failure(code, status, message),
+        }
+    }
+}
+
+/// Where a connection comes from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer(pub(super) IpAddr);
+
+/// What the faces for people need.
+#[derive(Clone)]
+pub(super) struct Public {
+    pub(super) discovery: Arc<Discovery>,
+    pub(super) sessions: Arc<Sessions>,
+    /// The header in which a proxy says where a call comes from.
+    pub(super) address_header: Option<HeaderName>,
+    pub(super) limits: BodyLimits,
+    /// Before the names of the methods that have no lexicon.
+    pub(super) lxm_prefix: Arc<str>,
+}
+
+impl Public {
+    /// Who calls, by the session that the request presents. `lxm` names the method for tokens that are for one method.
+    pub(super) async fn caller(&self, parts: &Parts, lxm: &str) -> Result<Caller, SessionError> {
+        let presented = Presented {
+            authorization: single(parts, header::AUTHORIZATION)?,
+            account: single(parts, ACCOUNT)?,
+            lxm: Some(lxm),
+        };
+        let session = self.sessions.verify(presented).await?;
+        let address = match session.through {
+            // The back end's own address, which tells nobody from another.
+            Through::ApiKey => None,
+            _ => self.address(parts),
+        };
+        Ok(Caller { account: session.account, provider: session.provider, address })
+    }
+
+    /// A back end with an API key, whoever it may call for.
+    pub(super) fn back_end(&self, parts: &Parts) -> Result<(), SessionError> {
+        let authorization = single(parts, header::AUTHORIZATION)?;
+        self.sessions.back_end(authorization).map(drop)
+    }
+
+    /// Who looks up: an account with a session, or whoever has good credentials for the audience of the query.
+    pub(super) async fn seeker(
+        &self,
+        parts: &Parts,
+        method: &str,
+        audience: Result<Option<String>, Problem>,
+    ) -> Result<Seeker, Problem> {
+        let authorization = single(parts, header::AUTHORIZATION)?;
+        let Some((username, password)) = authorization.and_then(basic) else {
+            let caller = self.caller(parts, &format!("{}.{method}", self.lxm_prefix)).await?;
+            audience?;
+            return self.discovery.seeker(&caller).await.map_err(|error| self.problem(error));
+        };
+        let audience = audience?;
+        match self.discovery.check_credentials(audience.as_deref(), &username, &password) {
+            Ok(Some(checked)) => {
+                let audience = checked.audience;
+                self.discovery.credential_seeker(&audience, &username).map_err(|error| self.problem(error))
+            }
+            Ok(None) | Err(CredentialsError::NotConfigured | CredentialsError::UnknownAudience) => {
+                Err(Problem::bad_credentials())
+            }
+            Err(error) => Err(self.problem(error)),
+        }
+    }
+
+    /// What a use case failed with, as a problem.
+    pub(super) fn problem(&self, error: impl Into<Refusal>) -> Problem {
+        Problem::of(error, self.discovery.now())
+    }
+
+    /// Where the call comes from. Behind a proxy that is the last address of its header, which the proxy itself wrote.
+    fn address(&self, parts: &Parts) -> Option<IpAddr> {
+        let peer = || parts.extensions.get::<Peer>().map(|peer| peer.0);
+        let Some(header) = &self.address_header else { return peer() };
+        let last = parts.headers.get_all(header).iter().next_back()?.to_str().ok()?;
+        last.rsplit(',').next()?.trim().parse().ok()
+    }
+}
+
+/// Username and password (RFC 7617). The first colon parts them.
+fn basic(authorization: &http::HeaderValue) -> Option<(Zeroizing<String>, Zeroizing<String>)> {
+    let (scheme, rest) = authorization.as_bytes().split_at_checked(6)?;
+    if !scheme.eq_ignore_ascii_case(b"basic ") {
+        return None;
+    }
+    let nothing = || Some((Zeroizing::default(), Zeroizing::default()));
+    // What is no base64, no text or has no colon is refused as any wrong password is.
+    let Ok(decoded) = STANDARD.decode(rest).map(Zeroizing::new) else { return nothing() };
+    let Ok(text) = std::str::from_utf8(&decoded) else { return nothing() };
+    let (username, password) = text.split_once(':').unwrap_or((text, ""));
+    Some((Zeroizing::new(username.to_owned()), Zeroizing::new(password.to_owned())))
+}
+
+/// For whom a back end calls.
+const ACCOUNT: HeaderName = HeaderName::from_static("acquaint-account");
+
+/// A header that there may be one of: who sends two means to be read in two ways.
+fn single(parts: &Parts, name: HeaderName) -> Result<Option<&http::HeaderValue>, SessionError> {
+    let mut values = parts.headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (value, None) => Ok(value),
+        _ => Err(SessionError::Refused),
+    }
+}
+
+/// Whose path a request is for.
+pub(super) fn face_of(request: &Request) -> Face {
+    Face::of(request.uri().path())
+}

@@ -1,0 +1,117 @@
+//! The REST face, `/v1/`: credentials for discovery services, and the meters of lookups. JSON; what is refused is a
+//! problem (RFC 9457). [`openapi`] describes it, and `docs/openapi.json` is what it says.
+
+mod check;
+mod credentials;
+pub(super) mod problem;
+mod quota;
+
+use axum::Router;
+use axum::extract::Query;
+use axum::extract::rejection::QueryRejection;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use http::{HeaderValue, StatusCode, header};
+use serde::{Deserialize, Serialize};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{IntoParams, Modify, OpenApi};
+
+use super::body::discard;
+use super::face::Public;
+use problem::Problem;
+
+/// Everything under `/v1`.
+pub(super) fn router(public: Public) -> Router {
+    Router::new()
+        .route("/v1/contact-discovery/credentials", get(credentials::issue))
+        .route("/v1/credentials/verify", post(check::check))
+        .route("/v1/lookup/quota", get(quota::quota))
+        .route("/v1/openapi.json", get(describe))
+        .route("/v1/{*rest}", axum::routing::any(unknown))
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(public)
+}
+
+async fn unknown(request: axum::extract::Request) -> Problem {
+    discard(request.into_body()).await;
+    Problem::failure(StatusCode::NOT_FOUND, "there is no such resource: /v1/openapi.json lists what there is")
+}
+
+async fn wrong_method(request: axum::extract::Request) -> Problem {
+    discard(request.into_body()).await;
+    Problem::failure(StatusCode::METHOD_NOT_ALLOWED, "this resource takes another method: see /v1/openapi.json")
+}
+
+async fn describe() -> Response {
+    answer(&openapi())
+}
+
+/// The description of this face in OpenAPI 3.1.
+pub(crate) fn openapi() -> utoipa::openapi::OpenApi {
+    Description::openapi()
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Acquaint",
+        description = "Private contact discovery: credentials for discovery services, and quotas of lookups.",
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
+    ),
+    paths(credentials::issue, check::check, quota::quota),
+    components(schemas(Problem)),
+    modifiers(&Security),
+    tags(
+        (name = "credentials", description = "Short-lived credentials, bound to an account and an audience"),
+        (name = "lookups", description = "What lookups cost")
+    )
+)]
+struct Description;
+
+struct Security;
+
+impl Modify for Security {
+    fn modify(&self, description: &mut utoipa::openapi::OpenApi) {
+        let Some(components) = &mut description.components else { return };
+        let scheme = |scheme, text: &str| {
+            SecurityScheme::Http(HttpBuilder::new().scheme(scheme).description(Some(text)).build())
+        };
+        let session = "A session of the account: an atproto service-auth token, an access token of the configured \
+                       issuer, a token of the operator's own, or a back end's API key with the header \
+                       `acquaint-account`";
+        components.add_security_scheme("session", scheme(HttpAuthScheme::Bearer, session));
+        let key = "A back end's API key";
+        components.add_security_scheme("api_key", scheme(HttpAuthScheme::Bearer, key));
+        let basic = "Username and password of issued credentials";
+        components.add_security_scheme("credentials", scheme(HttpAuthScheme::Basic, basic));
+    }
+}
+
+/// For which discovery service.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Whom {
+    /// The audience, as the operator calls it; the first that there is if it is left out.
+    #[param(max_length = 64, example = "discovery")]
+    audience: Option<String>,
+}
+
+/// The query of a request that takes an audience.
+fn whom(query: Result<Query<Whom>, QueryRejection>) -> Result<Option<String>, Problem> {
+    query
+        .map(|Query(whom)| whom.audience)
+        .map_err(|_| Problem::invalid("the query takes `audience` once, and nothing else"))
+}
+
+/// A whole answer, which nobody may keep.
+fn answer(body: &impl Serialize) -> Response {
+    let Ok(body) = serde_json::to_vec(body) else {
+        return Problem::failure(StatusCode::INTERNAL_SERVER_ERROR, "internal error").into_answer();
+    };
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    (headers, body).into_response()
+}
