@@ -30,6 +30,10 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Show the notifications that wait or were given up on a running server, and retry them
     Notifications(Notifications),
+    /// Show a running server's audit log: who did what and when, under pseudonyms
+    Audit(Audit),
+    /// Make an API key for a back end that calls for its accounts
+    ApiKey(MakeApiKey),
     /// Look for what keeps the server from running well, and say what to do
     Doctor(Doctor),
     /// Back up, restore, check, export or import the database
@@ -107,6 +111,41 @@ pub(crate) struct Doctor {
     #[arg(long, env = "ACQUAINT_CONFIG", default_value = "acquaint.toml")]
     pub(crate) config: PathBuf,
     /// Print one JSON object in place of lines
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "One line for each event, in order: when, what, to whose account (a pseudonym that stands nowhere else),\n\
+                  and what more there is. Events are kept for `audit.keep_days`.\n\n\
+                  Examples:\n  acquaint audit --config /etc/acquaint/acquaint.toml\n  \
+                  acquaint audit --after 1234 --json\n\n\
+                  With --json: one object a line, {\"id\", \"at\" (milliseconds since 1970), \"type\",\n\
+                  \"account_identifier\" (or null), …}."
+)]
+pub(crate) struct Audit {
+    #[command(flatten)]
+    pub(crate) server: ServerAddress,
+    /// Only what came after the event of this id
+    #[arg(long, value_name = "ID")]
+    pub(crate) after: Option<i64>,
+    /// Print one JSON object for each event
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "The key is shown once; the configuration holds its hash only. Whoever has it can call in the name of\n\
+                  every account.\n\n\
+                  Example:\n  acquaint api-key billing\n\n\
+                  With --json: {\"key\", \"entry\"}."
+)]
+pub(crate) struct MakeApiKey {
+    /// What the key is called, in the configuration and in limits: letters, digits, `-` and `_`
+    pub(crate) name: String,
+    /// Print one JSON object in place of sentences
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -1,5 +1,6 @@
 //! `acquaint keys`.
 
+mod audience;
 mod epochs;
 
 use std::io::{BufRead, IsTerminal};
@@ -28,6 +29,7 @@ pub(crate) async fn run(command: KeysCommand) -> Result<(), Failure> {
         KeysCommand::Retire(args) => return epochs::retire(args).await,
         KeysCommand::Rotate(args) => Box::new(move || epochs::rotate(&args)),
         KeysCommand::Init(args) => Box::new(move || init(&args)),
+        KeysCommand::Audience(args) => Box::new(move || audience::audience(&args)),
         KeysCommand::List(args) => Box::new(move || list(&args)),
         KeysCommand::Wrap(args) => Box::new(move || wrap(&args)),
         KeysCommand::Unwrap(args) => Box::new(move || unwrap(&args)),
@@ -96,7 +98,7 @@ fn list(args: &List) -> Result<(), Failure> {
         output::json(&json!({ "keys": keys, "budgets": budgets }))?;
     } else {
         for Listed { key, made_at, suite, state } in &listed {
-            let made = made_at.map_or_else(|| "-".to_owned(), day);
+            let made = made_at.map_or_else(|| "-".to_owned(), output::day);
             tell!("{:8}{:4}  {made:10}  {:12}{state}", key.purpose.name(), key.version, suite.unwrap_or("-"));
         }
         for usage in &budgets {
@@ -113,20 +115,6 @@ fn list(args: &List) -> Result<(), Failure> {
         0 => Ok(()),
         several => Err(format!("{} cannot be used", output::counted(several, "key", "keys")).into()),
     }
-}
-
-/// A date as 2026-01-31, in UTC (Howard Hinnant, "chrono-compatible low-level date algorithms").
-fn day(at: Millis) -> String {
-    let days = at.div_euclid(86_400_000) + 719_468;
-    let era = days.div_euclid(146_097);
-    let of_era = days.rem_euclid(146_097);
-    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = year + era * 400 + i64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}")
 }
 
 fn wrap(args: &Wrap) -> Result<(), Failure> {

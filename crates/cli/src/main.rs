@@ -1,5 +1,6 @@
 //! `acquaint`: private contact discovery that anyone can run.
 
+mod api_key;
 mod args;
 mod completions;
 mod custody;
@@ -56,6 +57,8 @@ async fn run(args: Args) -> Result<(), Failure> {
         Command::Keys(keys) => keys::run(keys.command).await,
         Command::Custody(custody) => custody::run(custody.command).await,
         Command::Notifications(notifications) => remote::notifications::run(notifications).await,
+        Command::Audit(audit) => remote::audit::run(audit).await,
+        Command::ApiKey(api_key) => api_key::run(&api_key),
         Command::Verify(verify) => remote::verify(verify).await,
         Command::Import(import) => remote::import::run(import).await,
         Command::Matches(matches) => remote::matches(matches).await,

@@ -97,6 +97,28 @@ pub enum Retirement {
     Unknown,
 }
 
+/// An event of the audit log.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct AuditEvent {
+    /// Its place in the log; later ones are higher.
+    pub id: i64,
+    /// When, in milliseconds since 1970-01-01T00:00:00Z.
+    pub at: i64,
+    /// What happened.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// To whose account: a pseudonym of this log, 32 hexadecimal digits; `None` for the operator's own doing.
+    pub account_identifier: Option<String>,
+    /// What more there is to say.
+    #[serde(flatten)]
+    pub details: serde_json::Map<String, serde_json::Value>,
+}
+
+#[derive(Deserialize)]
+struct Events {
+    events: Vec<AuditEvent>,
+}
+
 #[derive(Deserialize)]
 struct Outcome {
     outcome: Retirement,
@@ -149,6 +171,16 @@ impl Operator {
     /// [`ClientError`].
     pub async fn epochs(&self) -> Result<Epochs, ClientError> {
         self.call(Method::GET, "/operator/epochs").await
+    }
+
+    /// The audit log's next events after the one with the id `after`, in order, at most 1000; none at the end.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn audit_events(&self, after: Option<i64>) -> Result<Vec<AuditEvent>, ClientError> {
+        let query = after.map(|after| format!("?after={after}")).unwrap_or_default();
+        let Events { events } = self.call(Method::GET, &format!("/operator/audit{query}")).await?;
+        Ok(events)
     }
 
     /// Ends an epoch, and has its rows deleted.

@@ -13,6 +13,8 @@
 //!
 //! The keys stay where they are: whoever calls gives a function that computes an HMAC with one of them, as custody does.
 
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
@@ -141,6 +143,20 @@ impl CredentialFormat {
         let is_signed = bool::from(wanted.as_bytes().ct_eq(password.as_bytes()));
         let issued_at = canonical(seconds).filter(|issued_at| now.abs_diff(*issued_at) <= ttl);
         Ok(issued_at.filter(|_| is_signed))
+    }
+
+    /// As [`verify`](Self::verify), with the audience's auth key at hand: for a discovery service that keeps its keys by
+    /// itself.
+    #[must_use]
+    pub fn verify_with(&self, key: &[u8; 32], username: &str, password: &str, when: (u64, u64)) -> Option<u64> {
+        let verified = self.verify(username, password, when, |_, signed| {
+            Hmac::<Sha256>::new_from_slice(key).map(|mut mac| {
+                mac.update(signed);
+                mac.finalize().into_bytes().into()
+            })
+        });
+        // HMAC takes a key of any length, so there is no error to come of it.
+        verified.ok().flatten()
     }
 
     fn password(&self, username: &str, seconds: &str, tag: &[u8; 32]) -> Zeroizing<String> {

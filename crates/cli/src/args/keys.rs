@@ -67,6 +67,17 @@ pub(crate) enum KeysCommand {
                       With --json: {\"servers\", \"epochs\": [{\"version\", \"state\" (`next`, `current`, `older`, \
                       `retired` or `cleared`), \"suite\",\n\"halves\", \"matches\", \"servers\"}]}.")]
     Epochs(Epochs),
+    /// Make the keys of an audience of credentials, or carry its signing key to who checks them
+    #[command(
+        after_help = "Credentials are for one discovery service each, an audience with two keys of its own: one makes \
+                      usernames\nand never leaves; the other signs, and whoever checks credentials without asking needs it \
+                      too. Without\n--share and --take, both are made and the audience's number is told.\n\n\
+                      Examples:\n  acquaint keys audience --config /etc/acquaint/acquaint.toml\n  \
+                      acquaint keys audience --share 1 --to audience.key    (who issues)\n  \
+                      acquaint keys audience --take audience.key            (who runs the discovery service)\n\n\
+                      With --json: {\"number\", \"file\" (with --share)}."
+    )]
+    Audience(Audience),
     /// Seal the key file, so that a stolen back-up of it is of no use by itself
     #[command(
         after_help = "With a passphrase of six random words or more, which is asked for twice; or with the key in an \
@@ -142,6 +153,25 @@ pub(crate) struct Epochs {
     #[command(flatten)]
     pub(crate) server: ServerAddress,
     /// Print one JSON object in place of lines
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Audience {
+    /// The configuration file, of the server or of the custody process
+    #[arg(long, env = "ACQUAINT_CONFIG", default_value = "acquaint.toml")]
+    pub(crate) config: PathBuf,
+    /// Write the key that this audience signs with into a new file of mode 0600
+    #[arg(long, value_name = "NUMBER", requires = "to")]
+    pub(crate) share: Option<u32>,
+    /// Where to
+    #[arg(long, value_name = "FILE", requires = "share")]
+    pub(crate) to: Option<PathBuf>,
+    /// Take up the key that such a file holds
+    #[arg(long, value_name = "FILE", conflicts_with = "share")]
+    pub(crate) take: Option<PathBuf>,
+    /// Print one JSON object in place of sentences
     #[arg(long)]
     pub(crate) json: bool,
 }

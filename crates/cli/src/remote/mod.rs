@@ -1,5 +1,6 @@
 //! The commands that talk to a running server, with the operator's key.
 
+pub(crate) mod audit;
 mod code;
 pub(crate) mod import;
 pub(crate) mod notifications;

@@ -1,8 +1,6 @@
 use std::convert::Infallible;
 
-use hmac::{Hmac, KeyInit, Mac};
 use serde::Deserialize;
-use sha2::Sha256;
 
 use super::*;
 
@@ -145,4 +143,16 @@ fn what_hmac_fails_with_is_passed_on() {
     let fails = |_: CredentialKey, _: &[u8]| Err("no");
     assert_eq!(CredentialFormat::default().issue("a", 1, fails).unwrap_err(), "no");
     assert_eq!(CredentialFormat::default().verify("a", "b", (1, 1), fails).unwrap_err(), "no");
+}
+
+#[test]
+fn a_service_with_the_key_at_hand_verifies_alike() {
+    let (key, now) = ([1; 32], 1_633_738_643);
+    let name = "88b8578c4870f3b089fb";
+    let password = "1633738643:a15634294d48dfae69b9";
+    let format = CredentialFormat::default();
+    assert_eq!(format.verify_with(&key, name, password, (now + 86_400, 86_400)), Some(now));
+    assert_eq!(format.verify_with(&key, name, password, (now + 86_401, 86_400)), None);
+    assert_eq!(format.verify_with(&[2; 32], name, password, (now, 86_400)), None);
+    assert_eq!(format.verify_with(&key, "88b8578c4870f3b089fc", password, (now, 86_400)), None);
 }
