@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 pub use custody::{Budget, Holder, Keys, Pkcs11};
 pub use delivery::{Delivery, Plivo, Smtp, SmtpSecurity, Twilio, Webhook};
-pub use discovery::{Audit, Credentials, Lookups};
+pub use discovery::{Audit, Credentials, Lookups, Network};
 pub use operation::{Notifications, Telemetry, Tls};
 pub use read::{ConfigError, OWN_VARIABLES};
 pub use secret::Secret;
@@ -71,6 +71,8 @@ pub struct Config {
     pub lookups: Lookups,
     /// The audit log.
     pub audit: Audit,
+    /// What is read of the network.
+    pub network: Network,
     /// HTTP limits.
     pub http: Http,
     /// Encryption of the port.
@@ -218,6 +220,7 @@ impl Default for Config {
             credentials: Credentials::default(),
             lookups: Lookups::default(),
             audit: Audit::default(),
+            network: Network::default(),
             http: Http::default(),
             tls: Tls::default(),
             log: Log::default(),

@@ -12,6 +12,7 @@ mod outbound;
 mod replays;
 mod rpc;
 mod session;
+mod stream;
 pub mod telemetry;
 pub mod transfer;
 pub mod upkeep;
@@ -24,10 +25,11 @@ use std::time::Duration;
 
 use acquaint_custody::KeyCustody;
 use acquaint_protocol::identifier::Region;
-use acquaint_service::{Bucket, CredentialPolicy, LookupPolicy, Parts, Policy, PoolSize, Running, StartError, SystemClock, SystemEntropy};
+use acquaint_service::{Bucket, CredentialPolicy, DepartureCheck, LookupPolicy, Parts, Policy, PoolSize, Running, StartError, SystemClock, SystemEntropy};
 use acquaint_store::{Store, StoreError};
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
 
 pub use custody_process::CustodyProcess;
 pub use http::tls::TlsError;
@@ -40,7 +42,9 @@ use http::Port;
 use http::tls::Tls;
 use keys::{KeyFileError, KeysError};
 use replays::StoredReplays;
-use session::Sessions;
+use session::did::Resolver;
+use session::{Sessions, SessionsError};
+use stream::Departures;
 
 /// Why the server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +83,9 @@ pub enum ServerError {
     /// Metrics cannot be served.
     #[error(transparent)]
     Metrics(#[from] telemetry::RecorderTaken),
+    /// Sessions cannot be checked as configured.
+    #[error(transparent)]
+    Sessions(#[from] SessionsError),
     /// The port cannot be had.
     #[error("cannot listen on {address}")]
     Listen {
@@ -114,6 +121,8 @@ pub struct Server {
     database: Database,
     running: Running,
     sessions: Arc<Sessions>,
+    /// What reads the network's stream, and what ends it.
+    stream: Option<(watch::Sender<bool>, JoinHandle<()>)>,
     config: Config,
 }
 
@@ -148,23 +157,30 @@ impl Server {
             sender: delivery::sender(&config, &ambient)?,
             notifier: notify::notifier(&config, &ambient)?,
             events: notify::event_sink(&config, &ambient)?,
+            departures: departures(&config, &ambient)?,
             clock: ambient.clock,
             entropy: ambient.entropy,
             policy: policy(&config),
             pool: pool_size(&config),
         };
         let clock = Arc::clone(&parts.clock);
+        let jetstream = config.network.jetstream_url.parse().ok();
         let waits = config.keys.holder() != Some(Holder::File);
         let running = Running::start(telemetry::observed::observed(parts, waits)).await?;
         let replays = Arc::new(StoredReplays(Arc::clone(&running.discovery)));
-        let sessions = match Sessions::new(&config, clock, replays) {
+        let sessions = match Sessions::new(&config, Arc::clone(&clock), replays) {
             Ok(sessions) => Arc::new(sessions),
             Err(error) => {
                 running.stop().await;
                 return Err(error.into());
             }
         };
-        Ok(Self { listener, operator, tls, database, running, sessions, config })
+        let stream = jetstream.map(|url| {
+            let (stop, stopped) = watch::channel(false);
+            let reading = stream::follow(Arc::clone(&running.discovery), clock, url, stopped);
+            (stop, tokio::spawn(reading))
+        });
+        Ok(Self { listener, operator, tls, database, running, sessions, stream, config })
     }
 
     /// The use cases, for a caller in the same process.
@@ -204,7 +220,7 @@ impl Server {
 
     /// Answers requests until `stop`, then lets those that run finish and ends the background work after its step.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        let Self { listener, operator, tls, database, running, sessions, config } = self;
+        let Self { listener, operator, tls, database, running, sessions, stream, config } = self;
         let mut background = JoinSet::new();
         let tls = tls.map(|Tls { acceptor, watch }| {
             background.spawn(watch);
@@ -224,9 +240,23 @@ impl Server {
         }
         let router = http::router(Arc::clone(&running.discovery), sessions, &config);
         http::serve(Port { listener, tls, counted: true }, router, &config.http, stop).await;
+        if let Some((stop, reading)) = stream {
+            stop.send_replace(true);
+            // It gives the stream back; whether it came to that shows in its log.
+            let _ = reading.await;
+        }
         running.stop().await;
         background.shutdown().await;
     }
+}
+
+/// Who confirms what the network's stream says of departures.
+fn departures(config: &Config, ambient: &Ambient) -> Result<Option<Arc<dyn DepartureCheck>>, ServerError> {
+    if config.network.jetstream_url.is_empty() {
+        return Ok(None);
+    }
+    let resolver = Resolver::new(config, Arc::clone(&ambient.clock)).map_err(SessionsError::from)?;
+    Ok(Some(Arc::new(Departures { resolver: Arc::new(resolver) })))
 }
 
 /// Keeps the gauges of the pool of connections.

@@ -105,6 +105,11 @@ pub struct EpochsView {
 }
 
 impl Epochs {
+    /// This server's name for itself.
+    pub(crate) fn server(&self) -> ServerId {
+        self.server
+    }
+
     /// `ours` are the check values of pair keys that were found to agree with them already.
     pub(crate) fn new(server: ServerId, memory_kib: u32, ours: BTreeMap<EpochId, Vec<u8>>) -> Self {
         let checked = Mutex::new(Checked { ours, ..Checked::default() });

@@ -16,6 +16,7 @@ mod import;
 mod limiter;
 mod lookups;
 mod matches;
+mod network;
 mod notices;
 mod notify;
 mod observe;
@@ -30,7 +31,7 @@ mod verify;
 use std::sync::Arc;
 
 use acquaint_custody::{KeyCustody, Purpose, newest};
-use acquaint_store::Store;
+use acquaint_store::{OnceId, Store, StoreError};
 use tokio::sync::Notify;
 
 pub use acquaint_store::{EpochRows, Millis, NoticeCounts, Removed, Retirement, SyncStatus};
@@ -47,6 +48,7 @@ pub use error::{
 pub use import::{ImportMatch, MAX_CONTACTS, STEP_PAIRS};
 pub use lookups::{Bill, LookupPolicy, Meter, Quota, Seeker};
 pub use matches::{MAX_PAGE, MatchPage};
+pub use network::{DepartureCheck, NetworkEvent, Unconfirmed};
 pub use notices::DeadLetter;
 pub use notify::{Notice, Notifier, NotifyError};
 pub use policy::{Bucket, Policy};
@@ -89,9 +91,9 @@ impl Discovery {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn first_use(&self, id: [u8; 32], expires_at: Millis) -> Result<bool, Internal> {
+    pub async fn first_use(&self, id: [u8; 32], expires_at: Millis) -> Result<bool, StoreError> {
         let now = self.clock.now();
-        Ok(self.store.use_once(acquaint_store::OnceId::from_bytes(id), expires_at, now).await?)
+        self.store.use_once(OnceId::from_bytes(id), expires_at, now).await
     }
 
     /// The time by the service's clock.

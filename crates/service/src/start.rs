@@ -18,6 +18,7 @@ use crate::epochs::{self, Epochs, keep_epochs};
 use crate::error::Internal;
 use crate::import::{Waiters, run_imports};
 use crate::limiter::Limiter;
+use crate::network::{DepartureCheck, confirm_departures};
 use crate::notices::tell;
 use crate::notify::Notifier;
 use crate::observe::observe;
@@ -40,6 +41,8 @@ pub struct Parts {
     pub notifier: Option<Arc<dyn Notifier>>,
     /// Who is told of the audit log's events; `None` if nobody is.
     pub events: Option<Arc<dyn EventSink>>,
+    /// Who confirms that accounts are gone; `None` where no stream says so.
+    pub departures: Option<Arc<dyn DepartureCheck>>,
     /// What tells the time.
     pub clock: Arc<dyn Clock>,
     /// What gives randomness.
@@ -109,7 +112,8 @@ impl Running {
     /// # Errors
     /// [`StartError`]; then nothing runs and nothing was changed.
     pub async fn start(parts: Parts) -> Result<Self, StartError> {
-        let Parts { store, custody, sender, notifier, events, clock, entropy, policy, pool } = parts;
+        let Parts { store, custody, sender, notifier, events, departures, clock, entropy, policy, pool } =
+            parts;
         let checked = check_keys(&*store, &*custody).await?;
         let (plan, dearest) = pool_plan(&*custody, pool)?;
         let pool = StretchPool::start(plan).map_err(StartError::Threads)?;
@@ -142,6 +146,9 @@ impl Running {
         }
         if let Some(events) = events {
             tasks.spawn(tell_events(Arc::clone(&discovery), events, stopped.clone()));
+        }
+        if let Some(departures) = departures {
+            tasks.spawn(confirm_departures(Arc::clone(&discovery), departures, stopped.clone()));
         }
         tasks.spawn(observe(Arc::clone(&discovery), stopped.clone()));
         tasks.spawn(sweep(Arc::clone(&discovery), stopped));

@@ -1,6 +1,7 @@
 //! Credentials for discovery services, what lookups cost, and the audit log.
 
 use acquaint_protocol::credential::CredentialFormat;
+use acquaint_protocol::identifier::AccountFormat;
 use acquaint_service::Audience;
 use serde::{Deserialize, Serialize};
 
@@ -75,6 +76,14 @@ pub struct Lookups {
     pub credentials_prove_number: bool,
     /// How long the same request is free again.
     pub repeat_s: u32,
+}
+
+/// What is read of the network.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Network {
+    /// A Jetstream of the AT network, as `wss://jetstream2.us-east.bsky.network/subscribe`; empty for none.
+    pub jetstream_url: String,
 }
 
 /// The audit log.
@@ -201,12 +210,38 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
             return bad(key, "at least 1");
         }
     }
+    network(config)?;
     let audit = &config.audit;
     if audit.webhook_url.is_empty() {
         return Ok(());
     }
     delivery::endpoint("audit.webhook_url", &audit.webhook_url)?;
     delivery::signing_secret("audit.webhook_secret", &audit.webhook_secret)
+}
+
+fn network(config: &Config) -> Result<(), ConfigError> {
+    let url = &config.network.jetstream_url;
+    if url.is_empty() {
+        return Ok(());
+    }
+    if config.account_format != AccountFormat::Did {
+        return bad("network.jetstream_url", "empty unless `account_format` is `did`");
+    }
+    let parsed = url.parse::<http::Uri>().ok();
+    let host = parsed.as_ref().and_then(http::Uri::host).unwrap_or_default();
+    let good = match parsed.as_ref().and_then(http::Uri::scheme_str) {
+        Some("wss") => !host.is_empty(),
+        // In clear only where nobody is in between.
+        Some("ws") => matches!(host, "localhost" | "[::1]") || host.starts_with("127."),
+        _ => false,
+    };
+    if good {
+        return Ok(());
+    }
+    bad(
+        "network.jetstream_url",
+        "a URL of a WebSocket, as `wss://jetstream2.us-east.bsky.network/subscribe` (`ws://` on loopback only)",
+    )
 }
 
 #[cfg(test)]
@@ -251,7 +286,17 @@ mod tests {
             refused(|config| config.audit.webhook_url = "https://example.org/".into())
                 .contains("`audit.webhook_secret`")
         );
+        for url in ["https://example.org/", "ws://example.org/subscribe", "wss://", "jetstream"] {
+            let told = refused(|config| config.network.jetstream_url = url.into());
+            assert!(told.contains("`network.jetstream_url`"), "{url}: {told}");
+        }
+        let told = refused(|config| {
+            config.account_format = AccountFormat::Opaque;
+            config.network.jetstream_url = "wss://example.org/subscribe".into();
+        });
+        assert!(told.contains("`account_format`"), "{told}");
         let right = |config: &mut Config| {
+            config.network.jetstream_url = "ws://127.0.0.1:6008/subscribe".into();
             config.credentials.audiences = vec!["discovery:2".into(), "discovery:1".into()];
             config.credentials.accepted = vec!["other.example:7".into()];
             config.credentials.username_bytes = 32;

@@ -77,7 +77,7 @@ impl Public {
         let session = self.sessions.verify(presented).await?;
         let address = match session.through {
             // The back end's own address, which tells nobody from another.
-            Through::ApiKey => None,
+            Through::Key => None,
             _ => self.address(parts),
         };
         Ok(Caller { account: session.account, provider: session.provider, address })
