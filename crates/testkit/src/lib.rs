@@ -4,6 +4,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test's tools: a failure is a panic")]
 
 mod ambient;
+mod answer;
 mod log_guard;
 pub mod mail;
 mod on_postgres;
@@ -22,14 +23,16 @@ use std::time::Duration;
 
 use acquaint_client::{Client, Found};
 use acquaint_server::config::Config;
-use acquaint_server::{Ambient, Discovery, Server};
+use acquaint_server::{Ambient, Discovery, Server, keys};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 pub use ambient::{HandClock, SeededEntropy};
+pub use answer::Answer;
 pub use on_postgres::PostgresApp;
 use postgres::PostgresServer;
 
@@ -90,7 +93,24 @@ impl App {
         }
         token_suite::configure(&mut config);
         change(&mut config);
+        make_audiences(&config);
         Self::run(folder, config, Arc::new(HandClock::default()), database).await
+    }
+
+    /// Calls the REST or XRPC face with a session of the back end's; see [`BACK_END_KEY`].
+    pub async fn as_account(&self, did: &str, method: &str, path: &str, body: &str) -> Answer {
+        let session = format!("authorization: Bearer {BACK_END_KEY}\r\nacquaint-account: {did}\r\n");
+        self.ask(method, path, &session, body).await
+    }
+
+    /// Asks with these headers, each with its line's end, on a connection of its own.
+    pub async fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
+        let content = if body.is_empty() { "" } else { "content-type: application/json\r\n" };
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}{content}content-length: {}\r\n\r\n",
+            body.len()
+        );
+        Answer::of(&self.url, &[head.as_bytes(), body.as_bytes()].concat()).await
     }
 
     async fn run(folder: TempDir, config: Config, clock: Arc<HandClock>, database: Option<String>) -> Self {
@@ -247,6 +267,28 @@ impl App {
             self.opened.lock().expect("no test panicked with it").push(file);
         }
         bytes
+    }
+}
+
+/// The key of a back end that may call for every account, once [`back_end`] is configured.
+pub const BACK_END_KEY: &str = "aqk_a-back-end-of-the-tests-and-its-key";
+
+/// Lets [`BACK_END_KEY`] in.
+pub fn back_end(config: &mut Config) {
+    let digest = Sha256::digest(BACK_END_KEY.as_bytes());
+    config.sessions.api_keys = vec![format!("tests:{}", hex::encode(digest))];
+}
+
+/// Makes the keys of the audiences that are configured, where there are no keys yet.
+fn make_audiences(config: &Config) {
+    let most = config.credentials.all_audiences().iter().map(|audience| audience.number).max();
+    let Some(most) = most else { return };
+    // A second server has those of the first.
+    if keys::init(config, 0).is_err() {
+        return;
+    }
+    for _ in 0..most {
+        keys::new_audience(config, 0).expect("an audience's keys");
     }
 }
 

@@ -35,6 +35,12 @@ impl PostgresApp {
         PostgresServer::shared().sql(self.0.database.as_deref().expect("it is on PostgreSQL"), sql)
     }
 
+    /// Takes the database away, for good.
+    pub fn lose_database(&self) {
+        let database = self.0.database.as_deref().expect("it is on PostgreSQL");
+        let _ = PostgresServer::shared().sql("postgres", &format!("DROP DATABASE {database} WITH (FORCE)"));
+    }
+
     /// A second server on the same database and keys, with its own clock.
     pub async fn another(&self, change: impl FnOnce(&mut Config)) -> Self {
         let Self(first) = self;

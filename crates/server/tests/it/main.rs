@@ -15,15 +15,19 @@ mod http2;
 mod limits;
 mod privacy;
 mod raw;
+mod rest;
 mod several;
 mod telemetry;
 mod tls;
+mod unauthorised;
 
 /// What must be so whatever the store is, on the embedded one.
 #[path = "."]
 mod sqlite {
     use acquaint_testkit::App;
 
+    #[path = "credentials.rs"]
+    mod credentials;
     #[path = "import.rs"]
     mod import;
     #[path = "matching.rs"]
@@ -39,6 +43,8 @@ mod sqlite {
 mod postgres {
     use acquaint_testkit::PostgresApp as App;
 
+    #[path = "credentials.rs"]
+    mod credentials;
     #[path = "import.rs"]
     mod import;
     #[path = "matching.rs"]

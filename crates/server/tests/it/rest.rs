@@ -1,0 +1,103 @@
+//! The REST face as a whole: its description, problems, CORS, and a limiter whose store is down.
+
+use acquaint_server::config::Config;
+use acquaint_testkit::{App, BACK_END_KEY, PostgresApp, back_end, did};
+
+const CREDENTIALS: &str = "/v1/contact-discovery/credentials";
+
+fn configured(config: &mut Config) {
+    back_end(config);
+    config.credentials.audiences = vec!["discovery:1".into()];
+}
+
+/// The description that is checked in is the one that the program gives. `UPDATE=1` writes it anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_description_is_the_one_that_is_checked_in() {
+    let app = App::start_with(configured).await;
+    let answer = app.ask("GET", "/v1/openapi.json", "", "").await;
+    assert_eq!(answer.status, 200);
+    let described = serde_json::to_string_pretty(&answer.json()).unwrap() + "\n";
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/openapi.json");
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(path, &described).unwrap();
+    }
+    let kept = std::fs::read_to_string(path).unwrap_or_default();
+    assert_eq!(kept, described, "docs/openapi.json is not what the program describes: see this test");
+    assert!(described.contains("\"openapi\": \"3.1.0\""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_there_or_not_right_is_a_problem() {
+    let app = App::start_with(configured).await;
+    let key = format!("authorization: Bearer {BACK_END_KEY}\r\n");
+    let account = format!("{key}acquaint-account: {}\r\n", did(1));
+    let verify = "/v1/credentials/verify";
+    let large = format!(r#"{{"username":"a","password":"{}"}}"#, "b".repeat(20_000));
+    for (method, path, headers, body, status, code) in [
+        ("GET", "/v1/cheese", "", "", 404, "NOT_FOUND"),
+        ("POST", CREDENTIALS, account.as_str(), "{}", 405, "METHOD_NOT_ALLOWED"),
+        ("DELETE", "/v1/lookup/quota", account.as_str(), "", 405, "METHOD_NOT_ALLOWED"),
+        ("GET", "/v1/contact-discovery/credentials?cheese=1", account.as_str(), "", 400, "INVALID_REQUEST"),
+        ("GET", "/v1/contact-discovery/credentials?audience=a&audience=b", &account, "", 400, "INVALID_REQUEST"),
+        ("POST", verify, key.as_str(), "", 400, "INVALID_REQUEST"),
+        ("POST", verify, key.as_str(), "[]", 400, "INVALID_REQUEST"),
+        ("POST", verify, key.as_str(), r#"{"username":"secret"}"#, 400, "INVALID_REQUEST"),
+        ("POST", verify, key.as_str(), r#"{"username":"secret","password":7}"#, 400, "INVALID_REQUEST"),
+        ("POST", verify, key.as_str(), r#"{"username":"secret","password":"x","more":1}"#, 400, "INVALID_REQUEST"),
+        ("POST", verify, key.as_str(), "\u{0}", 400, "INVALID_REQUEST"),
+        ("POST", verify, key.as_str(), large.as_str(), 413, "REQUEST_TOO_LARGE"),
+        ("POST", verify, "", large.as_str(), 401, "CONTACT_DISCOVERY_UNAUTHENTICATED"),
+    ] {
+        let answer = app.ask(method, path, headers, body).await;
+        assert_eq!(answer.status, status, "{method} {path}: {answer:?}");
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{method} {path}");
+        assert_eq!(answer.text("code"), code, "{method} {path}");
+        let json = answer.json();
+        assert_eq!(json["status"], status);
+        assert!(json["type"].as_str().is_some_and(|kind| kind.starts_with("urn:acquaint:problem:")));
+        assert!(!answer.text("detail").is_empty() && !answer.text("title").is_empty());
+        assert!(!acquaint_testkit::holds(&answer.body, b"secret"), "what was sent is not repeated");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_without_audiences_says_so() {
+    let app = App::start_with(back_end).await;
+    let answer = app.as_account(&did(1), "GET", CREDENTIALS, "").await;
+    assert_eq!((answer.status, answer.text("code").as_str()), (404, "CONTACT_DISCOVERY_NOT_OFFERED"));
+    assert_eq!(app.ask("GET", CREDENTIALS, "", "").await.status, 401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_other_origins_may_call_only_where_that_is_configured() {
+    let origin = "origin: https://app.example\r\n";
+    let asks = format!(
+        "{origin}access-control-request-method: GET\r\naccess-control-request-headers: authorization\r\n"
+    );
+    let allowed = "access-control-allow-origin";
+    let app = App::start_with(configured).await;
+    assert_eq!(app.ask("OPTIONS", CREDENTIALS, &asks, "").await.header(allowed), None);
+    assert_eq!(app.ask("GET", CREDENTIALS, origin, "").await.header(allowed), None);
+    let app = app.restart_with(|config| config.http.cors_origins = vec!["https://app.example".into()]).await;
+    let preflight = app.ask("OPTIONS", CREDENTIALS, &asks, "").await;
+    assert_eq!((preflight.status, preflight.header(allowed)), (200, Some("https://app.example")));
+    let refused = app.ask("GET", CREDENTIALS, origin, "").await;
+    assert_eq!((refused.status, refused.header(allowed)), (401, Some("https://app.example")));
+    let other = asks.replace("app.example", "evil.example");
+    assert_eq!(app.ask("OPTIONS", CREDENTIALS, &other, "").await.header(allowed), None);
+    // The RPC and the operator's endpoints are for no browser.
+    let rpc = app.ask("OPTIONS", "/rolodex.RolodexService/Ping", &asks, "").await;
+    assert_eq!(rpc.header(allowed), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limiter_whose_store_is_down_refuses_and_says_so() {
+    let app = PostgresApp::start_with(configured).await;
+    assert_eq!(app.as_account(&did(1), "GET", CREDENTIALS, "").await.status, 200);
+    app.lose_database();
+    for _ in 0..2 {
+        let answer = app.as_account(&did(1), "GET", CREDENTIALS, "").await;
+        assert_eq!((answer.status, answer.text("code").as_str()), (503, "CONTACT_DISCOVERY_UNAVAILABLE"));
+        assert_eq!(answer.text("detail"), "the limits cannot be looked at, so nothing is granted: try again later");
+    }
+}
