@@ -14,6 +14,8 @@ mod bucket;
 pub mod conformance;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod epochs;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod follows;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(feature = "sqlite")]
@@ -123,7 +125,8 @@ pub trait Store: Send + Sync {
     /// Adds to the audit log. What is in it never changes; [`sweep_events`](Self::sweep_events) deletes what is old.
     async fn append_events(&self, events: Vec<NewEvent>, now: Millis) -> Result<(), StoreError>;
 
-    /// Up to `limit` events of the audit log after `after`, in order.
+    /// Up to `limit` events of the audit log after `after`, in order. Who goes on behind the last one that it got misses
+    /// none: where several servers add to the log, this waits for those that are doing so.
     async fn events(&self, after: Option<EventId>, limit: u32) -> Result<Vec<Event>, StoreError>;
 
     /// Deletes up to `limit` events noted before `before` that nobody is still to be told of. Returns how many.
@@ -155,9 +158,9 @@ pub trait Store: Send + Sync {
     ) -> Result<Option<Option<i64>>, StoreError>;
 
     /// Commits a piece of a stream if `server` still has it (else `false`, and nothing changes): where it goes on, the
-    /// prolonged lease, and what it says. A follow is kept if the two are matched at `now`, until they are not any more, one
-    /// of them is removed, or its record is deleted; a departure if the account has a row, due at once. A repetition
-    /// changes nothing.
+    /// prolonged lease, and what it says. A follow is kept if the two are matched at `now`, until `sweep` finds that they are
+    /// not any more, one of them is removed, or its record is deleted or names another; a departure if the account has a
+    /// row, due at once. A repetition changes nothing.
     async fn stream_step(&self, step: StreamStep, now: Millis) -> Result<bool, StoreError>;
 
     /// Lets another server have the stream at once.
@@ -248,7 +251,7 @@ pub trait Store: Send + Sync {
     async fn sync_status(&self, account: Pseudonym, now: Millis) -> Result<Option<SyncStatus>, StoreError>;
 
     /// Hides a match from `account` for good, also when the pair is imported again. Does nothing if the two are not
-    /// matched. Returns how many matches are left, without dismissed ones.
+    /// matched. Returns how many matches are left, without dismissed ones and those that the account follows.
     async fn dismiss(&self, account: Pseudonym, other: Pseudonym, now: Millis) -> Result<u32, StoreError>;
 
     /// The account's import that waits or runs.
@@ -284,8 +287,9 @@ pub trait Store: Send + Sync {
     async fn revive_notices(&self, now: Millis) -> Result<u64, StoreError>;
 
     /// Deletes everything of the account: halves, matches on both sides (the other side's half stands again), code,
-    /// tokens, notices to and about it, pending import, sync status, its own dismissals, its row and so its generation. What stays: spent
-    /// quota levels until they have leaked out, and others' dismissals of it. The caller names the pending import that
+    /// tokens, notices to and about it, pending import, sync status, its own dismissals, follows of it and by it, what it paid
+    /// for, its departure, its row and so its generation. What stays: spent quota levels until they have leaked out, others'
+    /// dismissals of it, and the audit log. The caller names the pending import that
     /// it saw, with its identifiers, which are thereby released; if that is no longer so, nothing happens. When it returns
     /// `Removed`, nobody can read it any more. The embedded store has then left no byte of it in the database's files;
     /// [`StoreError::LogNotCut`] means that the rows are gone but the files may still hold them. PostgreSQL's files hold
@@ -300,8 +304,9 @@ pub trait Store: Send + Sync {
 
     /// Deletes up to `limit` expired rows of each kind: codes, tokens, notices, halves, matches (the unexpired side's half stands
     /// again), empty buckets, numbers of imports that are a day old, and accounts (name and sync status) whose time to be
-    /// forgotten has come and that no half, match, import or token names. Returns how many it deleted; call again while that
-    /// is not zero.
+    /// forgotten has come and that no half, match, import or token names; also what was paid for or used and is over, and
+    /// departures of accounts that are gone. It looks at follows once a day, and deletes those whose match is gone. Returns
+    /// how many it deleted or looked at; call again while that is not zero.
     async fn sweep(&self, limit: u32, now: Millis) -> Result<u64, StoreError>;
 
     /// Whether the store answers.

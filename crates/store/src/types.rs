@@ -579,7 +579,7 @@ pub struct Match {
 pub struct SyncStatus {
     /// When its last import was accepted.
     pub synced_at: Millis,
-    /// How many matches it has, without dismissed ones.
+    /// How many matches it has, without dismissed ones and those that it follows.
     pub matches: u32,
 }
 

@@ -10,11 +10,11 @@ use acquaint_protocol::identifier::Identifier;
 use acquaint_protocol::pair::{EpochId, PairHash};
 use acquaint_service::{Code, CodeSender, DeliveryError, Parts};
 use acquaint_store::{
-    CodeGuess, CodeHash, CodePut, CodeTaken, DeadNotice, EpochRecord, EpochRows, Exhausted, Fence,
-    ImportAccepted, ImportId, ImportProgress, ImportStep, KeyRecord, LeasedImport, LeasedNotice, LiveToken,
-    Match, MatchPosition, Millis, NewCode, NewImport, NoticeCounts, NoticeId, NoticeOutcome, NumberKey,
-    PendingImport, Permit, Pseudonym, Removal, Retirement, ServerId, StepOutcome, Store, StoreError,
-    SyncStatus,
+    Charge, Charged, CodeGuess, CodeHash, CodePut, CodeTaken, DeadNotice, EpochRecord, EpochRows, Event,
+    EventId, EventOutcome, Fence, ImportAccepted, ImportId, ImportProgress, ImportStep, KeyRecord,
+    LeasedDeparture, LeasedEvent, LeasedImport, LeasedNotice, LiveToken, Match, MatchPosition, Millis,
+    NewCode, NewEvent, NewImport, NoticeCounts, NoticeId, NoticeOutcome, NumberKey, OnceId, PendingImport,
+    Permit, Pseudonym, Removal, Retirement, ServerId, StepOutcome, Store, StoreError, StreamStep, SyncStatus,
 };
 use async_trait::async_trait;
 use metrics::{counter, gauge};
@@ -136,7 +136,19 @@ observe! {
     code_put: put_code(code: NewCode, now: Millis) -> CodePut;
     nothing: withdraw_code(account: Pseudonym, code_hash: CodeHash, permits: Vec<Permit>, now: Millis) -> ();
     code_taken: take_code(guess: CodeGuess, now: Millis) -> CodeTaken;
-    nothing: take_permits(permits: Vec<Permit>, now: Millis) -> Result<(), Exhausted>;
+    nothing: charge(charge: Charge, now: Millis) -> Charged;
+    nothing: use_once(id: OnceId, expires_at: Millis, now: Millis) -> bool;
+    nothing: append_events(events: Vec<NewEvent>, now: Millis) -> ();
+    nothing: events(after: Option<EventId>, limit: u32) -> Vec<Event>;
+    nothing: sweep_events(before: Millis, limit: u32) -> u64;
+    nothing: lease_events(limit: u32, now: Millis, lease_until: Millis) -> Vec<LeasedEvent>;
+    nothing: settle_event(id: EventId, attempt: u32, outcome: EventOutcome) -> ();
+    nothing: waiting_events() -> u64;
+    nothing: lease_stream(stream: String, server: ServerId, now: Millis, lease_until: Millis) -> Option<Option<i64>>;
+    nothing: stream_step(step: StreamStep, now: Millis) -> bool;
+    nothing: release_stream(stream: String, server: ServerId) -> ();
+    nothing: lease_departures(limit: u32, now: Millis, lease_until: Millis) -> Vec<LeasedDeparture>;
+    nothing: settle_departure(account: Pseudonym, attempt: u32, again_at: Option<Millis>) -> ();
     nothing: levels(permits: Vec<Permit>, now: Millis) -> Vec<u32>;
     nothing: live_tokens(account: Pseudonym, now: Millis) -> Vec<LiveToken>;
     import_accepted: accept_import(import: NewImport, now: Millis) -> ImportAccepted;

@@ -28,7 +28,7 @@ pub(super) async fn a_guess_for_another_number_is_no_guess(scene: Scene) {
         };
         assert_eq!(store.take_code(elsewhere, 1).await.unwrap(), CodeTaken::NoCode);
     }
-    assert_eq!(store.take_permits(permits, 1).await.unwrap(), Ok(()));
+    assert_eq!(scene.take(permits, 1).await, Ok(()));
     assert!(matches!(store.take_code(scene.guess(1, 1), 1).await.unwrap(), CodeTaken::Taken { .. }));
 }
 
@@ -53,7 +53,7 @@ pub(super) async fn a_resend_pauses(scene: Scene) {
     // Neither takes permits nor replaces the code.
     let early = NewCode { permits: permits.clone(), ..new_code(1, 2, 9) };
     assert_eq!(store.put_code(early, 9).await.unwrap(), CodePut::TooRecent);
-    assert_eq!(store.take_permits(permits, 9).await.unwrap(), Ok(()));
+    assert_eq!(scene.take(permits, 9).await, Ok(()));
     assert_eq!(store.put_code(new_code(1, 2, 10), 10).await.unwrap(), CodePut::Stored);
     assert_eq!(store.take_code(scene.guess(1, 1), 11).await.unwrap(), CodeTaken::Wrong);
 }
@@ -82,7 +82,7 @@ pub(super) async fn a_withdrawn_code_is_none(scene: Scene) {
     // Withdrawn twice gives back once.
     assert_eq!(store.put_code(code(2, 2), 2).await.unwrap(), CodePut::Stored);
     store.withdraw_code(account(1), code_hash(1), permits.clone(), 2).await.unwrap();
-    assert!(store.take_permits(permits, 2).await.unwrap().is_err());
+    assert!(scene.take(permits, 2).await.is_err());
     // One wrong guess came before the withdrawal.
     for _ in 0..2 {
         assert_eq!(store.take_code(scene.guess(1, 9), 3).await.unwrap(), CodeTaken::Wrong);

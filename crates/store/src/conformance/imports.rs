@@ -126,12 +126,12 @@ pub(super) async fn a_stale_step_writes_nothing(scene: Scene) {
     let stale = scene.lease(0).await;
     let _newer = scene.lease(LEASE).await;
     let refunds = vec![permit(Limit::AccountPairs, 0, 5, 0)];
-    store.take_permits(vec![permit(Limit::AccountPairs, 5, 5, 0)], 0).await.unwrap().unwrap();
+    scene.take(vec![permit(Limit::AccountPairs, 5, 5, 0)], 0).await.unwrap();
     let stale = ImportStep { refunds, ..step(&stale, 1, vec![half(1, true)]) };
     assert_eq!(store.match_or_insert(stale, LEASE).await.unwrap(), StepOutcome::Fenced);
     assert_eq!(scene.listed(2, LEASE).await, []);
     assert_eq!(store.waiting_pairs().await.unwrap(), 1);
-    assert!(store.take_permits(vec![permit(Limit::AccountPairs, 1, 5, 0)], LEASE).await.unwrap().is_err());
+    assert!(scene.take(vec![permit(Limit::AccountPairs, 1, 5, 0)], LEASE).await.is_err());
 }
 
 pub(super) async fn the_last_step_releases_the_number(scene: Scene) {
@@ -207,7 +207,7 @@ pub(super) async fn refunds_what_is_held(scene: Scene) {
     scene.submit(3, half(3, true), 9, 0).await;
     scene.submit(1, half(2, true), 0, 0).await;
     for limit in [Limit::AccountPairs, Limit::NumberPairs] {
-        store.take_permits(vec![permit(limit, 6, 6, 0)], 0).await.unwrap().unwrap();
+        scene.take(vec![permit(limit, 6, 6, 0)], 0).await.unwrap();
     }
     scene.accept(1, 5, 0).await;
     let leased = scene.lease(0).await;
@@ -221,7 +221,7 @@ pub(super) async fn refunds_what_is_held(scene: Scene) {
     let held: Vec<bool> = outcomes.iter().map(|outcome| outcome.held).collect();
     assert_eq!(held, [true, true, false, false, true]);
     for limit in [Limit::AccountPairs, Limit::NumberPairs] {
-        assert!(store.take_permits(vec![permit(limit, 4, 6, 0)], 0).await.unwrap().is_err());
-        assert_eq!(store.take_permits(vec![permit(limit, 3, 6, 0)], 0).await.unwrap(), Ok(()));
+        assert!(scene.take(vec![permit(limit, 4, 6, 0)], 0).await.is_err());
+        assert_eq!(scene.take(vec![permit(limit, 3, 6, 0)], 0).await, Ok(()));
     }
 }

@@ -57,9 +57,9 @@ pub(super) async fn keeps_what_must_stay(scene: Scene) {
     scene.submit(2, half(1, false), 0, 1).await;
     store.dismiss(account(2), account(1), 2).await.unwrap();
     let spent = || vec![crate::Permit { key: vec![1; 16], ..permit(Limit::AccountPairs, 3, 5, 0) }];
-    store.take_permits(spent(), 3).await.unwrap().unwrap();
+    scene.take(spent(), 3).await.unwrap();
     scene.remove(1, 4).await;
-    assert!(store.take_permits(spent(), 5).await.unwrap().is_err(), "spent levels");
+    assert!(scene.take(spent(), 5).await.is_err(), "spent levels");
     scene.submit(1, half(1, true), 0, 6).await;
     assert_eq!(scene.listed(1, 7).await, [account(2)]);
     assert_eq!(scene.listed(2, 7).await, [], "another's dismissal of it");
@@ -114,8 +114,8 @@ pub(super) async fn sweeps(scene: Scene) {
     scene.import(1, (1..=5).map(|pair| half(pair, true)).collect(), (0, 100), 0).await;
     scene.import(2, vec![half(1, false), half(2, false)], (0, 200), 0).await;
     store.put_code(new_code(3, 3, 0), 0).await.unwrap();
-    store.take_permits(vec![permit(Limit::AccountPairs, 2, 5, 86_400_000)], 98).await.unwrap().unwrap();
-    store.take_permits(vec![permit(Limit::NumberPairs, 2, 5, 0)], 98).await.unwrap().unwrap();
+    scene.take(vec![permit(Limit::AccountPairs, 2, 5, 86_400_000)], 98).await.unwrap();
+    scene.take(vec![permit(Limit::NumberPairs, 2, 5, 0)], 98).await.unwrap();
     assert_eq!(store.sweep(10, 99).await.unwrap(), 0);
     // One of each kind: code, half, match; then what is left of them.
     assert_eq!(store.sweep(1, 100).await.unwrap(), 3);
@@ -124,7 +124,7 @@ pub(super) async fn sweeps(scene: Scene) {
     // The unexpired sides' halves stand again.
     assert_eq!(scene.submit(4, half(2, true), 0, 101).await, (vec![account(2)], false));
     assert_eq!(scene.remove(2, 102).await, Removed { contacts: 2, matches: 1 });
-    assert!(store.take_permits(vec![permit(Limit::NumberPairs, 4, 5, 0)], 102).await.unwrap().is_err());
+    assert!(scene.take(vec![permit(Limit::NumberPairs, 4, 5, 0)], 102).await.is_err());
     store.withdraw_code(account(3), code_hash(3), vec![], 102).await.unwrap();
 
     scene.accept(1, 1, 200).await;

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use acquaint_protocol::pair::{EpochId, PairHash};
 
 use crate::{
-    CodeGuess, CodeHash, CodePut, CodeTaken, Generation, Half, HalfOutcome, ImportAccepted, ImportId,
-    ImportStep, LeasedImport, Limit, Millis, NewCode, NewImport, NumberKey, Permit, Pseudonym, Removal,
-    Removed, StepOutcome, Store, TokenId,
+    Charge, Charged, CodeGuess, CodeHash, CodePut, CodeTaken, Exhausted, Generation, Half, HalfOutcome,
+    ImportAccepted, ImportId, ImportStep, LeasedImport, Limit, Millis, NewCode, NewImport, NumberKey, Permit,
+    Pseudonym, Removal, Removed, StepOutcome, Store, TokenId,
 };
 
 /// Late enough to be after everything.
@@ -165,6 +165,16 @@ impl Scene {
         let mut outcomes = self.import(who, vec![half], (verified_at, FAR), now).await;
         let HalfOutcome { matched, held } = outcomes.remove(0);
         (matched, held)
+    }
+
+    /// Takes permits, all or none, and nothing else.
+    pub(super) async fn take(&self, permits: Vec<Permit>, now: Millis) -> Result<(), Exhausted> {
+        let charge = Charge { alternatives: vec![permits], ..Charge::default() };
+        match self.store.charge(charge, now).await.unwrap() {
+            Charged::Taken(0) => Ok(()),
+            Charged::Exhausted(exhausted) => Err(exhausted),
+            other => unreachable!("there is one alternative and no request: {other:?}"),
+        }
     }
 
     pub(super) async fn listed(&self, who: u8, now: Millis) -> Vec<Pseudonym> {

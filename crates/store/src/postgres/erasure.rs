@@ -10,11 +10,14 @@ pub(super) async fn partitions(unit: &Unit) -> Result<Vec<String>> {
     let rows = unit
         .query(
             "SELECT leaf.relid::regclass::text, pg_has_role(relowner, 'USAGE')
-             FROM unnest(ARRAY['accounts', 'codes', 'tokens', 'limits', 'imports', 'pending_numbers', 'pairs',
-                               'links', 'matches', 'dismissals', 'notices', 'answers']) AS ours (name),
-                  pg_partition_tree(ours.name::regclass) AS leaf
-             JOIN pg_class ON pg_class.oid = leaf.relid
-             WHERE leaf.isleaf ORDER BY 1",
+             FROM (SELECT tree.relid
+                   FROM unnest(ARRAY['accounts', 'codes', 'tokens', 'limits', 'imports', 'pending_numbers', 'pairs',
+                                     'links', 'matches', 'dismissals', 'notices', 'answers', 'paid', 'used',
+                                     'follows', 'departures']) AS ours (name),
+                        pg_partition_tree(ours.name::regclass) AS tree
+                   WHERE tree.isleaf
+                   UNION ALL SELECT name::regclass FROM unnest(ARRAY['events', 'event_queue']) AS whole (name)) AS leaf
+             JOIN pg_class ON pg_class.oid = leaf.relid ORDER BY 1",
             &[],
         )
         .await?;

@@ -1,14 +1,17 @@
 //! The store for several servers: one PostgreSQL database.
 //!
 //! A verb is one transaction at READ COMMITTED that locks the rows it depends on, always in the same order: gates after
-//! accounts, then imports, places, notices, limits, numbers. Where there is no row to lock, one is put there first. So
+//! accounts, then imports, places, notices, paid requests, limits, numbers. Where there is no row to lock, one is put there first. So
 //! no two verbs wait for each other in a circle, and what they do is as if one ran after the other. Nothing is kept in
 //! this process, and opening ends nobody's lease: any number of servers work on one database.
 
+mod charges;
 mod codes;
+mod departures;
 mod epochs;
 mod erasure;
 mod error;
+mod events;
 mod imports;
 mod ledger;
 mod look;
@@ -19,6 +22,7 @@ mod reads;
 mod removal;
 mod rules;
 mod schema;
+mod streams;
 mod transfer;
 mod unit;
 
@@ -49,11 +53,11 @@ pub use open::{OpenError, Options};
 pub use transfer::{PostgresSink, PostgresSource};
 
 use crate::{
-    CodeGuess, CodeHash, CodePut, CodeTaken, DeadNotice, EpochRecord, EpochRows, Exhausted, Fence,
-    ImportAccepted, ImportId, ImportProgress, ImportStep, KeyRecord, LeasedImport, LeasedNotice, LiveToken,
-    Match, MatchPosition, Millis, NewCode, NewImport, NoticeCounts, NoticeId, NoticeOutcome, NumberKey,
-    PendingImport, Permit, Pseudonym, Removal, Retirement, ServerId, StepOutcome, Store, StoreError,
-    SyncStatus,
+    Charge, Charged, CodeGuess, CodeHash, CodePut, CodeTaken, DeadNotice, EpochRecord, EpochRows, Event,
+    EventId, EventOutcome, Fence, ImportAccepted, ImportId, ImportProgress, ImportStep, KeyRecord,
+    LeasedDeparture, LeasedEvent, LeasedImport, LeasedNotice, LiveToken, Match, MatchPosition, Millis,
+    NewCode, NewEvent, NewImport, NoticeCounts, NoticeId, NoticeOutcome, NumberKey, OnceId, PendingImport,
+    Permit, Pseudonym, Removal, Retirement, ServerId, StepOutcome, Store, StoreError, StreamStep, SyncStatus,
 };
 use unit::{Attempts, Connections};
 
@@ -248,12 +252,78 @@ impl Store for PostgresStore {
         transact!(self, |unit| codes::take(unit, &guess, now))
     }
 
-    async fn take_permits(
+    async fn charge(&self, charge: Charge, now: Millis) -> Result<Charged, StoreError> {
+        transact!(self, |unit| charges::charge(unit, &charge, now))
+    }
+
+    async fn use_once(&self, id: OnceId, expires_at: Millis, now: Millis) -> Result<bool, StoreError> {
+        // In a transaction, so that it is not done over once it may be committed.
+        transact!(self, |unit| charges::use_once(unit, id, expires_at, now))
+    }
+
+    async fn append_events(&self, events: Vec<NewEvent>, now: Millis) -> Result<(), StoreError> {
+        transact!(self, |unit| events::append(unit, &events, now))
+    }
+
+    async fn events(&self, after: Option<EventId>, limit: u32) -> Result<Vec<Event>, StoreError> {
+        transact!(self, |unit| events::after(unit, after, limit))
+    }
+
+    async fn sweep_events(&self, before: Millis, limit: u32) -> Result<u64, StoreError> {
+        plainly!(self, |unit| events::sweep(unit, before, limit))
+    }
+
+    async fn lease_events(
         &self,
-        permits: Vec<Permit>,
+        limit: u32,
         now: Millis,
-    ) -> Result<Result<(), Exhausted>, StoreError> {
-        transact!(self, |unit| quotas::take_all(unit, &permits, now))
+        lease_until: Millis,
+    ) -> Result<Vec<LeasedEvent>, StoreError> {
+        transact!(self, |unit| events::lease(unit, limit, now, lease_until))
+    }
+
+    async fn settle_event(&self, id: EventId, attempt: u32, outcome: EventOutcome) -> Result<(), StoreError> {
+        plainly!(self, |unit| events::settle(unit, id, attempt, outcome))
+    }
+
+    async fn waiting_events(&self) -> Result<u64, StoreError> {
+        plainly!(self, |unit| events::waiting(unit))
+    }
+
+    async fn lease_stream(
+        &self,
+        stream: String,
+        server: ServerId,
+        now: Millis,
+        lease_until: Millis,
+    ) -> Result<Option<Option<i64>>, StoreError> {
+        plainly!(self, |unit| streams::lease(unit, &stream, server, now, lease_until))
+    }
+
+    async fn stream_step(&self, step: StreamStep, now: Millis) -> Result<bool, StoreError> {
+        transact!(self, |unit| streams::step(unit, &step, now))
+    }
+
+    async fn release_stream(&self, stream: String, server: ServerId) -> Result<(), StoreError> {
+        plainly!(self, |unit| streams::release(unit, &stream, server))
+    }
+
+    async fn lease_departures(
+        &self,
+        limit: u32,
+        now: Millis,
+        lease_until: Millis,
+    ) -> Result<Vec<LeasedDeparture>, StoreError> {
+        transact!(self, |unit| departures::lease(unit, limit, now, lease_until))
+    }
+
+    async fn settle_departure(
+        &self,
+        account: Pseudonym,
+        attempt: u32,
+        again_at: Option<Millis>,
+    ) -> Result<(), StoreError> {
+        plainly!(self, |unit| departures::settle(unit, account, attempt, again_at))
     }
 
     async fn levels(&self, permits: Vec<Permit>, now: Millis) -> Result<Vec<u32>, StoreError> {
@@ -390,7 +460,8 @@ impl Store for PostgresStore {
                 plainly!(self, |unit| unit.execute(statement, &[&now, &i64::from(limit)]));
             swept = Ok(swept?.saturating_add(deleted?));
         }
-        swept
+        let looked: Result<u64, StoreError> = plainly!(self, |unit| streams::sweep(unit, limit, now));
+        Ok(swept?.saturating_add(looked?))
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

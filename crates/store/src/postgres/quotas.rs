@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::unit::{Result, Unit};
-use crate::bucket::Bucket;
+use crate::bucket::{Bucket, first_that_fits};
 use crate::{Exhausted, Millis, Permit};
 
 /// Permits that fit and are not taken yet; their buckets are locked.
@@ -20,17 +20,31 @@ pub(super) async fn take(
     }
 }
 
-/// As [`take`], as a verb of its own.
-pub(super) async fn take_all(
+/// Takes the permits of the first alternative that fits, and says which that was. The buckets of all of them are locked
+/// together, so that nobody waits in a circle; who is refused undoes the transaction or releases them.
+pub(super) async fn take_first(
     unit: &Unit,
-    permits: &[Permit],
+    alternatives: &[Vec<Permit>],
     now: Millis,
-) -> Result<std::result::Result<(), Exhausted>> {
-    let taken = take(unit, permits, now).await?;
-    if taken.is_err() {
-        unit.undo();
+) -> Result<std::result::Result<usize, (Exhausted, Reserved)>> {
+    let mut all = Bucket::distinct(&alternatives.concat());
+    let levels = lock(unit, &all).await?;
+    load(&mut all, &levels, now)?;
+    let fitting = first_that_fits(alternatives, |permits| {
+        let mut buckets = Bucket::distinct(permits);
+        load(&mut buckets, &levels, now).map(|()| buckets)
+    })?;
+    match fitting {
+        Ok((number, mut taken)) => {
+            taken.retain(Bucket::is_asked);
+            // Of the others, only what locking put there has to go.
+            all.retain_mut(|other| !taken.iter().any(|bucket| bucket.is_same(other)) && !other.release());
+            taken.append(&mut all);
+            store(unit, &taken).await?;
+            Ok(Ok(number))
+        }
+        Err(exhausted) => Ok(Err((exhausted, Reserved(all)))),
     }
-    Ok(taken)
 }
 
 /// Looks whether all permits fit together. Of several buckets that refuse, the one is named that refuses the longest.
@@ -44,11 +58,19 @@ pub(super) async fn reserve(
     if buckets.is_empty() {
         return Ok(Ok(Reserved(buckets)));
     }
-    let (keys, kinds) = columns(&buckets);
-    unit.execute(include_str!("sql/lock_limits.sql"), &[&keys, &kinds]).await?;
-    let levels = unit.query(include_str!("sql/read_limits.sql"), &[&keys, &kinds]).await?;
+    let levels = lock(unit, &buckets).await?;
     load(&mut buckets, &levels, now)?;
     Ok(Bucket::longest_refusal(&buckets).map_or(Ok(Reserved(buckets)), Err))
+}
+
+/// Locks the buckets by their rows, in one order, and reads them.
+async fn lock(unit: &Unit, buckets: &[Bucket]) -> Result<Vec<tokio_postgres::Row>> {
+    if buckets.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (keys, kinds) = columns(buckets);
+    unit.execute(include_str!("sql/lock_limits.sql"), &[&keys, &kinds]).await?;
+    unit.query(include_str!("sql/read_limits.sql"), &[&keys, &kinds]).await
 }
 
 /// How full the buckets are, in whole permits.

@@ -92,13 +92,16 @@ async fn positions(
         .collect()
 }
 
+/// How many matches the account has that it neither dismissed nor follows.
 pub(super) async fn count_matches(unit: &Unit, account: Pseudonym, now: Millis) -> Result<u32> {
     let row = unit
         .row(
             "SELECT count(DISTINCT other) FROM matches
              WHERE account = $1 AND expires_at > $2 AND other_expires_at > $2
              AND NOT EXISTS (SELECT 1 FROM dismissals
-                             WHERE dismissals.account = $1 AND dismissals.other = matches.other)",
+                             WHERE dismissals.account = $1 AND dismissals.other = matches.other)
+             AND NOT EXISTS (SELECT 1 FROM follows
+                             WHERE follows.account = $1 AND follows.other = matches.other)",
             &[&account.as_bytes().as_slice(), &now],
         )
         .await?
@@ -161,7 +164,9 @@ pub(super) async fn sync_status(unit: &Unit, account: Pseudonym, now: Millis) ->
                  (SELECT count(DISTINCT other) FROM matches
                   WHERE account = $1 AND expires_at > $2 AND other_expires_at > $2
                   AND NOT EXISTS (SELECT 1 FROM dismissals
-                                  WHERE dismissals.account = $1 AND dismissals.other = matches.other))
+                                  WHERE dismissals.account = $1 AND dismissals.other = matches.other)
+                  AND NOT EXISTS (SELECT 1 FROM follows
+                                  WHERE follows.account = $1 AND follows.other = matches.other))
              FROM accounts WHERE account = $1 AND forget_at > $2 AND synced_at IS NOT NULL",
             &[&account.as_bytes().as_slice(), &now],
         )

@@ -68,6 +68,16 @@ pub(super) async fn remove(
          )
          DELETE FROM answers USING told WHERE answers.account = told.account AND answers.import = told.import
              AND answers.position = told.position AND answers.other = told.other",
+        "WITH gone AS MATERIALIZED (
+             SELECT account, record FROM follows WHERE account = $1 OR other = $1
+             ORDER BY account, record FOR UPDATE
+         )
+         DELETE FROM follows USING gone WHERE follows.account = gone.account AND follows.record = gone.record",
+        "WITH gone AS MATERIALIZED (
+             SELECT account, request FROM paid WHERE account = $1 ORDER BY account, request FOR UPDATE
+         )
+         DELETE FROM paid USING gone WHERE paid.account = gone.account AND paid.request = gone.request",
+        "DELETE FROM departures WHERE account = $1",
         "DELETE FROM codes WHERE account = $1",
         "DELETE FROM tokens WHERE account = $1",
         "DELETE FROM dismissals WHERE account = $1",
@@ -166,8 +176,14 @@ pub(super) async fn sweep_links(unit: &Unit, limit: u32, now: Millis) -> Result<
 }
 
 /// What `sweep` deletes by time alone: rows that count as absent already, so that each statement stands for itself.
-/// What another is working on is passed over. Last, a name goes when nothing is left that names its account.
-pub(super) const SWEEPS: [&str; 8] = [
+/// What another is working on is passed over. A name goes when nothing is left that names its account, and then what waits for it.
+pub(super) const SWEEPS: [&str; 11] = [
+    "WITH old AS MATERIALIZED (
+         SELECT account, request FROM paid WHERE expires_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)
+     DELETE FROM paid USING old WHERE paid.account = old.account AND paid.request = old.request",
+    "WITH old AS MATERIALIZED (
+         SELECT id FROM used WHERE expires_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)
+     DELETE FROM used USING old WHERE used.id = old.id",
     "WITH old AS MATERIALIZED (
          SELECT account, import, position, other FROM answers WHERE until <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)
      DELETE FROM answers USING old WHERE answers.account = old.account AND answers.import = old.import
@@ -200,4 +216,10 @@ pub(super) const SWEEPS: [&str; 8] = [
          AND NOT EXISTS (SELECT 1 FROM tokens WHERE tokens.account = accounts.account)
          LIMIT $2 FOR UPDATE SKIP LOCKED)
      DELETE FROM accounts USING old WHERE accounts.account = old.account",
+    "WITH old AS MATERIALIZED (
+         SELECT account FROM departures
+         WHERE $1::bigint IS NOT NULL
+         AND NOT EXISTS (SELECT 1 FROM accounts WHERE accounts.account = departures.account)
+         LIMIT $2 FOR UPDATE SKIP LOCKED)
+     DELETE FROM departures USING old WHERE departures.account = old.account",
 ];

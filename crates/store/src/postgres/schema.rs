@@ -17,12 +17,14 @@ struct Migration {
 }
 
 /// Migration n takes version n to n + 1.
-const MIGRATIONS: [Migration; 3] = [
+const MIGRATIONS: [Migration; 4] = [
     Migration { sql: include_str!("v1.sql"), usable_from: 1 },
     // What a program of version 1 finds is not told to a request that waits at another server; it is a match all the same.
     Migration { sql: include_str!("v2.sql"), usable_from: 1 },
     // A program of version 2 goes by the newest key that it has, which is the current one until keys are rotated.
     Migration { sql: include_str!("v3.sql"), usable_from: 1 },
+    // A removal by a program of version 3 leaves what is new here of the account: it goes within a day, by the sweep.
+    Migration { sql: include_str!("v4.sql"), usable_from: 1 },
 ];
 
 /// The newest version that this program knows.

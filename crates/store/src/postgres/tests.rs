@@ -6,10 +6,10 @@ use acquaint_protocol::pair::{EpochId, PairHash};
 
 use super::private_server::PostgresServer;
 use super::scene::{FAR, Person};
-use super::{OpenError, Options, PostgresStore, epochs, look};
+use super::{OpenError, Options, PostgresStore, epochs, events, look};
 use crate::{
-    CodeTaken, EpochState, Half, ImportAccepted, KeyRecord, Limit, NewImport, NoticeOutcome, Permit, Removal,
-    ServerId, StepOutcome, Store, conformance,
+    Charge, Charged, CodeTaken, EpochState, EventKind, EventOutcome, Half, ImportAccepted, KeyRecord, Limit,
+    NewEvent, NewImport, NoticeOutcome, Permit, Removal, ServerId, StepOutcome, Store, conformance,
 };
 
 /// A store in a database of its own.
@@ -100,7 +100,8 @@ async fn limits_hold_across_servers() {
         if store.levels(permits.clone(), 0).await.unwrap()[0] % 2 == 0 {
             permits.reverse();
         }
-        store.take_permits(permits, 0).await.unwrap().is_ok()
+        let charge = Charge { alternatives: vec![permits], ..Charge::default() };
+        store.charge(charge, 0).await.unwrap() == Charged::Taken(0)
     })
     .await;
     assert_eq!(taken.into_iter().filter(|taken| *taken).count(), 7);
@@ -317,6 +318,43 @@ async fn a_removal_follows_a_half_that_moves_to_a_new_epoch() {
     assert_eq!(PostgresServer::shared().sql(&database, rows), "0|0|2", "the importer's halves");
 }
 
+fn event(kind: EventKind) -> NewEvent {
+    NewEvent { kind, account: None, details: "{}".into(), tell: true }
+}
+
+/// An event has its number before it is committed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_of_the_audit_log_waits_for_who_adds_to_it() {
+    let (database, stores) = two().await;
+    let adding = stores[0].connections.begin().await.unwrap();
+    events::append(&adding, &[event(EventKind::CodeSent)], 1).await.unwrap();
+    // Those that add do not wait for each other.
+    stores[1].append_events(vec![event(EventKind::WrongCode)], 2).await.unwrap();
+    let reader = Arc::clone(&stores[1]);
+    let reading = tokio::spawn(async move { reader.events(None, 9).await.unwrap() });
+    until_waiting(&database, 1).await;
+    // The webhook's worker does not wait: it will see the other one when it is there.
+    assert_eq!(stores[1].lease_events(9, 5, 50).await.unwrap().len(), 1);
+    adding.end(Ok(())).await.unwrap();
+    let kinds: Vec<EventKind> = reading.await.unwrap().into_iter().map(|event| event.kind).collect();
+    assert_eq!(kinds, [EventKind::CodeSent, EventKind::WrongCode]);
+    assert_eq!(stores[0].lease_events(9, 5, 50).await.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_audit_log_is_only_added_to() {
+    let (_, store) = fresh().await;
+    store.append_events(vec![event(EventKind::CodeSent)], 1).await.unwrap();
+    let before = store.events(None, 9).await.unwrap();
+    let connection = store.connections.lend().await.unwrap();
+    // Also where it would change no row.
+    for change in ["UPDATE events SET details = '[]'", "UPDATE events SET at = 0 WHERE id = 0"] {
+        let error = connection.execute(change, &[]).await.unwrap_err();
+        assert_eq!(error.code(), Some("23001"), "{change}");
+    }
+    assert_eq!(store.events(None, 9).await.unwrap(), before);
+}
+
 /// Over TCP, with a certificate of an authority of its own.
 #[tokio::test(flavor = "multi_thread")]
 async fn tls_is_verified() {
@@ -372,7 +410,7 @@ async fn servers_that_start_at_once_migrate_once() {
     for start in starts {
         start.await.unwrap();
     }
-    assert_eq!(server.sql(&database, "SELECT version, usable_from FROM acquaint_schema"), "3|1");
+    assert_eq!(server.sql(&database, "SELECT version, usable_from FROM acquaint_schema"), "4|1");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -383,15 +421,15 @@ async fn an_expanded_schema_is_worked_on_and_a_contracted_one_refused() {
     // A newer release beside this one has added something.
     server.sql(
         &database,
-        "ALTER TABLE accounts ADD COLUMN later bigint; UPDATE acquaint_schema SET version = 4",
+        "ALTER TABLE accounts ADD COLUMN later bigint; UPDATE acquaint_schema SET version = 5",
     );
     let store = PostgresStore::open(&options(&database)).await.unwrap();
     let person = Person { seed: 30 };
     person.import(&store, vec![person.half(1, true)]).await;
     // And then taken something away.
-    server.sql(&database, "UPDATE acquaint_schema SET usable_from = 4");
+    server.sql(&database, "UPDATE acquaint_schema SET usable_from = 5");
     let error = PostgresStore::open(&options(&database)).await.unwrap_err();
-    assert!(matches!(error, OpenError::Newer { found: 4, usable_from: 4, known: 3 }), "{error}");
+    assert!(matches!(error, OpenError::Newer { found: 5, usable_from: 5, known: 4 }), "{error}");
     assert!(error.to_string().contains("use a newer program"));
 }
 
@@ -412,13 +450,13 @@ async fn a_database_of_the_first_version_is_migrated_with_its_data() {
     );
     let options = options(&database);
     let before = look(&options).await.unwrap();
-    assert_eq!((before.version, before.known_version, before.keys.len()), (1, 3, 3));
+    assert_eq!((before.version, before.known_version, before.keys.len()), (1, 4, 3));
     let store = PostgresStore::open(&options).await.unwrap();
     assert_eq!(store.key_records().await.unwrap().len(), 3);
     let states: Vec<_> = store.epochs().await.unwrap().into_iter().map(|record| record.state).collect();
     assert_eq!(states, [EpochState::Current, EpochState::Live]);
     let after = look(&options).await.unwrap();
-    assert_eq!((after.version, after.lacks, after.keys.len()), (3, None, 3));
+    assert_eq!((after.version, after.lacks, after.keys.len()), (4, None, 3));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -475,6 +513,14 @@ async fn a_role_that_owns_nothing_can_do_all_but_migrate() {
     let store = PostgresStore::open(&Options { connection, ..options(&database) }).await.unwrap();
     let person = Person { seed: 31 };
     person.import(&store, vec![person.half(1, true)]).await;
+    // Also to number the audit log, which it need not be allowed to change.
+    server.sql(&database, &format!("REVOKE UPDATE ON events FROM {database}_server"));
+    let charge = Charge { granted: Some(event(EventKind::CodeSent)), ..Charge::default() };
+    assert_eq!(store.charge(charge, 1).await.unwrap(), Charged::Taken(0));
+    let leased = store.lease_events(9, 1, 2).await.unwrap().remove(0);
+    store.settle_event(leased.event.id, 1, EventOutcome::Done).await.unwrap();
+    assert_eq!(store.events(None, 9).await.unwrap(), [leased.event]);
+    assert_eq!(store.sweep_events(9, 9).await.unwrap(), 1);
     store.sweep(10, 1).await.unwrap();
     let error =
         std::error::Error::source(&store.rewrite(|_, _| true).await.unwrap_err()).unwrap().to_string();

@@ -10,7 +10,7 @@ use super::error::{DatabaseError, failure};
 use super::open::{self, OpenError, Options};
 use super::schema;
 use crate::transfer::{
-    Column, Form, KINDS, Kind, Place, Row, Sink, Source, TransferError, Value, fits, part,
+    Column, Form, KINDS, Kind, Place, Row, SELF_MADE, Sink, Source, TransferError, Value, fits, part,
 };
 use crate::{Millis, StoreError};
 
@@ -276,7 +276,9 @@ impl Sink for PostgresSink {
         let marking = client.transaction().await?;
         refuse_rows(&marking).await?;
         // All that a server leaves that has served nobody.
-        marking.execute("DELETE FROM keys", &[]).await?;
+        for table in SELF_MADE {
+            marking.execute(&format!("DELETE FROM {table}"), &[]).await?;
+        }
         marking.batch_execute(MARK).await?;
         marking.execute("INSERT INTO acquaint_transfer (origin) VALUES ($1)", &[&origin]).await?;
         marking.commit().await.map_err(|error| uncertain(&error))?;
@@ -316,7 +318,7 @@ fn uncertain(error: &tokio_postgres::Error) -> TransferError {
 }
 
 async fn refuse_rows(client: &Transaction<'_>) -> Result<(), TransferError> {
-    let carried = KINDS.iter().map(|kind| kind.postgres.from).filter(|table| *table != "keys");
+    let carried = KINDS.iter().map(|kind| kind.postgres.from).filter(|table| !SELF_MADE.contains(table));
     for table in carried.chain(NOT_CARRIED) {
         let sql = format!("SELECT EXISTS (SELECT 1 FROM {table})");
         if client.query_one(&sql, &[]).await?.try_get(0)? {

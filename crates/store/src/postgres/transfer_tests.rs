@@ -11,9 +11,9 @@ use tempfile::TempDir;
 use super::private_server::PostgresServer;
 use super::tests::options;
 use super::{OpenError, PostgresSink, PostgresSource, PostgresStore};
-use crate::Store;
 use crate::sqlite::{self, Depth, SqliteSink, SqliteSource, SqliteStore, check, database_in};
 use crate::transfer::{Carried, KINDS, Progress, Row, Source, TransferError, Watch, carry, counts, named};
+use crate::{EventId, EventKind, NewEvent, ServerId, Store};
 
 /// Every table, with the ends of what each column can hold: no time, the largest epoch, the smallest generation, an empty
 /// key, a long list, dead letters, withdrawn codes. More pairs and matches than one batch takes.
@@ -41,7 +41,15 @@ const SCENE: &str = "
     INSERT INTO dismissals SELECT account, other FROM matches WHERE abs(random() % 10) < 2;
     INSERT INTO dismissals SELECT account, randomblob(16) FROM accounts;
     INSERT INTO notices SELECT account, other, 6, iif(bit, NULL, 11), 3, iif(bit, 'the webhook answers 500', NULL), 60
-        FROM matches WHERE abs(random() % 10) < 2";
+        FROM matches WHERE abs(random() % 10) < 2;
+    INSERT INTO paid SELECT account, randomblob(16), randomblob(32), 9223372036854775807 FROM accounts;
+    INSERT INTO used SELECT randomblob(32), abs(generation / 2) FROM accounts;
+    WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2500)
+    INSERT INTO events SELECT 7 * i, 3000 - i, 1 + i % 10, iif(i % 3, randomblob(16), NULL), '{\"é\":' || i || '}' FROM n;
+    INSERT INTO event_queue SELECT id, id % 4, at FROM events WHERE id % 2;
+    INSERT INTO follows SELECT account, randomblob(16), other, 86400000 FROM matches WHERE bit;
+    INSERT INTO streams VALUES ('wss://a.example/subscribe', 9223372036854775807, zeroblob(16), 77), ('b', NULL, NULL, NULL);
+    INSERT INTO departures SELECT account, abs(generation % 99), 2 FROM accounts LIMIT 9";
 
 /// The same, as rows of an embedded store that was closed.
 fn scene() -> TempDir {
@@ -71,7 +79,7 @@ fn everything(folder: &Path) -> Vec<Table> {
         let columns: Vec<String> = select.column_names().into_iter().map(ToOwned::to_owned).collect();
         let row = |row: &rusqlite::Row<'_>| {
             let cells = columns.iter().enumerate().map(|(at, name)| match name.as_str() {
-                "leased_until" => String::new(),
+                "leased_until" | "server" => String::new(),
                 _ => format!("{:?} ", row.get_unwrap::<_, Stored>(at)),
             });
             Ok(cells.collect::<String>())
@@ -152,8 +160,20 @@ async fn what_goes_to_postgresql_and_back_is_the_same() {
     carry(&mut SqliteSource::open(second.path()).unwrap(), &mut sink, &on).await.unwrap();
     drop(sink);
     assert!(everything(third.path()) == before);
-    drop(SqliteStore::open(third.path()).unwrap());
-    drop(PostgresStore::open(&options(&database)).await.unwrap());
+    // Numbers of events go on behind the last one, and a lease that somebody held on a stream is nobody's.
+    let stores: [Box<dyn Store>; 2] = [
+        Box::new(SqliteStore::open(third.path()).unwrap()),
+        Box::new(PostgresStore::open(&options(&database)).await.unwrap()),
+    ];
+    for store in stores {
+        let event = NewEvent { kind: EventKind::CodeSent, account: None, details: "{}".into(), tell: false };
+        store.append_events(vec![event], 1).await.unwrap();
+        let next = store.events(Some(EventId(7 * 2500)), 9).await.unwrap();
+        assert_eq!(next.iter().map(|event| event.id).collect::<Vec<_>>(), [EventId(7 * 2500 + 1)]);
+        let stream = "wss://a.example/subscribe".to_owned();
+        let leased = store.lease_stream(stream, ServerId([9; 16]), 0, 50).await.unwrap();
+        assert_eq!(leased, Some(Some(i64::MAX)));
+    }
 }
 
 /// A column that somebody adds to a table is carried, or it is named here.
@@ -172,11 +192,11 @@ async fn every_column_is_carried() {
     let there = names(
         &database,
         "SELECT t.name || '.' || c.name FROM sqlite_schema AS t JOIN pragma_table_info(t.name) AS c
-         WHERE t.type = 'table' AND t.name NOT IN ('matches', 'import_lists')",
+         WHERE t.type = 'table' AND t.name NOT IN ('matches', 'import_lists', 'sqlite_sequence') ORDER BY 1",
     );
     let carried_here = carried(true);
     let left: Vec<&String> = there.iter().filter(|column| !carried_here.contains(*column)).collect();
-    assert_eq!(left, ["imports.leased_until"]);
+    assert_eq!(left, ["imports.leased_until", "streams.leased_until", "streams.server"]);
 
     let database = empty();
     drop(PostgresStore::open(&options(&database)).await.unwrap());
@@ -194,6 +214,8 @@ async fn every_column_is_carried() {
         "links.notify_low_at",
         "links.notify_until",
         "links.settled",
+        "streams.leased_until",
+        "streams.server",
     ];
     assert_eq!(left, known);
 }
@@ -276,8 +298,15 @@ async fn only_the_same_source_goes_on_and_only_into_an_empty_store() {
     let store = PostgresStore::open(&options(&database)).await.unwrap();
     let record = crate::KeyRecord { purpose: "number".into(), version: 9, check: vec![1] };
     store.record_keys(vec![record]).await.unwrap();
+    // And where it began with a stream.
+    store.lease_stream("b".into(), ServerId([1; 16]), 0, 1).await.unwrap().unwrap();
     to_postgres(second.path(), &database, &on).await.unwrap();
     assert_eq!(store.key_records().await.unwrap().len(), 3);
+    let third = TempDir::new().unwrap();
+    let store = SqliteStore::open(third.path()).unwrap();
+    store.lease_stream("b".into(), ServerId([1; 16]), 0, 1).await.unwrap().unwrap();
+    drop(store);
+    to_sqlite(&database, third.path(), &on).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -164,7 +164,7 @@ fn look(connection: &Connection, database: &Path, held: bool, depth: Depth) -> R
             return Ok(health);
         }
     }
-    health.newest = newest(connection)?;
+    health.newest = newest(connection, health.version)?;
     health.keys = reads::key_records(connection)?;
     // Epochs have a state from this version on.
     if health.version >= 3 {
@@ -173,7 +173,7 @@ fn look(connection: &Connection, database: &Path, held: bool, depth: Depth) -> R
     }
     if depth == Depth::Full {
         health.tables = rows(connection)?;
-        health.findings.extend(broken_rules(connection)?);
+        health.findings.extend(broken_rules(connection, health.version)?);
     }
     Ok(health)
 }
@@ -240,18 +240,19 @@ fn other_schema(connection: &Connection, model: &Connection) -> Result<Vec<Findi
     Ok(findings.into_iter().map(finding).collect())
 }
 
-/// Where past moments are written down, and none is scanned for among many rows.
-const MOMENTS: [(&str, &str); 5] = [
-    ("accounts", "synced_at"),
-    ("codes", "sent_at"),
-    ("imports", "accepted_at"),
-    ("limits", "at"),
-    ("notices", "found_at"),
+/// Where past moments are written down, and none is scanned for among many rows; with the version that has it first.
+const MOMENTS: [(i64, &str, &str); 6] = [
+    (1, "accounts", "synced_at"),
+    (1, "codes", "sent_at"),
+    (1, "imports", "accepted_at"),
+    (1, "limits", "at"),
+    (2, "notices", "found_at"),
+    (4, "events", "at"),
 ];
 
-fn newest(connection: &Connection) -> rusqlite::Result<Option<Millis>> {
+fn newest(connection: &Connection, version: i64) -> rusqlite::Result<Option<Millis>> {
     let mut newest = None;
-    for (table, column) in MOMENTS {
+    for (_, table, column) in MOMENTS.into_iter().filter(|(since, ..)| *since <= version) {
         let latest: Option<Millis> =
             connection.query_row(&format!("SELECT max({column}) FROM {table}"), [], |row| row.get(0))?;
         newest = newest.max(latest);
@@ -332,9 +333,29 @@ const RULES: [(&str, &str); 11] = [
     ),
 ];
 
-fn broken_rules(connection: &Connection) -> rusqlite::Result<Vec<Finding>> {
+/// Those of tables that version 4 has first.
+const RULES_SINCE_4: [(&str, &str); 3] = [
+    (
+        "values of the wrong form",
+        "SELECT (SELECT count(*) FROM paid WHERE length(account) <> 16 OR length(request) <> 16 OR length(digest) <> 32)
+         + (SELECT count(*) FROM used WHERE length(id) <> 32)
+         + (SELECT count(*) FROM events WHERE length(account) <> 16 OR NOT json_valid(details))
+         + (SELECT count(*) FROM event_queue WHERE due_at < 0 OR attempts < 0)
+         + (SELECT count(*) FROM follows WHERE length(account) <> 16 OR length(record) <> 16 OR length(other) <> 16)
+         + (SELECT count(*) FROM streams WHERE length(server) <> 16 OR (server IS NULL) <> (leased_until IS NULL))
+         + (SELECT count(*) FROM departures WHERE length(account) <> 16 OR due_at < 0 OR attempts < 0)",
+    ),
+    (
+        "events that the webhook is to be told of and that are not there",
+        "SELECT count(*) FROM event_queue WHERE event NOT IN (SELECT id FROM events)",
+    ),
+    ("accounts that follow themselves", "SELECT count(*) FROM follows WHERE account = other"),
+];
+
+fn broken_rules(connection: &Connection, version: i64) -> rusqlite::Result<Vec<Finding>> {
     let mut findings = Vec::new();
-    for (what, sql) in RULES {
+    let later = if version >= 4 { RULES_SINCE_4.as_slice() } else { &[] };
+    for (what, sql) in RULES.iter().chain(later) {
         let rows: i64 = connection.query_row(sql, [], |row| row.get(0))?;
         if rows > 0 {
             findings.push(Finding { what: format!("{what}: {rows}"), advice: REPORT });

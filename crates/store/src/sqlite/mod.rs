@@ -4,12 +4,15 @@
 //! second process is refused by the directory's lock.
 
 mod backup;
+mod charges;
 mod check;
 mod checkpoint;
 mod codes;
+mod departures;
 mod epochs;
 #[cfg(test)]
 mod erasure_tests;
+mod events;
 mod imports;
 mod notices;
 mod open;
@@ -19,6 +22,7 @@ mod reads;
 mod removal;
 mod schema;
 mod scrub;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod transfer;
@@ -39,11 +43,11 @@ pub use open::OpenError;
 pub use transfer::{SqliteSink, SqliteSource};
 
 use crate::{
-    CodeGuess, CodeHash, CodePut, CodeTaken, DeadNotice, EpochRecord, EpochRows, Exhausted, Fence,
-    ImportAccepted, ImportId, ImportProgress, ImportStep, KeyRecord, LeasedImport, LeasedNotice, LiveToken,
-    Match, MatchPosition, Millis, NewCode, NewImport, NoticeCounts, NoticeId, NoticeOutcome, NumberKey,
-    PendingImport, Permit, Pseudonym, Removal, Retirement, ServerId, StepOutcome, Store, StoreError,
-    SyncStatus,
+    Charge, Charged, CodeGuess, CodeHash, CodePut, CodeTaken, DeadNotice, EpochRecord, EpochRows, Event,
+    EventId, EventOutcome, Fence, ImportAccepted, ImportId, ImportProgress, ImportStep, KeyRecord,
+    LeasedDeparture, LeasedEvent, LeasedImport, LeasedNotice, LiveToken, Match, MatchPosition, Millis,
+    NewCode, NewEvent, NewImport, NoticeCounts, NoticeId, NoticeOutcome, NumberKey, OnceId, PendingImport,
+    Permit, Pseudonym, Removal, Retirement, ServerId, StepOutcome, Store, StoreError, StreamStep, SyncStatus,
 };
 use checkpoint::Log;
 use reads::Readers;
@@ -188,12 +192,84 @@ impl Store for SqliteStore {
         self.writer.write(move |connection| codes::take(connection, &guess, now)).await
     }
 
-    async fn take_permits(
+    async fn charge(&self, charge: Charge, now: Millis) -> Result<Charged, StoreError> {
+        self.writer.write(move |connection| charges::charge(connection, &charge, now)).await
+    }
+
+    async fn use_once(&self, id: OnceId, expires_at: Millis, now: Millis) -> Result<bool, StoreError> {
+        self.writer.write(move |connection| charges::use_once(connection, id, expires_at, now)).await
+    }
+
+    async fn append_events(&self, events: Vec<NewEvent>, now: Millis) -> Result<(), StoreError> {
+        self.writer.write(move |connection| events::append(connection, &events, now)).await
+    }
+
+    async fn events(&self, after: Option<EventId>, limit: u32) -> Result<Vec<Event>, StoreError> {
+        self.readers.read(move |connection| events::after(connection, after, limit)).await
+    }
+
+    async fn sweep_events(&self, before: Millis, limit: u32) -> Result<u64, StoreError> {
+        self.writer.write(move |connection| events::sweep(connection, before, limit)).await
+    }
+
+    async fn lease_events(
         &self,
-        permits: Vec<Permit>,
+        limit: u32,
         now: Millis,
-    ) -> Result<Result<(), Exhausted>, StoreError> {
-        self.writer.write(move |connection| quotas::take(connection, &permits, now)).await
+        lease_until: Millis,
+    ) -> Result<Vec<LeasedEvent>, StoreError> {
+        if !self.readers.read(move |connection| events::are_due(connection, now)).await? {
+            return Ok(Vec::new());
+        }
+        self.writer.write(move |connection| events::lease(connection, limit, now, lease_until)).await
+    }
+
+    async fn settle_event(&self, id: EventId, attempt: u32, outcome: EventOutcome) -> Result<(), StoreError> {
+        self.writer.write(move |connection| events::settle(connection, id, attempt, outcome)).await
+    }
+
+    async fn waiting_events(&self) -> Result<u64, StoreError> {
+        self.readers.read(events::waiting).await
+    }
+
+    async fn lease_stream(
+        &self,
+        stream: String,
+        server: ServerId,
+        now: Millis,
+        lease_until: Millis,
+    ) -> Result<Option<Option<i64>>, StoreError> {
+        let work = move |connection: &_| streams::lease(connection, &stream, server, now, lease_until);
+        self.writer.write(work).await
+    }
+
+    async fn stream_step(&self, step: StreamStep, now: Millis) -> Result<bool, StoreError> {
+        self.writer.write(move |connection| streams::step(connection, &step, now)).await
+    }
+
+    async fn release_stream(&self, stream: String, server: ServerId) -> Result<(), StoreError> {
+        self.writer.write(move |connection| streams::release(connection, &stream, server)).await
+    }
+
+    async fn lease_departures(
+        &self,
+        limit: u32,
+        now: Millis,
+        lease_until: Millis,
+    ) -> Result<Vec<LeasedDeparture>, StoreError> {
+        if !self.readers.read(move |connection| departures::are_due(connection, now)).await? {
+            return Ok(Vec::new());
+        }
+        self.writer.write(move |connection| departures::lease(connection, limit, now, lease_until)).await
+    }
+
+    async fn settle_departure(
+        &self,
+        account: Pseudonym,
+        attempt: u32,
+        again_at: Option<Millis>,
+    ) -> Result<(), StoreError> {
+        self.writer.write(move |connection| departures::settle(connection, account, attempt, again_at)).await
     }
 
     async fn levels(&self, permits: Vec<Permit>, now: Millis) -> Result<Vec<u32>, StoreError> {

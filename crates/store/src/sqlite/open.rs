@@ -131,6 +131,7 @@ fn take(directory: &Path, unfinished: bool) -> Result<Opened, OpenError> {
     schema::migrate(&mut writer)?;
     // The lock is ours, so whoever held a lease is dead.
     writer.execute("UPDATE imports SET leased_until = NULL WHERE leased_until IS NOT NULL", [])?;
+    writer.execute("UPDATE streams SET server = NULL, leased_until = NULL WHERE server IS NOT NULL", [])?;
     Ok(Opened { lock, database, writer, unclean })
 }
 
@@ -151,7 +152,7 @@ pub(super) fn log_of(database: &Path) -> PathBuf {
 
 pub(super) fn common_pragmas(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY)?;
-    connection.set_prepared_statement_cache_capacity(96);
+    connection.set_prepared_statement_cache_capacity(160);
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "trusted_schema", "OFF")?;
     connection.pragma_update(None, "cell_size_check", "ON")

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
-use crate::bucket::Bucket;
+use crate::bucket::{Bucket, first_that_fits};
 use crate::{Exhausted, Millis, Permit};
 
 /// Permits that fit and are not taken yet.
@@ -15,6 +15,18 @@ pub(super) fn take(
 ) -> Result<Result<(), Exhausted>> {
     match reserve(connection, permits, now)? {
         Ok(reserved) => reserved.take(connection).map(Ok),
+        Err(exhausted) => Ok(Err(exhausted)),
+    }
+}
+
+/// Takes the permits of the first alternative that fits, and says which that was.
+pub(super) fn take_first(
+    connection: &Connection,
+    alternatives: &[Vec<Permit>],
+    now: Millis,
+) -> Result<Result<usize, Exhausted>> {
+    match first_that_fits(alternatives, |permits| load(connection, permits, now))? {
+        Ok((number, buckets)) => Reserved(buckets).take(connection).map(|()| Ok(number)),
         Err(exhausted) => Ok(Err(exhausted)),
     }
 }

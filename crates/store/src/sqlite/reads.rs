@@ -121,7 +121,20 @@ pub(super) fn matches(
         .collect()
 }
 
+/// How many matches the account has that it neither dismissed nor follows.
 pub(super) fn count_matches(connection: &Connection, account: Pseudonym, now: Millis) -> Result<u32> {
+    connection
+        .prepare_cached(
+            "SELECT count(DISTINCT other) FROM matches
+             WHERE account = ?1 AND expires_at > ?2 AND other_expires_at > ?2
+             AND other NOT IN (SELECT other FROM dismissals WHERE account = ?1)
+             AND other NOT IN (SELECT other FROM follows WHERE account = ?1)",
+        )?
+        .query_row(params![account.as_bytes(), now], |row| row.get(0))
+}
+
+/// How many matches the account has that it did not dismiss.
+pub(super) fn count_undismissed(connection: &Connection, account: Pseudonym, now: Millis) -> Result<u32> {
     connection
         .prepare_cached(
             "SELECT count(DISTINCT other) FROM matches

@@ -3,7 +3,7 @@
 use acquaint_protocol::pair::{EpochId, PairHash};
 use rusqlite::{Connection, OptionalExtension, Params, Result, params};
 
-use super::{imports, pairs, reads};
+use super::{departures, imports, pairs, reads, streams};
 use crate::{ImportId, Millis, NumberKey, Pseudonym, Removal, Removed};
 
 /// What is left of `account`'s matches if `other` is not among them; then there is nothing to dismiss.
@@ -71,7 +71,7 @@ pub(super) fn remove(
     }
     let removed = Removed {
         contacts: contacts(connection, account, now)?,
-        matches: reads::count_matches(connection, account, now)?,
+        matches: reads::count_undismissed(connection, account, now)?,
     };
     delete_pairs(connection, account, now)?;
     for statement in [
@@ -79,6 +79,9 @@ pub(super) fn remove(
         "DELETE FROM tokens WHERE account = ?1",
         "DELETE FROM notices WHERE account = ?1 OR other = ?1",
         "DELETE FROM dismissals WHERE account = ?1",
+        "DELETE FROM follows WHERE account = ?1 OR other = ?1",
+        "DELETE FROM departures WHERE account = ?1",
+        "DELETE FROM paid WHERE account = ?1",
         "DELETE FROM accounts WHERE account = ?1",
     ] {
         connection.prepare_cached(statement)?.execute([account.as_bytes()])?;
@@ -139,7 +142,10 @@ pub(super) fn sweep(connection: &Connection, limit: u32, now: Millis) -> Result<
          (SELECT limit_kind, key FROM limits WHERE empty_at <= ?1 LIMIT ?2)",
         "DELETE FROM pending_numbers WHERE number IN
          (SELECT number FROM pending_numbers WHERE until <= ?1 LIMIT ?2)",
-        // Last: a name goes when nothing is left that names its account.
+        "DELETE FROM paid WHERE (account, request) IN
+         (SELECT account, request FROM paid WHERE expires_at <= ?1 LIMIT ?2)",
+        "DELETE FROM used WHERE id IN (SELECT id FROM used WHERE expires_at <= ?1 LIMIT ?2)",
+        // Late: a name goes when nothing is left that names its account.
         "DELETE FROM accounts WHERE account IN
          (SELECT account FROM accounts AS old WHERE forget_at <= ?1
           AND NOT EXISTS (SELECT 1 FROM pairs WHERE pairs.account = old.account)
@@ -150,7 +156,8 @@ pub(super) fn sweep(connection: &Connection, limit: u32, now: Millis) -> Result<
         let deleted = connection.prepare_cached(statement)?.execute(params![now, limit])?;
         swept = swept.saturating_add(u64::try_from(deleted).unwrap_or(u64::MAX));
     }
-    Ok(swept)
+    swept = swept.saturating_add(streams::sweep(connection, limit, now)?);
+    Ok(swept.saturating_add(departures::sweep(connection, limit)?))
 }
 
 fn places(connection: &Connection, sql: &str, params: impl Params) -> Result<Vec<(EpochId, PairHash)>> {

@@ -11,7 +11,7 @@ use rusqlite::Connection;
 
 use super::erasure_tests::Person;
 use super::{OpenError, SqliteStore};
-use crate::{NoticeCounts, Pseudonym, Store, conformance};
+use crate::{EventKind, NewEvent, NoticeCounts, Pseudonym, Store, conformance};
 
 const FAR: i64 = 1_000_000_000;
 
@@ -76,7 +76,7 @@ fn foreign_newer_and_damaged_files_are_refused() {
         sql("PRAGMA user_version = 99")(file);
         sql("PRAGMA wal_checkpoint(TRUNCATE)")(file);
     });
-    assert!(matches!(newer, OpenError::Newer { found: 99, known: 3 }), "{newer}");
+    assert!(matches!(newer, OpenError::Newer { found: 99, known: 4 }), "{newer}");
     let damaged = refused(&|file| fs::write(file, [b'x'; 5000]).unwrap());
     assert!(matches!(damaged, OpenError::Damaged(_)), "{damaged}");
 }
@@ -174,4 +174,18 @@ async fn a_lock_of_another_program_is_told_to_all_who_wait_and_passes() {
     }
     other.execute_batch("ROLLBACK").unwrap();
     assert_eq!(store.revive_notices(0).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn the_audit_log_is_only_added_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(directory.path()).unwrap();
+    let event = NewEvent { kind: EventKind::CodeSent, account: None, details: "{}".into(), tell: false };
+    store.append_events(vec![event], 1).await.unwrap();
+    let before = store.events(None, 9).await.unwrap();
+    let change = |connection: &Connection| connection.execute("UPDATE events SET details = '[]'", []);
+    let error = store.writer.write(change).await.unwrap_err();
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.contains("the audit log is only added to"), "{source}");
+    assert_eq!(store.events(None, 9).await.unwrap(), before);
 }

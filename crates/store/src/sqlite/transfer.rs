@@ -13,7 +13,7 @@ use super::checkpoint::Log;
 use super::open::{self, DATABASE, LOCK, OpenError};
 use super::scrub::Scrubber;
 use super::{check, failed, schema};
-use crate::transfer::{Kind, Row, Sink, Source, TransferError, Value, fits, part};
+use crate::transfer::{Kind, Row, SELF_MADE, Sink, Source, TransferError, Value, fits, part};
 
 /// Where a transfer's mark is while it is not finished.
 const MARK: &str = "CREATE TABLE transfer (
@@ -216,12 +216,12 @@ impl SqliteSink {
         let tables: Vec<String> = self
             .connection
             .prepare(
-                "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT IN ('keys', 'transfer')
+                "SELECT name FROM sqlite_schema WHERE type = 'table' AND name <> 'transfer'
                  AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name",
             )?
             .query_map([], |row| row.get(0))?
             .collect::<Result<_, _>>()?;
-        for table in tables {
+        for table in tables.into_iter().filter(|table| !SELF_MADE.contains(&table.as_str())) {
             let sql = format!("SELECT EXISTS (SELECT 1 FROM \"{table}\")");
             if self.connection.query_row(&sql, [], |row| row.get(0))? {
                 return Err(TransferError::NotEmpty { place: self.place.clone(), table });
@@ -247,7 +247,9 @@ impl Sink for SqliteSink {
         self.refuse_rows()?;
         let marking = self.connection.transaction()?;
         // All that a server leaves that has served nobody.
-        marking.execute("DELETE FROM keys", [])?;
+        for table in SELF_MADE {
+            marking.execute(&format!("DELETE FROM {table}"), [])?;
+        }
         marking.execute_batch(MARK)?;
         marking.execute("INSERT INTO transfer (one, origin) VALUES (1, ?1)", params![origin])?;
         marking.commit()?;

@@ -19,7 +19,14 @@ fn store() -> TempDir {
          INSERT INTO imports SELECT randomblob(16), account, generation, 5, 4, 0, NULL, 8 FROM accounts LIMIT 1;
          INSERT INTO import_lists SELECT id, x'03' FROM imports;
          INSERT INTO tokens SELECT randomblob(16), account, x'04', 50 FROM accounts LIMIT 1;
-         INSERT INTO notices SELECT account, other, 10, iif(bit, NULL, 11), 0, NULL, 60 FROM matches;",
+         INSERT INTO notices SELECT account, other, 10, iif(bit, NULL, 11), 0, NULL, 60 FROM matches;
+         INSERT INTO paid SELECT account, randomblob(16), randomblob(32), 9 FROM accounts;
+         INSERT INTO used VALUES (randomblob(32), 9);
+         INSERT INTO events VALUES (1, 12, 3, zeroblob(16), '{}'), (2, 11, 9, NULL, '{}');
+         INSERT INTO event_queue VALUES (1, 0, 5);
+         INSERT INTO follows SELECT account, randomblob(16), other, 9 FROM matches;
+         INSERT INTO streams VALUES ('a', NULL, NULL, NULL), ('b', 1, zeroblob(16), 9);
+         INSERT INTO departures SELECT account, 3, 0 FROM accounts LIMIT 1;",
     );
     folder
 }
@@ -37,7 +44,7 @@ async fn a_sound_database_has_no_findings() {
     let folder = store();
     let health = look(&folder);
     assert_eq!(health.findings, []);
-    assert_eq!((health.newest, health.held, health.version), (Some(10), false, health.known_version));
+    assert_eq!((health.newest, health.held, health.version), (Some(12), false, health.known_version));
     assert!(health.tables.contains(&("matches".into(), 2)), "{:?}", health.tables);
     assert_eq!(check_file(&database_in(folder.path()), Depth::Full).unwrap().findings, []);
     let quick = check(folder.path(), Depth::Quick).unwrap();
@@ -71,6 +78,16 @@ async fn every_rule_finds_what_breaks_it() {
         ("UPDATE notices SET due_at = -1 WHERE due_at IS NOT NULL", "values of the wrong form: 1"),
         ("UPDATE notices SET attempts = -1", "values of the wrong form: 2"),
         ("UPDATE notices SET other = x'01'", "values of the wrong form: 2"),
+        ("UPDATE paid SET digest = x'01'", "values of the wrong form: 2"),
+        ("UPDATE used SET id = x'01'", "values of the wrong form: 1"),
+        ("INSERT INTO events VALUES (3, 1, 1, NULL, 'no object')", "values of the wrong form: 1"),
+        ("UPDATE event_queue SET attempts = -1", "values of the wrong form: 1"),
+        ("UPDATE follows SET other = x'01'", "values of the wrong form: 2"),
+        ("UPDATE streams SET server = zeroblob(16)", "values of the wrong form: 1"),
+        ("UPDATE departures SET due_at = -1", "values of the wrong form: 1"),
+        ("INSERT INTO event_queue VALUES (9, 0, 5)", "events that the webhook is to be told of and"),
+        ("UPDATE follows SET other = account", "accounts that follow themselves: 2"),
+        ("DROP TRIGGER events_stay_as_they_are", "`events_stay_as_they_are` is missing"),
         ("UPDATE notices SET other = account", "accounts that are to be told of themselves: 2"),
         ("DELETE FROM keys", "accounts in a database that names no keys: 2"),
         (
@@ -90,4 +107,20 @@ async fn every_rule_finds_what_breaks_it() {
         assert!(findings.iter().any(|finding| finding.what.starts_with(told)), "no {told:?} in {findings:?}");
         assert!(findings.iter().all(|finding| !finding.advice.is_empty()));
     }
+}
+
+/// A look comes before the migration.
+#[tokio::test]
+async fn an_older_database_is_looked_at_as_it_is() {
+    let folder = store();
+    sql(
+        &folder,
+        "DROP TABLE paid; DROP TABLE used; DROP TABLE events; DROP TABLE event_queue; DROP TABLE follows;
+         DROP TABLE streams; DROP TABLE departures; PRAGMA user_version = 3",
+    );
+    let health = look(&folder);
+    assert_eq!((health.findings, health.newest), (vec![], Some(10)));
+    drop(SqliteStore::open(folder.path()).unwrap());
+    let health = look(&folder);
+    assert_eq!((health.findings, health.version), (vec![], health.known_version));
 }

@@ -1,7 +1,8 @@
 //! What is carried: the kinds of rows and their columns. **A new column of a table is one line here.**
 //!
 //! A kind is the same for both stores, although their tables differ: a match is one row here, an import comes with its
-//! list. What ends by itself or belongs to running servers is not carried: answers, gates, leases, heart-beats.
+//! list. What ends by itself or belongs to running servers is not carried: answers, gates, leases, heart-beats, who reads a
+//! stream.
 
 /// What a column holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +91,7 @@ const fn table(from: &'static str, key: &'static [&'static str]) -> Place {
 pub const KEYS: usize = 0;
 
 /// Every kind, in the order in which they are carried.
-pub static KINDS: [Kind; 11] = [
+pub static KINDS: [Kind; 18] = [
     Kind {
         name: "keys",
         columns: &[
@@ -277,7 +278,78 @@ pub static KINDS: [Kind; 11] = [
         embedded: table("notices", &["account", "other"]),
         postgres: table("notices", &["account", "other"]),
     },
+    // Else an answer that was lost in the move would be paid for twice.
+    Kind {
+        name: "paid",
+        columns: &[id("account"), id("request"), hash("digest"), whole("expires_at")],
+        batch: 2000,
+        embedded: table("paid", &["account", "request"]),
+        postgres: table("paid", &["account", "request"]),
+    },
+    // Else what was used before the move could be used again after it.
+    Kind {
+        name: "used",
+        columns: &[hash("id"), whole("expires_at")],
+        batch: 2000,
+        embedded: table("used", &["id"]),
+        postgres: table("used", &["id"]),
+    },
+    // With their numbers, so that who follows the log goes on where it was.
+    Kind {
+        name: "events",
+        columns: &[
+            whole("id"),
+            whole("at"),
+            column("kind", Form::Narrow("smallint")),
+            or_null(id("account")),
+            column("details", Form::Text),
+        ],
+        batch: 2000,
+        embedded: table("events", &["id"]),
+        postgres: Place {
+            from: "events",
+            counted: None,
+            key: &["id"],
+            put: &[
+                ", put AS (
+                     INSERT INTO events (id, at, kind, account, details)
+                     SELECT id, at, kind, account, details FROM moved RETURNING id)
+                 SELECT setval(pg_get_serial_sequence('events', 'id'), max(id)) FROM put",
+            ],
+        },
+    },
+    Kind {
+        name: "event_queue",
+        columns: &[whole("event"), whole("attempts"), whole("due_at")],
+        batch: 2000,
+        embedded: table("event_queue", &["event"]),
+        postgres: table("event_queue", &["event"]),
+    },
+    Kind {
+        name: "follows",
+        columns: &[id("account"), id("record"), id("other"), whole("due_at")],
+        batch: 2000,
+        embedded: table("follows", &["account", "record"]),
+        postgres: table("follows", &["account", "record"]),
+    },
+    Kind {
+        name: "streams",
+        columns: &[column("stream", Form::Text), or_null(whole("cursor"))],
+        batch: 2000,
+        embedded: table("streams", &["stream"]),
+        postgres: table("streams", &["stream"]),
+    },
+    Kind {
+        name: "departures",
+        columns: &[id("account"), whole("due_at"), whole("attempts")],
+        batch: 2000,
+        embedded: table("departures", &["account"]),
+        postgres: table("departures", &["account"]),
+    },
 ];
+
+/// Kinds that a server writes that has served nobody: a sink gives up what it finds of them.
+pub(crate) const SELF_MADE: [&str; 2] = ["keys", "streams"];
 
 impl Kind {
     /// The kind at an index of [`KINDS`].

@@ -17,6 +17,8 @@ use async_trait::async_trait;
 pub use carry::{Carried, Phase, Progress, Tally, Watch, carry, counts, end, named, same};
 #[cfg(feature = "postgres")]
 pub(crate) use kinds::Place;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub(crate) use kinds::SELF_MADE;
 pub use kinds::{Column, Form, KEYS, KINDS, Kind};
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) use row::fits;
