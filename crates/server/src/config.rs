@@ -10,6 +10,7 @@ mod delivery;
 mod operation;
 mod read;
 mod secret;
+mod sessions;
 mod store;
 
 use std::net::{IpAddr, SocketAddr};
@@ -23,6 +24,7 @@ pub use delivery::{Delivery, Plivo, Smtp, SmtpSecurity, Twilio, Webhook};
 pub use operation::{Notifications, Telemetry, Tls};
 pub use read::{ConfigError, OWN_VARIABLES};
 pub use secret::Secret;
+pub use sessions::{API_KEY_PREFIX, ApiKey, Atproto, Oidc, Sessions, Tokens};
 pub use store::Store;
 
 /// Everything an operator can set.
@@ -63,6 +65,14 @@ pub struct Config {
     pub smtp: Smtp,
     /// Who is told of matches.
     pub notifications: Notifications,
+    /// Tokens that accounts of atproto sign.
+    pub atproto: Atproto,
+    /// Access tokens of an OpenID provider.
+    pub oidc: Oidc,
+    /// Tokens of the operator's own.
+    pub tokens: Tokens,
+    /// API keys, and what all kinds of tokens share.
+    pub sessions: Sessions,
     /// HTTP limits.
     pub http: Http,
     /// Encryption of the port.
@@ -203,6 +213,10 @@ impl Default for Config {
             webhook: Webhook::default(),
             smtp: Smtp::default(),
             notifications: Notifications::default(),
+            atproto: Atproto::default(),
+            oidc: Oidc::default(),
+            tokens: Tokens::default(),
+            sessions: Sessions::default(),
             http: Http::default(),
             tls: Tls::default(),
             log: Log::default(),
