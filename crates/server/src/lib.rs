@@ -31,6 +31,7 @@ use tokio::task::JoinSet;
 
 pub use custody_process::CustodyProcess;
 pub use http::tls::TlsError;
+pub use session::SessionsError;
 
 pub use acquaint_service::{Clock, Discovery, Entropy, EntropyError, Millis, PoolStats};
 

@@ -1,15 +1,7 @@
 //! Calls to services of others over HTTP: bounded in time and size, and exact about whether a request was received.
 
-#[cfg_attr(
-    not(any(test, feature = "fuzzing")),
-    expect(dead_code, reason = "sessions alone use it, and nobody asks those yet")
-)]
 mod address;
 mod answer;
-#[cfg_attr(
-    not(any(test, feature = "fuzzing")),
-    expect(dead_code, reason = "sessions alone use it, and nobody asks those yet")
-)]
 mod public;
 mod signature;
 

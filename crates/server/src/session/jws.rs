@@ -78,6 +78,12 @@ pub(super) struct Jws<'token> {
 /// What a token says.
 pub(super) struct Claims(BTreeMap<String, Json>);
 
+impl From<BTreeMap<String, Json>> for Claims {
+    fn from(members: BTreeMap<String, Json>) -> Self {
+        Self(members)
+    }
+}
+
 impl<'token> Jws<'token> {
     /// `None` if `token` is malformed, or has a header that no token here may have.
     pub(super) fn parse(token: &'token str) -> Option<Self> {
@@ -130,6 +136,11 @@ impl Claims {
             Json::Text(text) => Some(text),
             _ => None,
         }
+    }
+
+    /// Whether it is there and true.
+    pub(super) fn is_true(&self, name: &str) -> bool {
+        matches!(self.0.get(name), Some(Json::Bool(true)))
     }
 
     /// Whether `aud` is `audience`, or a list with it (RFC 7519, section 4.1.3).

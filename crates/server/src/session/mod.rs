@@ -9,8 +9,11 @@ mod api_key;
 mod atproto;
 mod bounded;
 pub(crate) mod did;
+mod hmac_token;
+mod introspection;
 mod jws;
 mod key;
+mod oidc;
 mod strict;
 
 use std::sync::Arc;
@@ -26,7 +29,10 @@ use crate::outbound::CertificatesError;
 use crate::telemetry::metrics;
 use api_key::ApiKeys;
 use atproto::Atproto;
+use hmac_token::HmacTokens;
+use introspection::Introspection;
 use jws::Jws;
+use oidc::Oidc;
 
 /// Longest token or key, in bytes; what is longer is not looked at.
 const MAX_TOKEN: usize = 16 * 1024;
@@ -158,6 +164,15 @@ impl Sessions {
         let mut verifiers: Vec<Box<dyn Verifier>> = Vec::new();
         if !config.sessions.api_keys.is_empty() {
             verifiers.push(Box::new(ApiKeys::new(&config.sessions.api_keys)?));
+        }
+        if !config.oidc.issuer.is_empty() {
+            verifiers.push(Box::new(Oidc::new(config, Arc::clone(&clock))?));
+        }
+        if !config.tokens.hmac_secret.is_empty() {
+            verifiers.push(Box::new(HmacTokens::new(config, Arc::clone(&clock))));
+        }
+        if !config.tokens.introspection_url.is_empty() {
+            verifiers.push(Box::new(Introspection::new(config, Arc::clone(&clock))?));
         }
         if !config.atproto.service_did.is_empty() {
             verifiers.push(Box::new(Atproto::new(config, clock, replays)?));
