@@ -11,6 +11,7 @@ mod discovery;
 mod operation;
 mod read;
 mod secret;
+mod sessions;
 mod store;
 
 use std::net::{IpAddr, SocketAddr};
@@ -25,6 +26,7 @@ pub use discovery::{Audit, Credentials, Lookups, Network};
 pub use operation::{Notifications, Telemetry, Tls};
 pub use read::{ConfigError, OWN_VARIABLES};
 pub use secret::Secret;
+pub use sessions::{API_KEY_PREFIX, ApiKey, Atproto, Oidc, Sessions, Tokens};
 pub use store::Store;
 
 /// Everything an operator can set.
@@ -65,6 +67,14 @@ pub struct Config {
     pub smtp: Smtp,
     /// Who is told of matches.
     pub notifications: Notifications,
+    /// Tokens that accounts of atproto sign.
+    pub atproto: Atproto,
+    /// Access tokens of an OpenID provider.
+    pub oidc: Oidc,
+    /// Tokens of the operator's own.
+    pub tokens: Tokens,
+    /// API keys, and what all kinds of tokens share.
+    pub sessions: Sessions,
     /// Credentials for discovery services.
     pub credentials: Credentials,
     /// What lookups cost.
@@ -217,6 +227,10 @@ impl Default for Config {
             webhook: Webhook::default(),
             smtp: Smtp::default(),
             notifications: Notifications::default(),
+            atproto: Atproto::default(),
+            oidc: Oidc::default(),
+            tokens: Tokens::default(),
+            sessions: Sessions::default(),
             credentials: Credentials::default(),
             lookups: Lookups::default(),
             audit: Audit::default(),

@@ -33,6 +33,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 pub use custody_process::CustodyProcess;
 pub use http::tls::TlsError;
+pub use session::SessionsError;
 
 pub use acquaint_service::{Clock, Discovery, Entropy, EntropyError, Millis, PoolStats};
 
@@ -43,7 +44,7 @@ use http::tls::Tls;
 use keys::{KeyFileError, KeysError};
 use replays::StoredReplays;
 use session::did::Resolver;
-use session::{Sessions, SessionsError};
+use session::Sessions;
 use stream::Departures;
 
 /// Why the server does not start.

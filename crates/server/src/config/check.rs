@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use acquaint_protocol::identifier::Region;
 use acquaint_protocol::pair::Suite;
 
-use super::{Config, ConfigError, custody, delivery, discovery, operation, store};
+use super::{Config, ConfigError, custody, delivery, discovery, operation, sessions, store};
 
 /// Where a path leads, links and `..` followed as far as it exists.
 fn resolved(path: &Path) -> PathBuf {
@@ -40,6 +40,7 @@ pub(super) fn values(config: &Config) -> Result<(), ConfigError> {
     store::check(config)?;
     delivery::check(config)?;
     operation::check(config)?;
+    sessions::check(config)?;
     discovery::check(config)?;
     numbers(config)
 }

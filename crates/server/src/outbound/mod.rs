@@ -1,18 +1,23 @@
 //! Calls to services of others over HTTP: bounded in time and size, and exact about whether a request was received.
 
+mod address;
 mod answer;
+mod public;
 mod signature;
 
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::{Client, RequestBuilder, Url, redirect};
+use reqwest::{Client, ClientBuilder, RequestBuilder, Url, redirect};
 use rustls::RootCertStore;
 use rustls::crypto::ring;
 use rustls_platform_verifier::BuilderVerifierExt;
 
 pub(crate) use answer::{Answer, Body};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use public::Lookup;
+pub(crate) use public::{PublicFault, PublicHttp};
 pub(crate) use signature::{Signer, decode_secret};
 
 /// Largest answer that is read, in bytes. What these services answer has a few hundred.
@@ -40,21 +45,10 @@ pub(crate) enum Fault {
 }
 
 impl Http {
-    /// A client for the service at `url`. A connection has to stand within half of `attempt`. It follows no redirects,
-    /// which would carry codes elsewhere, and asks the environment for no proxy.
+    /// A client for the service at `url`. A connection has to stand within half of `attempt`.
     pub(crate) fn new(url: &Url, attempt: Duration) -> Result<Self, CertificatesError> {
-        let client = Client::builder()
-            .user_agent(concat!("acquaint/", env!("CARGO_PKG_VERSION")))
-            .redirect(redirect::Policy::none())
-            .no_proxy()
-            .retry(reqwest::retry::never())
-            // A kept connection may be closed while a request is on its way; nobody could tell then whether it arrived.
-            .pool_max_idle_per_host(0)
-            .connect_timeout(attempt / 2)
-            .tls_backend_preconfigured(tls(url)?)
-            .build()
-            .map_err(|error| CertificatesError(Box::new(error)))?;
-        Ok(Self { client })
+        let client = builder(url.scheme(), attempt)?;
+        Ok(Self { client: client.build().map_err(|error| CertificatesError(Box::new(error)))? })
     }
 
     /// The client, to build a request with.
@@ -72,12 +66,26 @@ impl Http {
     }
 }
 
+/// What all clients share: they follow no redirects, which would carry codes elsewhere, and ask the environment for no
+/// proxy.
+fn builder(scheme: &str, attempt: Duration) -> Result<ClientBuilder, CertificatesError> {
+    Ok(Client::builder()
+        .user_agent(concat!("acquaint/", env!("CARGO_PKG_VERSION")))
+        .redirect(redirect::Policy::none())
+        .no_proxy()
+        .retry(reqwest::retry::never())
+        // A kept connection may be closed while a request is on its way; nobody could tell then whether it arrived.
+        .pool_max_idle_per_host(0)
+        .connect_timeout(attempt / 2)
+        .tls_backend_preconfigured(tls(scheme)?))
+}
+
 /// TLS by ring with the system's certificates; an `http` URL, which is one of loopback, needs none.
-fn tls(url: &Url) -> Result<rustls::ClientConfig, CertificatesError> {
+pub(crate) fn tls(scheme: &str) -> Result<rustls::ClientConfig, CertificatesError> {
     let builder = rustls::ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| CertificatesError(Box::new(error)))?;
-    let builder = match url.scheme() {
+    let builder = match scheme {
         "http" => builder.with_root_certificates(RootCertStore::empty()),
         _ => builder.with_platform_verifier().map_err(|error| CertificatesError(Box::new(error)))?,
     };

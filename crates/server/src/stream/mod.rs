@@ -150,7 +150,7 @@ async fn plain(url: &Url) -> Result<WebSocketStream<TcpStream>, Ended> {
 
 async fn encrypted(url: &Url) -> Result<WebSocketStream<tokio_rustls::client::TlsStream<TcpStream>>, Ended> {
     let (stream, host) = connect(url, 443).await?;
-    let config = tls(url).map_err(not_connected)?;
+    let config = tls("https").map_err(not_connected)?;
     let name = host.try_into().map_err(|_| not_connected("the URL's host is no name"))?;
     let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(not_connected)?;
     speak(url, stream).await

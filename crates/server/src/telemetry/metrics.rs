@@ -47,6 +47,7 @@ const STORE_CONNECTIONS_MAX: &str = "acquaint_store_connections_max";
 const STORE_WAITING: &str = "acquaint_store_connections_waiting";
 pub(super) const CUSTODY_FAILURES: [&str; 2] =
     ["acquaint_custody_failures_total", "acquaint_custody_consecutive_failures"];
+const SESSIONS: &str = "acquaint_sessions_total";
 const MEMORY: &str = "acquaint_process_resident_memory_bytes";
 const CPU: &str = "acquaint_process_cpu_seconds";
 const OPEN_FILES: &str = "acquaint_process_open_fds";
@@ -94,6 +95,7 @@ pub(crate) fn begin(config: &Config) -> Result<(), RecorderTaken> {
     for (name, outcome) in [(CODES, "stored"), (GUESSES, "right"), (IMPORTS, "accepted")] {
         counter!(name, "outcome" => outcome).increment(0);
     }
+    counter!(SESSIONS, "outcome" => "refused", "verifier" => "none").increment(0);
     gauge!(CONNECTIONS_MAX).set(config.http.max_connections);
     gauge!(BUILD, "version" => env!("CARGO_PKG_VERSION")).set(1);
     Ok(())
@@ -183,6 +185,10 @@ pub(crate) fn answered(method: &'static str, outcome: &'static str, time: Durati
     histogram!(DURATION, "method" => method).record(time);
 }
 
+pub(crate) fn session(verifier: &'static str, outcome: &'static str) {
+    counter!(SESSIONS, "outcome" => outcome, "verifier" => verifier).increment(1);
+}
+
 pub(crate) fn handshake_failed() {
     counter!(HANDSHAKE_FAILURES).increment(1);
 }
@@ -257,6 +263,7 @@ fn describe() {
     describe_counter!("acquaint_notifications_total", "Attempts to tell of a match, by outcome");
     describe_gauge!("acquaint_notifications_waiting", "Notifications that wait for their next attempt");
     describe_gauge!("acquaint_notifications_dead", "Notifications that were given up");
+    describe_counter!(SESSIONS, "Tokens and API keys presented to the public API, by verifier and outcome");
     describe_gauge!(MEMORY, "Resident memory of the process");
     describe_gauge!(CPU, "CPU time that the process has used");
     describe_gauge!(OPEN_FILES, "Open file descriptors");

@@ -26,7 +26,7 @@ struct Presented {
     username: String,
     /// The password.
     #[schema(example = "1633738643:a15634294d48dfae69b9")]
-    password: Zeroizing<String>,
+    password: String,
 }
 
 /// Whether they are good.
@@ -85,6 +85,7 @@ pub(super) async fn check(
             "the body must be a JSON object with `username` and `password`, both text, and perhaps `audience`",
         )
     })?;
+    let password = Zeroizing::new(password);
     let checked = public.discovery.check_credentials(audience.as_deref(), &username, &password);
     let checked = checked.map_err(|error| public.problem(error))?;
     Ok(answer(&Checked {
