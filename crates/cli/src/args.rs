@@ -143,7 +143,7 @@ pub(crate) struct Audit {
                   With --json: {\"key\", \"entry\"}."
 )]
 pub(crate) struct MakeApiKey {
-    /// What the key is called, in the configuration and in limits: letters, digits, `-` and `_`
+    /// What the key is called, in the configuration and in limits: up to 32 of `a-z`, `0-9`, `-` and `_`
     pub(crate) name: String,
     /// Print one JSON object in place of sentences
     #[arg(long)]

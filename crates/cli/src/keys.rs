@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use acquaint_server::config::Config;
 use acquaint_server::keys::{self, Identity, Listed, SealingKey, Secret};
-use acquaint_server::{Ambient, Millis};
+use acquaint_server::Ambient;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use serde_json::json;
 
@@ -212,21 +212,4 @@ fn hidden(prompt: &str) -> Result<Secret, Failure> {
     restored?;
     line.truncate(line.trim_end_matches(['\r', '\n']).len());
     Ok(Secret::new(line))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn days_have_their_dates() {
-        for (at, date) in [
-            (0, "1970-01-01"),
-            (951_782_400_000, "2000-02-29"),
-            (1_767_225_599_999, "2025-12-31"),
-            (1_767_225_600_000, "2026-01-01"),
-        ] {
-            assert_eq!(day(at), date);
-        }
-    }
 }

@@ -30,11 +30,12 @@ function environment(extra) {
 }
 
 export class Server {
-  /** A new folder with keys and configuration, and a server that answers there. */
-  static async start({ suite = 'development', env = {} } = {}) {
+  /** A new folder with keys and configuration, and a server that answers there; `prepare` has the folder before it starts. */
+  static async start({ suite = 'development', env = {}, prepare } = {}) {
     const folder = mkdtempSync(path.join(tmpdir(), 'acquaint-appview-'))
     folders.add(folder)
     execFileSync(binary, ['init', folder, '--suite', suite], { env: environment(), stdio: 'pipe' })
+    prepare?.(folder, binary, environment())
     const server = new Server(folder, env)
     await server.run()
     return server

@@ -36,7 +36,7 @@ fn make(config: &Config, json: bool) -> Result<(), Failure> {
 
 fn share(config: &Config, number: u32, file: &Path, json: bool) -> Result<(), Failure> {
     let key = keys::share_audience(config, number)?;
-    let line = Zeroizing::new(format!("{}\n", hex::encode(&*key)));
+    let line = Zeroizing::new(format!("{}\n", hex::encode(*key)));
     let cannot = |error: std::io::Error| format!("cannot write {}: {error}", file.display());
     let mut new = std::fs::OpenOptions::new()
         .write(true)

@@ -19,7 +19,6 @@ mod rest;
 mod several;
 mod telemetry;
 mod tls;
-mod unauthorised;
 
 /// What must be so whatever the store is, on the embedded one.
 #[path = "."]
