@@ -195,7 +195,7 @@ pub enum CredentialsError {
     #[error("this service issues and checks no credentials")]
     NotConfigured,
     /// There is none of that name.
-    #[error("audience must be one that this service issues credentials for")]
+    #[error("audience is none that this service has: leave it out, or ask the operator for its name")]
     UnknownAudience,
     /// The account has verified no identifier, and the operator asks for that.
     #[error("verify a number first: this service issues credentials to accounts with a verified number only")]

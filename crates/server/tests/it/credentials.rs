@@ -108,8 +108,8 @@ async fn two_audiences_cannot_tell_who_is_the_same_account() {
     assert!(is_good(&app, "discovery", &one).await && is_good(&app, "lookup", &other).await);
     assert!(!is_good(&app, "lookup", &one).await && !is_good(&app, "discovery", &other).await);
     let unknown = issue(&app, 1, "/v1/contact-discovery/credentials?audience=cheese").await;
-    assert_eq!((unknown.status, unknown.text("code").as_str()), (400, "INVALID_REQUEST"));
-    assert_eq!(check(&app, "cheese", &one.0, &one.1).await.status, 400);
+    assert_eq!((unknown.status, unknown.text("code").as_str()), (404, "CONTACT_DISCOVERY_UNKNOWN_AUDIENCE"));
+    assert_eq!(check(&app, "cheese", &one.0, &one.1).await.status, 404);
 }
 
 #[tokio::test(flavor = "multi_thread")]

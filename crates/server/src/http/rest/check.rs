@@ -58,7 +58,7 @@ const MOST: usize = 16 * 1024;
         (status = 200, description = "Whether they are good", body = Checked),
         (status = 400, description = "The body is not as it should be", body = Problem, content_type = "application/problem+json"),
         (status = 401, description = "No API key of a back end", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "This service checks none", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "This service has no such audience, or checks no credentials", body = Problem, content_type = "application/problem+json"),
         (status = 408, description = "The body came too slowly", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The body is larger than 16 KiB", body = Problem, content_type = "application/problem+json"),
     )

@@ -36,7 +36,7 @@ struct Credentials<'a> {
         (status = 400, description = "The query is not as it should be", body = Problem, content_type = "application/problem+json"),
         (status = 401, description = "No valid session: CONTACT_DISCOVERY_UNAUTHENTICATED", body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "Only accounts with a verified number get credentials here", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "This service issues none", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "This service has no such audience, or issues no credentials", body = Problem, content_type = "application/problem+json"),
         (status = 429, description = "Too many: CONTACT_DISCOVERY_RATE_LIMITED", body = Problem, content_type = "application/problem+json",
             headers(("retry-after" = i64, description = "Seconds until one will be issued again"))),
         (status = 503, description = "Sessions or limits cannot be checked, so nothing is granted", body = Problem, content_type = "application/problem+json"),

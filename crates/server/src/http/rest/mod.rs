@@ -93,15 +93,20 @@ impl Modify for Security {
 #[into_params(parameter_in = Query)]
 struct Whom {
     /// The audience, as the operator calls it; the first that there is if it is left out.
-    #[param(max_length = 64, example = "discovery")]
+    #[param(min_length = 1, max_length = 64, example = "discovery")]
     audience: Option<String>,
 }
 
 /// The query of a request that takes an audience.
 fn whom(query: Result<Query<Whom>, QueryRejection>) -> Result<Option<String>, Problem> {
-    query
-        .map(|Query(whom)| whom.audience)
-        .map_err(|_| Problem::invalid("the query takes `audience` once, and nothing else"))
+    let Query(Whom { audience }) =
+        query.map_err(|_| Problem::invalid("the query takes `audience` once, and nothing else"))?;
+    match audience {
+        Some(name) if !(1..=64).contains(&name.chars().count()) => {
+            Err(Problem::invalid("audience must have 1 to 64 characters"))
+        }
+        audience => Ok(audience),
+    }
 }
 
 /// A whole answer, which nobody may keep.

@@ -106,7 +106,9 @@ impl Problem {
             CredentialsError::NotConfigured => {
                 Self::new(StatusCode::NOT_FOUND, "CONTACT_DISCOVERY_NOT_OFFERED", text)
             }
-            CredentialsError::UnknownAudience => Self::invalid(text),
+            CredentialsError::UnknownAudience => {
+                Self::new(StatusCode::NOT_FOUND, "CONTACT_DISCOVERY_UNKNOWN_AUDIENCE", text)
+            }
             CredentialsError::NoIdentifier => {
                 Self::new(StatusCode::FORBIDDEN, "CONTACT_DISCOVERY_NUMBER_REQUIRED", text)
             }
