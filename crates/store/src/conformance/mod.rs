@@ -17,6 +17,7 @@ mod notices;
 mod quotas;
 mod removal;
 mod scene;
+mod streams;
 mod tokens;
 
 use std::sync::Arc;
@@ -64,6 +65,9 @@ where
         removal: takes_everything, turns_matches_back, leaves_what_took_its_place, keeps_what_must_stay,
             during_an_import, names_the_pending_import, sweeps,
             names_are_forgotten_when_nothing_names_them;
+        streams: one_server_reads_a_stream, one_of_many_servers_has_it, whom_one_follows_is_counted_no_more,
+            a_follow_ends_with_the_account, a_follow_outlives_what_keeps_the_match,
+            a_follow_goes_when_its_match_is_gone, departures_are_confirmed_or_not, departures_go_with_their_account;
         crossing: every_mutual_pair_matches_once, rotations_in_the_middle_lose_no_match,
             an_epoch_is_cleared_beside_imports_and_a_removal;
     }
