@@ -50,7 +50,8 @@ where
             a_request_is_paid_for_once, what_became_of_it_is_noted, many_at_once_never_exceed_a_bucket,
             many_repetitions_at_once_are_paid_for_once, once_is_once_until_it_expires;
         events: what_is_noted_is_read_in_order, the_old_ones_go_and_numbers_do_not_come_again,
-            told_once_tried_again_or_given_up, who_follows_the_log_misses_nothing;
+            told_once_tried_again_or_given_up, each_event_is_leased_to_one,
+            who_follows_the_log_misses_nothing;
         imports: lease_in_order, fences, a_heart_beat_prolongs_a_lease, a_released_lease_is_free, progress_is_told_elsewhere,
             what_was_reported_goes_with_an_account, a_stale_step_writes_nothing, the_last_step_releases_the_number,
             one_pending_each, a_full_queue, an_empty_list, abandoned, refunds_what_is_held;

@@ -283,6 +283,32 @@ async fn a_removal_waits_for_a_running_step() {
     assert_eq!(PostgresServer::shared().sql(&database, "SELECT count(*) FROM pairs"), "0");
 }
 
+/// Locking puts rows for what is not there; what is only asked for leaves none.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_charge_leaves_rows_only_of_what_it_took() {
+    let (database, store) = fresh().await;
+    let rows =
+        "SELECT string_agg(limit_kind || '=' || level / 86400000, ' ' ORDER BY limit_kind) FROM limits";
+    let permit = |limit, amount| Permit { limit, key: vec![], amount, capacity: 5, per_day: 1 };
+    let charge = async |first, second, refused: bool| {
+        let alternatives = vec![
+            vec![permit(Limit::GuaranteedLookups, first), permit(Limit::AccountQueries, 0)],
+            vec![permit(Limit::AccountLookups, second), permit(Limit::AllLookups, second)],
+        ];
+        let refused = refused.then(|| event(EventKind::LookupsRefused));
+        store.charge(Charge { alternatives, refused, ..Charge::default() }, 0).await.unwrap()
+    };
+    for noted in [true, false] {
+        assert!(matches!(charge(6, 6, noted).await, Charged::Exhausted(_)));
+        assert_eq!(PostgresServer::shared().sql(&database, rows), "");
+    }
+    assert_eq!(charge(2, 2, true).await, Charged::Taken(0));
+    assert_eq!(PostgresServer::shared().sql(&database, rows), "17=2");
+    assert_eq!(charge(4, 3, true).await, Charged::Taken(1));
+    assert!(matches!(charge(4, 3, true).await, Charged::Exhausted(_)));
+    assert_eq!(PostgresServer::shared().sql(&database, rows), "16=3 17=2 20=3");
+}
+
 /// What a stream says of an account beside its removal is not left behind.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_removal_waits_for_a_step_of_a_stream() {
