@@ -137,3 +137,24 @@ pub(super) async fn who_follows_the_log_misses_nothing(scene: Scene) {
     }
     assert_eq!(leased.len(), 100);
 }
+
+pub(super) async fn each_event_is_leased_to_one(scene: Scene) {
+    note(&scene, &[true; 60], 1).await;
+    let scene = Arc::new(scene);
+    let leases: Vec<_> = (0..20)
+        .map(|_| {
+            let scene = Arc::clone(&scene);
+            tokio::spawn(async move { scene.store.lease_events(4, 1, 100).await.unwrap() })
+        })
+        .collect();
+    let mut leased = Vec::new();
+    for lease in leases {
+        leased.extend(lease.await.unwrap());
+    }
+    // Where one is passed over because somebody else is about to take it, a worker gets less.
+    leased.extend(scene.store.lease_events(60, 1, 100).await.unwrap());
+    assert!(leased.iter().all(|leased| leased.attempt == 1));
+    leased.sort_by_key(|leased| leased.event.id);
+    leased.dedup_by_key(|leased| leased.event.id);
+    assert_eq!(leased.len(), 60);
+}

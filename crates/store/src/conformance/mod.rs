@@ -17,6 +17,7 @@ mod notices;
 mod quotas;
 mod removal;
 mod scene;
+mod streams;
 mod tokens;
 
 use std::sync::Arc;
@@ -49,7 +50,8 @@ where
             a_request_is_paid_for_once, what_became_of_it_is_noted, many_at_once_never_exceed_a_bucket,
             many_repetitions_at_once_are_paid_for_once, once_is_once_until_it_expires;
         events: what_is_noted_is_read_in_order, the_old_ones_go_and_numbers_do_not_come_again,
-            told_once_tried_again_or_given_up, who_follows_the_log_misses_nothing;
+            told_once_tried_again_or_given_up, each_event_is_leased_to_one,
+            who_follows_the_log_misses_nothing;
         imports: lease_in_order, fences, a_heart_beat_prolongs_a_lease, a_released_lease_is_free, progress_is_told_elsewhere,
             what_was_reported_goes_with_an_account, a_stale_step_writes_nothing, the_last_step_releases_the_number,
             one_pending_each, a_full_queue, an_empty_list, abandoned, refunds_what_is_held;
@@ -64,6 +66,9 @@ where
         removal: takes_everything, turns_matches_back, leaves_what_took_its_place, keeps_what_must_stay,
             during_an_import, names_the_pending_import, sweeps,
             names_are_forgotten_when_nothing_names_them;
+        streams: one_server_reads_a_stream, one_of_many_servers_has_it, whom_one_follows_is_counted_no_more,
+            a_follow_ends_with_the_account, a_follow_outlives_what_keeps_the_match,
+            a_follow_goes_when_its_match_is_gone, departures_are_confirmed_or_not, departures_go_with_their_account;
         crossing: every_mutual_pair_matches_once, rotations_in_the_middle_lose_no_match,
             an_epoch_is_cleared_beside_imports_and_a_removal;
     }

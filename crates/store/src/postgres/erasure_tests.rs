@@ -6,7 +6,9 @@ use std::path::Path;
 use super::private_server::PostgresServer;
 use super::scene::Person;
 use super::{Options, PostgresStore};
-use crate::{Removal, Store};
+use crate::{
+    Charge, Charged, FollowChange, FollowRecord, PaidRequest, Removal, RequestId, ServerId, Store, StreamStep,
+};
 
 /// As the operator's guide recommends, where a crash needs nothing else.
 const SETTINGS: &str = "wal_recycle = off\nautovacuum = off\n";
@@ -25,6 +27,30 @@ async fn a_removed_account_leaves_the_files() {
         person.import(&store, halves).await;
     }
     store.dismiss(leaver.account(), partner.account(), 1).await.unwrap();
+    // Follows and is followed, has paid for something, and is said to be gone.
+    let server_id = ServerId([1; 16]);
+    store.lease_stream("a".into(), server_id, 0, 9).await.unwrap().unwrap();
+    let follow = |account, other| FollowChange {
+        account,
+        record: FollowRecord::from_bytes([1; 16]),
+        other: Some(other),
+    };
+    let (one, two) = (leaver.account(), partner.account());
+    let step = StreamStep {
+        stream: "a".into(),
+        server: server_id,
+        cursor: 1,
+        lease_until: 9,
+        follows: vec![follow(one, two), follow(two, one)],
+        departures: vec![one],
+    };
+    assert!(store.stream_step(step, 1).await.unwrap());
+    let request =
+        PaidRequest { account: one, id: RequestId::from_bytes([1; 16]), digest: [1; 32], expires_at: 9000 };
+    let charge = Charge { request: Some(request), ..Charge::default() };
+    assert_eq!(store.charge(charge, 1).await.unwrap(), Charged::Taken(0));
+    let about = "SELECT (SELECT count(*) FROM follows), (SELECT count(*) FROM departures), (SELECT count(*) FROM paid)";
+    assert_eq!(server.sql(&database, about), "2|1|1");
     leaver.accept(&store, 7).await;
     let checkpoint = || {
         server.sql(&database, "SELECT pg_switch_wal()");

@@ -2,7 +2,7 @@
 //!
 //! Numbers are given when a row is put, and not when it is committed. So that who follows the log by number misses
 //! nothing, whoever adds to it holds [`GATE`] together with all others that do, and a reader takes it alone for a moment:
-//! then every number that was given is there, or never comes.
+//! then every number that was given is there, or never comes. It is the last thing that a verb locks.
 
 use tokio_postgres::Row;
 

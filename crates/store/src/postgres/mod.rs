@@ -1,9 +1,10 @@
 //! The store for several servers: one PostgreSQL database.
 //!
-//! A verb is one transaction at READ COMMITTED that locks the rows it depends on, always in the same order: gates after
-//! accounts, then imports, places, notices, paid requests, limits, numbers. Where there is no row to lock, one is put there first. So
-//! no two verbs wait for each other in a circle, and what they do is as if one ran after the other. Nothing is kept in
-//! this process, and opening ends nobody's lease: any number of servers work on one database.
+//! A verb is one transaction at READ COMMITTED that locks the rows it depends on, always in the same order: streams,
+//! accounts, gates, then imports, places, notices, follows, paid requests, departures, limits, numbers, and the audit log
+//! last. Where there is no row to lock, one is put there first. So no two verbs wait for each other in a circle, and what
+//! they do is as if one ran after the other. Nothing is kept in this process, and opening ends nobody's lease: any number
+//! of servers work on one database.
 
 mod charges;
 mod codes;

@@ -6,10 +6,11 @@ use acquaint_protocol::pair::{EpochId, PairHash};
 
 use super::private_server::PostgresServer;
 use super::scene::{FAR, Person};
-use super::{OpenError, Options, PostgresStore, epochs, events, look};
+use super::{OpenError, Options, PostgresStore, epochs, events, look, streams};
 use crate::{
-    Charge, Charged, CodeTaken, EpochState, EventKind, EventOutcome, Half, ImportAccepted, KeyRecord, Limit,
-    NewEvent, NewImport, NoticeOutcome, Permit, Removal, ServerId, StepOutcome, Store, conformance,
+    Charge, Charged, CodeTaken, EpochState, EventKind, EventOutcome, FollowChange, FollowRecord, Half,
+    ImportAccepted, KeyRecord, Limit, NewEvent, NewImport, NoticeOutcome, Permit, Removal, ServerId,
+    StepOutcome, Store, StreamStep, conformance,
 };
 
 /// A store in a database of its own.
@@ -280,6 +281,69 @@ async fn a_removal_waits_for_a_running_step() {
     let removed = removing.await.unwrap();
     assert!(matches!(removed, Removal::Removed(removed) if removed.contacts == 5));
     assert_eq!(PostgresServer::shared().sql(&database, "SELECT count(*) FROM pairs"), "0");
+}
+
+/// Locking puts rows for what is not there; what is only asked for leaves none.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_charge_leaves_rows_only_of_what_it_took() {
+    let (database, store) = fresh().await;
+    let rows =
+        "SELECT string_agg(limit_kind || '=' || level / 86400000, ' ' ORDER BY limit_kind) FROM limits";
+    let permit = |limit, amount| Permit { limit, key: vec![], amount, capacity: 5, per_day: 1 };
+    let charge = async |first, second, refused: bool| {
+        let alternatives = vec![
+            vec![permit(Limit::GuaranteedLookups, first), permit(Limit::AccountQueries, 0)],
+            vec![permit(Limit::AccountLookups, second), permit(Limit::AllLookups, second)],
+        ];
+        let refused = refused.then(|| event(EventKind::LookupsRefused));
+        store.charge(Charge { alternatives, refused, ..Charge::default() }, 0).await.unwrap()
+    };
+    for noted in [true, false] {
+        assert!(matches!(charge(6, 6, noted).await, Charged::Exhausted(_)));
+        assert_eq!(PostgresServer::shared().sql(&database, rows), "");
+    }
+    assert_eq!(charge(2, 2, true).await, Charged::Taken(0));
+    assert_eq!(PostgresServer::shared().sql(&database, rows), "17=2");
+    assert_eq!(charge(4, 3, true).await, Charged::Taken(1));
+    assert!(matches!(charge(4, 3, true).await, Charged::Exhausted(_)));
+    assert_eq!(PostgresServer::shared().sql(&database, rows), "16=3 17=2 20=3");
+}
+
+/// What a stream says of an account beside its removal is not left behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removal_waits_for_a_step_of_a_stream() {
+    let (database, stores) = two().await;
+    let (leaver, other) = (Person { seed: 43 }, Person { seed: 44 });
+    leaver.import(stores[0].as_ref(), vec![leaver.half(1, true)]).await;
+    other.import(stores[0].as_ref(), vec![leaver.half(1, false)]).await;
+    let server = ServerId([1; 16]);
+    stores[0].lease_stream("a".into(), server, 0, FAR).await.unwrap().unwrap();
+    let follow = |account, other| FollowChange {
+        account,
+        record: FollowRecord::from_bytes([1; 16]),
+        other: Some(other),
+    };
+    let (one, two) = (leaver.account(), other.account());
+    let step = StreamStep {
+        stream: "a".into(),
+        server,
+        cursor: 5,
+        lease_until: FAR,
+        follows: vec![follow(one, two), follow(two, one)],
+        departures: vec![one],
+    };
+    let stepping = stores[0].connections.begin().await.unwrap();
+    assert!(streams::step(&stepping, &step, 1).await.unwrap());
+    let store = Arc::clone(&stores[1]);
+    let removing = tokio::spawn(async move { store.remove_data(one, None, 2).await.unwrap() });
+    until_waiting(&database, 1).await;
+    stepping.end(Ok(())).await.unwrap();
+    assert!(matches!(removing.await.unwrap(), Removal::Removed(removed) if removed.matches == 1));
+    let left = "SELECT (SELECT count(*) FROM follows), (SELECT count(*) FROM departures)";
+    assert_eq!(PostgresServer::shared().sql(&database, left), "0|0");
+    // The same again afterwards names nobody who is there.
+    assert!(stores[0].stream_step(step, 3).await.unwrap());
+    assert_eq!(PostgresServer::shared().sql(&database, left), "0|0");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,8 +11,9 @@ use rusqlite::Connection;
 
 use super::SqliteStore;
 use crate::{
-    CodeGuess, CodeHash, CodeTaken, Generation, Half, ImportAccepted, ImportId, ImportStep, NewCode,
-    NewImport, NoticeTimes, NumberKey, Pseudonym, Removal, StepOutcome, Store, StoreError, TokenId,
+    Charge, Charged, CodeGuess, CodeHash, CodeTaken, FollowChange, FollowRecord, Generation, Half,
+    ImportAccepted, ImportId, ImportStep, NewCode, NewImport, NoticeTimes, NumberKey, PaidRequest, Pseudonym,
+    Removal, RequestId, ServerId, StepOutcome, Store, StoreError, StreamStep, TokenId,
 };
 
 const FAR: i64 = 1_000_000_000;
@@ -118,6 +119,35 @@ impl Person {
         assert!(matches!(store.match_or_insert(step, 0).await.unwrap(), StepOutcome::Committed(_)));
     }
 
+    /// Follows and is followed, has paid for something, and is said to be gone.
+    async fn be_about(&self, store: &SqliteStore, other: &Self) {
+        let server = ServerId([1; 16]);
+        store.lease_stream("a".into(), server, 0, FAR).await.unwrap().unwrap();
+        let follow = |account: &Self, other: &Self| FollowChange {
+            account: account.account(),
+            record: FollowRecord::from_bytes(account.bytes(10)),
+            other: Some(other.account()),
+        };
+        let step = StreamStep {
+            stream: "a".into(),
+            server,
+            cursor: 1,
+            lease_until: FAR,
+            follows: vec![follow(self, other), follow(other, self)],
+            departures: vec![self.account()],
+        };
+        assert!(store.stream_step(step, 0).await.unwrap());
+        assert_eq!(store.lease_departures(1, 0, 0).await.unwrap()[0].account, self.account());
+        let request = PaidRequest {
+            account: self.account(),
+            id: RequestId::from_bytes(self.bytes(11)),
+            digest: self.bytes(12),
+            expires_at: FAR,
+        };
+        let charge = Charge { request: Some(request), ..Charge::default() };
+        assert_eq!(store.charge(charge, 0).await.unwrap(), Charged::Taken(0));
+    }
+
     /// Every byte string that may not be left, each as long as is telling.
     fn traces(&self, contacts: u64) -> Vec<Vec<u8>> {
         let mut traces = vec![
@@ -129,6 +159,9 @@ impl Person {
             self.bytes::<8>(6).to_vec(),
             self.bytes::<16>(7).to_vec(),
             self.bytes::<60>(9).to_vec(),
+            self.bytes::<16>(10).to_vec(),
+            self.bytes::<16>(11).to_vec(),
+            self.bytes::<32>(12).to_vec(),
         ];
         traces.extend(self.bytes::<9000>(8).chunks(12).map(<[u8]>::to_vec));
         traces.extend((0..contacts).map(|contact| self.bytes::<32>(100 + contact).to_vec()));
@@ -217,6 +250,7 @@ async fn removal_leaves_no_byte() {
     for (index, removed) in people.iter().enumerate().take(140).skip(10).step_by(16) {
         // With an import pending, a fresh code's token and all else that there can be.
         let import = removed.accept(&store, 9).await;
+        removed.be_about(&store, &people[index + 1]).await;
         let mut traces = removed.traces(10);
         // The log may be copied back and cut between the looks at the two files.
         let is_found = (0..10).any(|_| found(directory.path(), &traces).0 > 500);
