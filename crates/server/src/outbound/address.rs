@@ -73,3 +73,6 @@ fn holds_v4((prefix, length): (Ipv4Addr, u32), address: Ipv4Addr) -> bool {
 fn holds_v6((prefix, length): (Ipv6Addr, u32), address: Ipv6Addr) -> bool {
     (prefix.to_bits() ^ address.to_bits()).leading_zeros() >= length
 }
+
+#[cfg(test)]
+mod tests;

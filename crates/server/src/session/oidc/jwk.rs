@@ -15,7 +15,7 @@ const MOST: usize = 100;
 const RSA_BITS: usize = 2048;
 
 /// A set of keys, each for one algorithm.
-pub(super) struct KeySet(Vec<Key>);
+pub(in crate::session) struct KeySet(Vec<Key>);
 
 struct Key {
     id: Option<String>,
@@ -47,14 +47,14 @@ struct Jwk {
 
 impl KeySet {
     /// `None` if it is no set. Keys that are not for this are left out (section 5).
-    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
+    pub(in crate::session) fn parse(bytes: &[u8]) -> Option<Self> {
         let Set { keys } = serde_json::from_slice(bytes).ok()?;
         let keys = keys.into_iter().take(MOST).filter_map(|key| serde_json::from_value(key).ok());
         Some(Self(keys.filter_map(key).collect()))
     }
 
     /// The only key for `algorithm` with this id, or at all if a token names none.
-    pub(super) fn find(&self, algorithm: Algorithm, id: Option<&str>) -> Option<Arc<PublicKey>> {
+    pub(in crate::session) fn find(&self, algorithm: Algorithm, id: Option<&str>) -> Option<Arc<PublicKey>> {
         let is_it =
             |key: &&Key| key.algorithm == algorithm && id.is_none_or(|id| key.id.as_deref() == Some(id));
         let mut found = self.0.iter().filter(is_it);

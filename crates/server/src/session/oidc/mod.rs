@@ -1,6 +1,6 @@
 //! Access tokens of an OpenID provider (RFC 9068, or what older providers give), by the keys that it publishes.
 
-mod jwk;
+pub(super) mod jwk;
 mod provider;
 
 use std::sync::Arc;

@@ -5,9 +5,9 @@ use k256::ecdsa::signature::Signer as _;
 type K256 = k256::ecdsa::SigningKey;
 type P256 = p256::ecdsa::SigningKey;
 
-const HEADER: &str = r#"{"typ":"JWT","alg":"ES256K"}"#;
+pub(super) const HEADER: &str = r#"{"typ":"JWT","alg":"ES256K"}"#;
 
-fn k256_key(seed: u8) -> K256 {
+pub(super) fn k256_key(seed: u8) -> K256 {
     K256::from_slice(&[seed; 32]).unwrap()
 }
 
@@ -16,7 +16,7 @@ fn p256_key(seed: u8) -> P256 {
 }
 
 /// r ‖ s with a low s.
-fn k256_sign(key: &K256) -> impl Fn(&[u8]) -> Vec<u8> + use<> {
+pub(super) fn k256_sign(key: &K256) -> impl Fn(&[u8]) -> Vec<u8> + use<> {
     let key = key.clone();
     move |message| {
         let signature: k256::ecdsa::Signature = key.sign(message);
@@ -36,7 +36,7 @@ fn multikey(prefix: [u8; 2], point: &[u8]) -> String {
     format!("z{}", bs58::encode([&prefix, point].concat()).into_string())
 }
 
-fn k256_multikey(key: &K256) -> String {
+pub(super) fn k256_multikey(key: &K256) -> String {
     multikey([0xe7, 0x01], key.verifying_key().to_sec1_point(true).as_bytes())
 }
 
@@ -64,7 +64,7 @@ fn document(did: &str, methods: &[(&str, &str, String)]) -> Page {
     Page::Json(document.to_string())
 }
 
-fn own(did: &str, key: String) -> Page {
+pub(super) fn own(did: &str, key: String) -> Page {
     document(did, &[(&format!("{did}#atproto"), "Multikey", key)])
 }
 
@@ -81,7 +81,7 @@ async fn world() -> (World, Site) {
 
 impl World {
     /// What `createServiceJwt` of `@atproto/xrpc-server` says, with an id of its own.
-    fn service_claims(&self, id: &str) -> Value {
+    pub(super) fn service_claims(&self, id: &str) -> Value {
         let now = self.now();
         json!({"iat": now, "iss": ALICE, "aud": SERVICE, "exp": now + 60, "lxm": LXM, "jti": id})
     }
