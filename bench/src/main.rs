@@ -1,5 +1,6 @@
 //! Measurements. `cargo run --release -p bench -- NAME` prints a table, and with `--json` one object as its last line.
 
+mod credentials;
 mod custody;
 mod hashing;
 mod import;
@@ -43,6 +44,14 @@ enum Name {
         #[arg(long)]
         quick: bool,
     },
+    /// Credentials: issued and checked in process, over HTTP with limits and audit log, and the limiter's front
+    Credentials,
+    /// Issues and checks credentials with keys in a token, as `credentials` wants it measured
+    #[command(hide = true)]
+    TokenCredentials {
+        /// Where the configuration is
+        folder: PathBuf,
+    },
     /// A server that is measured
     #[command(hide = true)]
     Serve {
@@ -84,6 +93,8 @@ fn main() -> Result<()> {
         Name::Stretch => stretch::run(args.json),
         Name::Store(options) => runtime.block_on(store::run(&options, args.json)),
         Name::Custody { quick } => runtime.block_on(custody::run(quick, args.json)),
+        Name::Credentials => runtime.block_on(credentials::run(args.json)),
+        Name::TokenCredentials { folder } => credentials::in_process::token(&folder),
         Name::Serve { folder, .. } => runtime.block_on(server::serve(&folder)),
         Name::ServeCustody { folder } => runtime.block_on(server::serve_custody(&folder)),
         Name::Hmac { folder, rounds, process } => custody::hmac::run(&folder, rounds, &process),

@@ -46,6 +46,7 @@ pub use error::{
     StartVerificationError, VerifyError,
 };
 pub use import::{ImportMatch, MAX_CONTACTS, STEP_PAIRS};
+pub use limiter::{Limiter, Refused};
 pub use lookups::{Bill, LookupPolicy, Meter, Quota, Seeker};
 pub use matches::{MAX_PAGE, MatchPage};
 pub use network::{DepartureCheck, NetworkEvent, Unconfirmed};

@@ -20,7 +20,7 @@ const MOST: usize = 4096;
 type Key = (Limit, Vec<u8>);
 
 /// Buckets that are known to refuse.
-pub(crate) struct Limiter {
+pub struct Limiter {
     hasher: RandomState,
     shards: Vec<Mutex<HashMap<Key, Entry>>>,
 }
@@ -35,9 +35,11 @@ struct Entry {
 
 /// Refused from memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Refused {
-    pub(crate) limit: Limit,
-    pub(crate) retry_at: Option<Millis>,
+pub struct Refused {
+    /// Which limit refuses.
+    pub limit: Limit,
+    /// Until when.
+    pub retry_at: Option<Millis>,
 }
 
 impl Default for Limiter {
@@ -50,7 +52,10 @@ impl Default for Limiter {
 impl Limiter {
     /// Whether none of the buckets is known to refuse what is asked of it. How many calls were refused from memory
     /// because of a bucket of these that is open again now; they are told of once.
-    pub(crate) fn look(&self, permits: &[Permit], now: Millis) -> Result<u64, Refused> {
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn look(&self, permits: &[Permit], now: Millis) -> Result<u64, Refused> {
         let mut repeated = 0_u64;
         for permit in permits {
             let key = (permit.limit, permit.key.clone());
@@ -68,7 +73,7 @@ impl Limiter {
     }
 
     /// Keeps a refusal of the store.
-    pub(crate) fn remember(&self, permits: &[Permit], exhausted: Exhausted, now: Millis) {
+    pub fn remember(&self, permits: &[Permit], exhausted: Exhausted, now: Millis) {
         let Some(until) = exhausted.retry_at else { return };
         let Some(permit) = permits.iter().find(|permit| permit.limit == exhausted.limit) else { return };
         let key = (permit.limit, permit.key.clone());
