@@ -111,13 +111,8 @@ pub(crate) fn token(folder: &Path) -> Result<()> {
 pub(super) fn limiter() -> f64 {
     let limiter = Limiter::default();
     let (now, hour) = (1_800_000_000_000, 3_600_000);
-    let permit = |limit, key: [u8; 16]| Permit {
-        limit,
-        key: key.to_vec(),
-        amount: 1,
-        capacity: 100,
-        per_day: 96,
-    };
+    let permit =
+        |limit, key: [u8; 16]| Permit { limit, key: key.to_vec(), amount: 1, capacity: 100, per_day: 96 };
     let calls: Vec<Vec<Permit>> = (0..ACCOUNTS as u128)
         .map(|n| {
             let account = permit(Limit::AccountCredentials, (n << 64).to_be_bytes());

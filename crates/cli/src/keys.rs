@@ -7,9 +7,9 @@ use std::io::{BufRead, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use acquaint_server::Ambient;
 use acquaint_server::config::Config;
 use acquaint_server::keys::{self, Identity, Listed, SealingKey, Secret};
-use acquaint_server::Ambient;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use serde_json::json;
 

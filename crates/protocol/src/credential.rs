@@ -148,7 +148,13 @@ impl CredentialFormat {
     /// As [`verify`](Self::verify), with the audience's auth key at hand: for a discovery service that keeps its keys by
     /// itself.
     #[must_use]
-    pub fn verify_with(&self, key: &[u8; 32], username: &str, password: &str, when: (u64, u64)) -> Option<u64> {
+    pub fn verify_with(
+        &self,
+        key: &[u8; 32],
+        username: &str,
+        password: &str,
+        when: (u64, u64),
+    ) -> Option<u64> {
         let verified = self.verify(username, password, when, |_, signed| {
             Hmac::<Sha256>::new_from_slice(key).map(|mut mac| {
                 mac.update(signed);

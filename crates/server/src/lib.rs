@@ -25,7 +25,10 @@ use std::time::Duration;
 
 use acquaint_custody::KeyCustody;
 use acquaint_protocol::identifier::Region;
-use acquaint_service::{Bucket, CredentialPolicy, DepartureCheck, LookupPolicy, Parts, Policy, PoolSize, Running, StartError, SystemClock, SystemEntropy};
+use acquaint_service::{
+    Bucket, CredentialPolicy, DepartureCheck, LookupPolicy, Parts, Policy, PoolSize, Running, StartError,
+    SystemClock, SystemEntropy,
+};
 use acquaint_store::{Store, StoreError};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -43,8 +46,8 @@ use http::Port;
 use http::tls::Tls;
 use keys::{KeyFileError, KeysError};
 use replays::StoredReplays;
-use session::did::Resolver;
 use session::Sessions;
+use session::did::Resolver;
 use stream::Departures;
 
 /// Why the server does not start.

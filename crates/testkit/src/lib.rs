@@ -7,6 +7,7 @@ mod ambient;
 mod answer;
 mod log_guard;
 pub mod mail;
+pub mod network;
 mod on_postgres;
 pub mod postgres;
 pub mod provider;

@@ -38,12 +38,8 @@ fn share(config: &Config, number: u32, file: &Path, json: bool) -> Result<(), Fa
     let key = keys::share_audience(config, number)?;
     let line = Zeroizing::new(format!("{}\n", hex::encode(*key)));
     let cannot = |error: std::io::Error| format!("cannot write {}: {error}", file.display());
-    let mut new = std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(file)
-        .map_err(cannot)?;
+    let mut new =
+        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).map_err(cannot)?;
     new.write_all(line.as_bytes()).and_then(|()| new.sync_all()).map_err(cannot)?;
     if json {
         return output::json(&json!({ "number": number, "file": file }));
@@ -56,14 +52,17 @@ fn share(config: &Config, number: u32, file: &Path, json: bool) -> Result<(), Fa
 
 fn take(config: &Config, file: &Path, json: bool) -> Result<(), Failure> {
     let secret = Secret::from_file(file)?;
-    let key = unhex(secret.expose())
-        .ok_or("the file must hold one line of 64 hexadecimal digits, as `acquaint keys audience --share` writes")?;
+    let key = unhex(secret.expose()).ok_or(
+        "the file must hold one line of 64 hexadecimal digits, as `acquaint keys audience --share` writes",
+    )?;
     let number = keys::take_audience(config, key)?;
     if json {
         return output::json(&json!({ "number": number }));
     }
     tell!("Took up the key of somebody's audience as number {number} here.");
-    tell!("Name it in the server's configuration, as the one who issues calls it, and start the server again:");
+    tell!(
+        "Name it in the server's configuration, as the one who issues calls it, and start the server again:"
+    );
     tell!("  [credentials]\n  accepted = [\"discovery:{number}\"]");
     Ok(())
 }

@@ -257,7 +257,8 @@ mod tests {
     #[test]
     fn what_is_wrong_is_told_by_its_key() {
         assert_eq!(refused(|_| {}), "");
-        for text in ["discovery", "discovery:", ":1", "discovery:0", "discovery:-1", "dis covery:1", "a:1:2"] {
+        for text in ["discovery", "discovery:", ":1", "discovery:0", "discovery:-1", "dis covery:1", "a:1:2"]
+        {
             let told = refused(|config| config.credentials.audiences = vec![text.into()]);
             assert!(told.contains("`credentials.audiences`"), "{text}: {told}");
         }

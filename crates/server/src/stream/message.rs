@@ -78,7 +78,8 @@ mod tests {
 
     #[test]
     fn follows_unfollows_and_departures_are_read() {
-        let follow = br#"{"did":"did:plc:ada","time_us":7,"kind":"commit","commit":{"rev":"3l","operation":"create",
+        let follow =
+            br#"{"did":"did:plc:ada","time_us":7,"kind":"commit","commit":{"rev":"3l","operation":"create",
             "collection":"app.bsky.graph.follow","rkey":"3lk","record":{"$type":"app.bsky.graph.follow",
             "createdAt":"2026-01-01T00:00:00Z","subject":"did:plc:bob"},"cid":"b"}}"#;
         let said = NetworkEvent::Follow { account: did("ada"), record: "3lk".into(), subject: did("bob") };

@@ -160,10 +160,10 @@ async fn speak<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(
     url: &Url,
     stream: S,
 ) -> Result<WebSocketStream<S>, Ended> {
-    let config = WebSocketConfig::default()
-        .max_message_size(Some(MAX_MESSAGE))
-        .max_frame_size(Some(MAX_MESSAGE));
-    let (stream, _) = client_async_with_config(url.as_str(), stream, Some(config)).await.map_err(not_connected)?;
+    let config =
+        WebSocketConfig::default().max_message_size(Some(MAX_MESSAGE)).max_frame_size(Some(MAX_MESSAGE));
+    let (stream, _) =
+        client_async_with_config(url.as_str(), stream, Some(config)).await.map_err(not_connected)?;
     Ok(stream)
 }
 

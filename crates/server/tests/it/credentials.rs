@@ -120,9 +120,23 @@ async fn malformed_credentials_are_refused_without_saying_why() {
     let long = "1".repeat(5000);
     let seconds = password.split(':').next().unwrap();
     let bad = [
-        "", ":", ":::", ":notimestamp", "notanumber:abc123", "123", "1234:", "1234:nothex", &flipped, &long,
-        &format!("{username}:{password}"), &format!("0{password}"), &format!("+{password}"), &password.to_uppercase(),
-        &format!("{seconds}:"), &format!(" {password}"), &format!("{password} "),
+        "",
+        ":",
+        ":::",
+        ":notimestamp",
+        "notanumber:abc123",
+        "123",
+        "1234:",
+        "1234:nothex",
+        &flipped,
+        &long,
+        &format!("{username}:{password}"),
+        &format!("0{password}"),
+        &format!("+{password}"),
+        &password.to_uppercase(),
+        &format!("{seconds}:"),
+        &format!(" {password}"),
+        &format!("{password} "),
     ];
     let mut bodies = std::collections::BTreeSet::new();
     for password in bad.into_iter().filter(|bad| *bad != password) {
@@ -139,10 +153,13 @@ async fn malformed_credentials_are_refused_without_saying_why() {
 #[tokio::test(flavor = "multi_thread")]
 async fn limits_of_a_prefix_a_provider_and_all() {
     for (who, change) in [
-        ("provider", (|config: &mut Config| {
-            config.credentials.provider = 3;
-            config.credentials.provider_per_day = 96;
-        }) as fn(&mut Config)),
+        (
+            "provider",
+            (|config: &mut Config| {
+                config.credentials.provider = 3;
+                config.credentials.provider_per_day = 96;
+            }) as fn(&mut Config),
+        ),
         ("all", |config| {
             config.credentials.all = 3;
             config.credentials.all_per_day = 96;

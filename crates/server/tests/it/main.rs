@@ -31,6 +31,8 @@ mod sqlite {
     mod import;
     #[path = "matching.rs"]
     mod matching;
+    #[path = "network.rs"]
+    mod network;
     #[path = "notifications.rs"]
     mod notifications;
     #[path = "verification.rs"]
@@ -48,6 +50,8 @@ mod postgres {
     mod import;
     #[path = "matching.rs"]
     mod matching;
+    #[path = "network.rs"]
+    mod network;
     #[path = "notifications.rs"]
     mod notifications;
     #[path = "verification.rs"]

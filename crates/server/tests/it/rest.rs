@@ -38,12 +38,26 @@ async fn what_is_not_there_or_not_right_is_a_problem() {
         ("POST", CREDENTIALS, account.as_str(), "{}", 405, "METHOD_NOT_ALLOWED"),
         ("DELETE", "/v1/lookup/quota", account.as_str(), "", 405, "METHOD_NOT_ALLOWED"),
         ("GET", "/v1/contact-discovery/credentials?cheese=1", account.as_str(), "", 400, "INVALID_REQUEST"),
-        ("GET", "/v1/contact-discovery/credentials?audience=a&audience=b", &account, "", 400, "INVALID_REQUEST"),
+        (
+            "GET",
+            "/v1/contact-discovery/credentials?audience=a&audience=b",
+            &account,
+            "",
+            400,
+            "INVALID_REQUEST",
+        ),
         ("POST", verify, key.as_str(), "", 400, "INVALID_REQUEST"),
         ("POST", verify, key.as_str(), "[]", 400, "INVALID_REQUEST"),
         ("POST", verify, key.as_str(), r#"{"username":"secret"}"#, 400, "INVALID_REQUEST"),
         ("POST", verify, key.as_str(), r#"{"username":"secret","password":7}"#, 400, "INVALID_REQUEST"),
-        ("POST", verify, key.as_str(), r#"{"username":"secret","password":"x","more":1}"#, 400, "INVALID_REQUEST"),
+        (
+            "POST",
+            verify,
+            key.as_str(),
+            r#"{"username":"secret","password":"x","more":1}"#,
+            400,
+            "INVALID_REQUEST",
+        ),
         ("POST", verify, key.as_str(), "\u{0}", 400, "INVALID_REQUEST"),
         ("POST", verify, key.as_str(), large.as_str(), 413, "REQUEST_TOO_LARGE"),
         ("POST", verify, "", large.as_str(), 401, "CONTACT_DISCOVERY_UNAUTHENTICATED"),
@@ -98,6 +112,9 @@ async fn a_limiter_whose_store_is_down_refuses_and_says_so() {
     for _ in 0..2 {
         let answer = app.as_account(&did(1), "GET", CREDENTIALS, "").await;
         assert_eq!((answer.status, answer.text("code").as_str()), (503, "CONTACT_DISCOVERY_UNAVAILABLE"));
-        assert_eq!(answer.text("detail"), "the limits cannot be looked at, so nothing is granted: try again later");
+        assert_eq!(
+            answer.text("detail"),
+            "the limits cannot be looked at, so nothing is granted: try again later"
+        );
     }
 }

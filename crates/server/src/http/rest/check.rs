@@ -74,9 +74,7 @@ pub(super) async fn check(
     }
     let limits = BodyLimits { bytes: MOST.min(public.limits.bytes), time: public.limits.time };
     let body = body::read(body, limits).await.map_err(|unread| match unread {
-        Unread::TooLarge => {
-            Problem::failure(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 16 KiB")
-        }
+        Unread::TooLarge => Problem::failure(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 16 KiB"),
         Unread::TooSlow => Problem::failure(StatusCode::REQUEST_TIMEOUT, "the body came too slowly"),
         Unread::Broken => Problem::failure(StatusCode::BAD_REQUEST, "the body broke off"),
     })?;

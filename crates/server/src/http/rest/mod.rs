@@ -39,7 +39,10 @@ async fn unknown(request: axum::extract::Request) -> Problem {
 
 async fn wrong_method(request: axum::extract::Request) -> Problem {
     discard(request.into_body()).await;
-    Problem::failure(StatusCode::METHOD_NOT_ALLOWED, "this resource takes another method: see /v1/openapi.json")
+    Problem::failure(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "this resource takes another method: see /v1/openapi.json",
+    )
 }
 
 async fn describe() -> Response {

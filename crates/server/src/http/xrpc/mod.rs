@@ -56,12 +56,17 @@ async fn call(State(public): State<Public>, request: Request) -> Response {
 async fn answered(public: &Public, parts: &http::request::Parts, body: Body) -> Result<Value, XrpcError> {
     let Some((nsid, is_query)) = method_of(parts.uri.path()) else {
         discard(body).await;
-        return Err(XrpcError::new(StatusCode::NOT_IMPLEMENTED, "MethodNotImplemented", "there is no such method"));
+        return Err(XrpcError::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "MethodNotImplemented",
+            "there is no such method",
+        ));
     };
     let wanted = if is_query { Method::GET } else { Method::POST };
     if parts.method != wanted {
         discard(body).await;
-        let message = if is_query { "queries are called with GET" } else { "procedures are called with POST" };
+        let message =
+            if is_query { "queries are called with GET" } else { "procedures are called with POST" };
         return Err(XrpcError::new(StatusCode::METHOD_NOT_ALLOWED, "InvalidRequest", message));
     }
     let caller = match public.caller(parts, nsid).await {
@@ -136,7 +141,8 @@ impl From<SessionError> for XrpcError {
     fn from(error: SessionError) -> Self {
         match error {
             SessionError::Refused => {
-                let message = "a valid session is needed: a service-auth token for this service and this method";
+                let message =
+                    "a valid session is needed: a service-auth token for this service and this method";
                 Self::new(StatusCode::UNAUTHORIZED, "AuthenticationRequired", message)
             }
             SessionError::Unavailable => {
