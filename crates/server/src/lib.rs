@@ -37,6 +37,8 @@ use tokio::task::{JoinHandle, JoinSet};
 pub use custody_process::CustodyProcess;
 pub use http::tls::TlsError;
 pub use session::SessionsError;
+#[cfg(feature = "fuzzing")]
+pub use session::fuzzing;
 
 pub use acquaint_service::{Clock, Discovery, Entropy, EntropyError, Millis, PoolStats};
 

@@ -9,6 +9,8 @@ mod api_key;
 mod atproto;
 mod bounded;
 pub(crate) mod did;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod hmac_token;
 mod introspection;
 mod jws;

@@ -33,7 +33,8 @@ fn web(id: &str, private_too: bool) -> Option<Url> {
         None => (id, None),
     };
     let local = private_too && host == "localhost";
-    if !local && !is_host_name(host) && !(private_too && host.parse::<std::net::Ipv4Addr>().is_ok()) {
+    let is_address = private_too && host.parse::<std::net::Ipv4Addr>().is_ok();
+    if !(local || is_address || is_host_name(host)) {
         return None;
     }
     let (scheme, port) = (if local { "http" } else { "https" }, port.map(|port| format!(":{port}")));

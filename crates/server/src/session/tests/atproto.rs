@@ -45,7 +45,7 @@ fn p256_multikey(key: &P256) -> String {
 }
 
 /// A document as the directory has them, with `methods` of id, type and key.
-fn document(did: &str, methods: &[(&str, &str, String)]) -> Page {
+pub(super) fn document(did: &str, methods: &[(&str, &str, String)]) -> Page {
     let methods: Vec<_> = methods
         .iter()
         .map(|(id, kind, key)| json!({"id": id, "type": kind, "controller": did, "publicKeyMultibase": key}))

@@ -7,6 +7,7 @@ mod hosts;
 mod oidc;
 mod site;
 mod tokens;
+mod vectors;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
