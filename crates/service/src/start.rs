@@ -74,6 +74,16 @@ pub enum StartError {
         "the newest pair key was made for another form of identifiers than this program's: it needs a new epoch"
     )]
     OtherCanonicalisation,
+    /// Custody has no key for an audience.
+    #[error(
+        "credentials for `{audience}` need the {key}, which is missing: `acquaint keys audience` makes the keys of an audience and says its number"
+    )]
+    NoAudienceKey {
+        /// As the configuration calls it.
+        audience: String,
+        /// Which key is missing.
+        key: KeyId,
+    },
     /// One hash takes more than the memory allowed.
     #[error("the pool's memory is too small: suite `{}` needs {} MiB for one hash", .0.name, .0.memory_kib.div_ceil(1024))]
     PoolTooSmall(Suite),
@@ -115,6 +125,7 @@ impl Running {
         let Parts { store, custody, sender, notifier, events, departures, clock, entropy, policy, pool } =
             parts;
         let checked = check_keys(&*store, &*custody).await?;
+        check_audiences(&*custody, &policy)?;
         let (plan, dearest) = pool_plan(&*custody, pool)?;
         let pool = StretchPool::start(plan).map_err(StartError::Threads)?;
         let server = ServerId(bytes(&*entropy)?);
@@ -261,6 +272,21 @@ fn pool_plan(custody: &dyn KeyCustody, size: PoolSize) -> Result<(PoolPlan, Suit
     let dearest = suites.into_iter().max_by_key(|suite| suite.memory_kib).unwrap_or(Suite::STANDARD);
     let plan = size.plan_for(dearest).ok_or(StartError::PoolTooSmall(dearest))?;
     Ok((plan, dearest))
+}
+
+/// Refuses audiences without keys before anybody asks for credentials.
+fn check_audiences(custody: &dyn KeyCustody, policy: &Policy) -> Result<(), StartError> {
+    let held = custody.keys();
+    for audience in &policy.credentials.audiences {
+        let needed = [(Purpose::CredentialAuth, true), (Purpose::CredentialUser, audience.issues)];
+        for (purpose, _) in needed.into_iter().filter(|(_, needed)| *needed) {
+            let key = KeyId { purpose, version: audience.number };
+            if !held.contains(&key) {
+                return Err(StartError::NoAudienceKey { audience: audience.name.clone(), key });
+            }
+        }
+    }
+    Ok(())
 }
 
 async fn sweep(discovery: Arc<Discovery>, mut stop: watch::Receiver<bool>) {

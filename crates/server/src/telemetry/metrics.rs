@@ -264,6 +264,23 @@ fn describe() {
     describe_gauge!("acquaint_notifications_waiting", "Notifications that wait for their next attempt");
     describe_gauge!("acquaint_notifications_dead", "Notifications that were given up");
     describe_counter!(SESSIONS, "Tokens and API keys presented to the public API, by verifier and outcome");
+    describe_counter!(
+        "acquaint_credentials_total",
+        "Credentials asked for, by outcome or by the limit that refused"
+    );
+    describe_counter!("acquaint_credentials_checked_total", "Credentials presented, by outcome");
+    describe_counter!(
+        "acquaint_lookups_charged_total",
+        "Lookups charged, by outcome or by the limit that refused"
+    );
+    describe_counter!("acquaint_events_total", "Events noted in the audit log, by kind");
+    describe_counter!("acquaint_events_lost_total", "Events that could not be noted");
+    describe_counter!("acquaint_event_deliveries_total", "Attempts to tell the webhook of an event, by outcome");
+    describe_gauge!("acquaint_stream_reading", "1 on the server that reads the network's stream");
+    describe_gauge!("acquaint_stream_lag_seconds", "How far the stream's last step was behind");
+    describe_counter!("acquaint_stream_messages_total", "Messages of the network's stream, by outcome");
+    describe_counter!("acquaint_stream_disconnects_total", "Connections of the network's stream that ended");
+    describe_counter!("acquaint_departures_total", "Accounts that the stream said are gone, by outcome");
     describe_gauge!(MEMORY, "Resident memory of the process");
     describe_gauge!(CPU, "CPU time that the process has used");
     describe_gauge!(OPEN_FILES, "Open file descriptors");

@@ -29,6 +29,8 @@ mod sqlite {
     mod credentials;
     #[path = "import.rs"]
     mod import;
+    #[path = "lookups.rs"]
+    mod lookups;
     #[path = "matching.rs"]
     mod matching;
     #[path = "network.rs"]
@@ -48,6 +50,8 @@ mod postgres {
     mod credentials;
     #[path = "import.rs"]
     mod import;
+    #[path = "lookups.rs"]
+    mod lookups;
     #[path = "matching.rs"]
     mod matching;
     #[path = "network.rs"]
