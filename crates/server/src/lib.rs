@@ -40,6 +40,12 @@ pub use session::SessionsError;
 #[cfg(feature = "fuzzing")]
 pub use session::fuzzing;
 
+/// Reads a message of the network's stream; for the fuzz target.
+#[cfg(feature = "fuzzing")]
+pub fn read_stream_message(bytes: &[u8]) -> Option<(i64, Option<acquaint_service::NetworkEvent>)> {
+    stream::message::read(bytes)
+}
+
 pub use acquaint_service::{Clock, Discovery, Entropy, EntropyError, Millis, PoolStats};
 
 use config::{Config, Holder, Http};

@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod address_books;
 #[cfg(test)]
+mod credentials;
 mod custody;
 #[cfg(test)]
 mod disk;

@@ -74,3 +74,33 @@ fn refuses_what_is_no_key_file_and_tells_nothing_of_it() {
     }
     assert!(!format!("{:?}", generate()).contains("secret"));
 }
+
+#[test]
+fn audiences_get_two_keys_of_one_number_each_and_share_the_signing_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let (ours, theirs) = (directory.path().join("ours.json"), directory.path().join("theirs.json"));
+    SoftwareCustody::create(&ours, Suite::STANDARD).unwrap();
+    SoftwareCustody::create(&theirs, Suite::STANDARD).unwrap();
+    let key = |purpose, version| KeyId { purpose, version };
+    let (user, auth) = (Purpose::CredentialUser, Purpose::CredentialAuth);
+    assert_eq!([add_audience(&ours, None, None).unwrap(), add_audience(&ours, None, None).unwrap()], [1, 2]);
+    let custody = SoftwareCustody::open(&ours).unwrap();
+    let made = |key| custody.hmac(key, &[b"x"]).unwrap();
+    let all = [key(user, 1), key(auth, 1), key(user, 2), key(auth, 2)].map(made);
+    assert!(all.iter().enumerate().all(|(n, one)| all.iter().skip(n + 1).all(|other| one != other)));
+    // Whoever checks takes up the signing key, under a number of its own, and not the one for usernames.
+    add_audience(&theirs, None, None).unwrap();
+    let number = add_audience(&theirs, None, Some(audience_key(&ours, None, 1).unwrap())).unwrap();
+    assert_eq!(number, 2);
+    let checker = SoftwareCustody::open(&theirs).unwrap();
+    assert_eq!(checker.hmac(key(auth, 2), &[b"x"]).unwrap(), made(key(auth, 1)));
+    assert!(matches!(checker.hmac(key(user, 2), &[b"x"]), Err(CustodyError::NoSuchKey(_))));
+    // The next number is free for both, also where one key is missing.
+    assert_eq!(add_audience(&theirs, None, None).unwrap(), 3);
+    assert!(matches!(audience_key(&ours, None, 3), Err(KeyFileError::NoSuchKey(missing)) if missing == key(auth, 3)));
+    // No data rests on them, so the last one may go.
+    for gone in [key(user, 1), key(auth, 1), key(user, 2), key(auth, 2)] {
+        destroy(&ours, None, gone).unwrap();
+    }
+    SoftwareCustody::open(&ours).unwrap();
+}

@@ -267,3 +267,23 @@ fn a_key_that_may_leave_is_refused() {
         assert!(matches!(opened, Err(Pkcs11Error::Twice(twice)) if twice == key(Purpose::Code, 1)));
     });
 }
+
+#[test]
+fn audiences_get_two_keys_of_one_number_each() {
+    alone("pkcs11::audiences_get_two_keys_of_one_number_each", |hsm| {
+        let custody = custody(hsm, "acquaint");
+        let token = custody.token();
+        assert_eq!([token.add_audience(NOW).unwrap(), token.add_audience(NOW).unwrap()], [1, 2]);
+        let made = |purpose, number| custody.hmac(key(purpose, number), &[b"x"]).unwrap();
+        let (user, auth) = (Purpose::CredentialUser, Purpose::CredentialAuth);
+        let all = [made(user, 1), made(auth, 1), made(user, 2), made(auth, 2)];
+        assert!(all.iter().enumerate().all(|(n, one)| all.iter().skip(n + 1).all(|other| one != other)));
+        // What an interruption left of one is passed over.
+        token.destroy(key(auth, 2)).unwrap();
+        assert_eq!(token.add_audience(NOW).unwrap(), 3);
+        for gone in [key(user, 1), key(auth, 1), key(user, 2), key(user, 3), key(auth, 3)] {
+            token.destroy(gone).unwrap();
+        }
+        Pkcs11Custody::open(config(hsm, "acquaint")).unwrap();
+    });
+}

@@ -5,6 +5,7 @@ use std::time::Duration;
 use acquaint_protocol::credential::CredentialFormat;
 use acquaint_server::config::Config;
 use acquaint_testkit::{Answer, BACK_END_KEY, back_end, did, number};
+use acquaint_testkit::provider::{Provider, Reply};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
@@ -261,4 +262,42 @@ async fn another_service_takes_the_credentials_by_itself_and_charges_its_own_met
     }
     // A service in Rust that keeps the key by itself comes to the same.
     assert!(CredentialFormat::default().verify_with(&[0; 32], &username, &password, (0, u64::MAX)).is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_is_told_of_each_event_until_it_takes_it() {
+    let refusals = [Reply::Json(503, "{}".into()), Reply::HangUp];
+    let webhook = Provider::start([&refusals[..], &[Reply::Json(200, "{}".into())]].concat()).await;
+    let url = webhook.url.clone();
+    let app = app(|config| {
+        config.credentials.account = 1;
+        config.audit.webhook_url = url;
+        config.audit.webhook_secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".into();
+    })
+    .await;
+    issued(&app, 1, PATH).await;
+    assert_eq!(issue(&app, 1, PATH).await.status, 429);
+    // Two refused attempts, and then each of the two once.
+    for _ in 0..600 {
+        if webhook.requests().len() >= 4 {
+            break;
+        }
+        app.clock.advance(Duration::from_secs(5));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let requests = webhook.requests();
+    assert_eq!(requests.len(), 4);
+    let events = app.discovery().audit_events(None, 10).await.unwrap();
+    let mut told = std::collections::BTreeMap::new();
+    for request in &requests {
+        assert!(request.header("webhook-signature").starts_with("v1,"));
+        let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
+        *told.entry((body["id"].as_i64().unwrap(), request.header("webhook-id").to_owned())).or_insert(0) += 1;
+        let event = events.iter().find(|event| Some(event.id) == body["id"].as_i64()).unwrap();
+        assert_eq!(body["type"], event.kind);
+        assert_eq!(body["account_identifier"].as_str(), event.account.as_deref());
+    }
+    assert_eq!(told.len(), 2, "an event keeps its id over attempts: {told:?}");
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(webhook.requests().len(), 4, "what was taken is told no more");
 }

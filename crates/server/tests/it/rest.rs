@@ -118,3 +118,48 @@ async fn a_limiter_whose_store_is_down_refuses_and_says_so() {
         );
     }
 }
+
+/// Seed 001: plaintext numbers never reach the server. The credential and the lookup face have no place for one, and refuse
+/// what does not belong there; only the import, by XRPC and RPC, takes numbers.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_number_has_a_place_in_the_credential_face() {
+    let app = App::start_with(configured).await;
+    let described = app.ask("GET", "/v1/openapi.json", "", "").await.json();
+    let mut names = Vec::new();
+    named(&described, &mut names);
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(
+        names,
+        ["audience", "capacity", "code", "detail", "expires_at", "guaranteed", "identifiers", "issued_at", "left",
+         "password", "per_day", "queries", "status", "title", "type", "username", "valid"]
+    );
+    let number = acquaint_testkit::number(1);
+    for path in [CREDENTIALS, "/v1/lookup/quota"] {
+        let with = format!("{path}?phone={}", number.replace('+', "%2B"));
+        assert_eq!(app.as_account(&did(1), "GET", &with, "").await.status, 400);
+    }
+    let body = format!(r#"{{"username":"a","password":"b","phone":"{number}"}}"#);
+    let key = format!("authorization: Bearer {BACK_END_KEY}\r\n");
+    assert_eq!(app.ask("POST", "/v1/credentials/verify", &key, &body).await.status, 400);
+    assert!(!acquaint_testkit::holds(&app.database_bytes(), number.trim_start_matches('+').as_bytes()));
+}
+
+/// The names of all parameters, and of all properties of schemas.
+fn named(value: &serde_json::Value, names: &mut Vec<String>) {
+    match value {
+        serde_json::Value::Object(members) => {
+            if let Some(serde_json::Value::Object(properties)) = members.get("properties") {
+                names.extend(properties.keys().cloned());
+            }
+            if members.contains_key("in")
+                && let Some(name) = members.get("name").and_then(serde_json::Value::as_str)
+            {
+                names.push(name.to_owned());
+            }
+            members.values().for_each(|member| named(member, names));
+        }
+        serde_json::Value::Array(entries) => entries.iter().for_each(|entry| named(entry, names)),
+        _ => {}
+    }
+}
