@@ -98,8 +98,10 @@ impl Verifier for Atproto {
             Ok(false) | Err(ResolveError::Gone | ResolveError::Invalid) => return Err(SessionError::Refused),
             Err(ResolveError::Unavailable) => return Err(SessionError::Unavailable),
         }
-        // Only now: others could use up the ids of tokens that they have not signed.
-        match self.replays.first_use(replay_id(did, id), expires.saturating_add(self.leeway)).await {
+        // Only now: others could use up the ids of tokens that they have not signed. A server whose clock is behind takes the
+        // token for longer than this one does.
+        let kept_until = expires.saturating_add(self.leeway.saturating_mul(2));
+        match self.replays.first_use(replay_id(did, id), kept_until).await {
             Ok(true) => Ok(Proven { account: did.to_owned(), provider: "atproto".to_owned() }),
             Ok(false) => Err(SessionError::Refused),
             Err(_) => Err(SessionError::Unavailable),

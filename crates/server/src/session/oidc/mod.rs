@@ -1,7 +1,7 @@
 //! Access tokens of an OpenID provider (RFC 9068, or what older providers give), by the keys that it publishes.
 
 pub(super) mod jwk;
-mod provider;
+pub(super) mod provider;
 
 use std::sync::Arc;
 

@@ -23,7 +23,7 @@ const LAST_GOOD_FOR: Millis = 24 * 60 * 60_000;
 /// The provider is asked at most so often, whatever tokens name: also for a key that is not known.
 const PAUSE: Millis = 30_000;
 
-pub(super) struct Provider {
+pub(in crate::session) struct Provider {
     issuer: String,
     configuration: Url,
     http: Http,
@@ -48,7 +48,7 @@ struct Configuration {
 }
 
 impl Provider {
-    pub(super) fn new(issuer: &str, clock: Arc<dyn Clock>) -> Result<Self, SessionsError> {
+    pub(in crate::session) fn new(issuer: &str, clock: Arc<dyn Clock>) -> Result<Self, SessionsError> {
         // Section 4.1: a slash at the end of the issuer goes.
         let configuration = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
         let configuration: Url = configuration.parse().map_err(|_| SessionsError::Section("oidc"))?;
@@ -141,7 +141,7 @@ impl Provider {
     }
 
     /// Keys come encrypted, but where the provider is on this machine.
-    fn may_have_keys(&self, url: &Url) -> bool {
+    pub(in crate::session) fn may_have_keys(&self, url: &Url) -> bool {
         let is_here = match url.host() {
             Some(Host::Domain(name)) => name == "localhost",
             Some(Host::Ipv4(address)) => address.is_loopback(),

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::atproto::{HEADER, k256_key, k256_multikey, k256_sign, own};
+use super::atproto::{HEADER, document, k256_key, k256_multikey, k256_sign, own};
 use super::site::{Page, Site};
 use super::*;
 use crate::outbound::{Lookup, PublicFault, PublicHttp};
@@ -46,6 +46,7 @@ async fn documents_that_are_not_the_dids_own_are_refused_or_wait() {
     let key = || k256_multikey(&k256_key(1));
     for (page, outcome) in [
         (own("did:web:example.com", key()), Refused),
+        (document("did:web:example.com", &[("#atproto", "Multikey", key())]), Refused),
         (Page::Json("{}".into()), Refused),
         (Page::Json("<html></html>".into()), Refused),
         (Page::Redirect("/elsewhere".into()), Refused),

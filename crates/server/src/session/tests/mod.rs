@@ -4,6 +4,7 @@
 mod api_keys;
 mod atproto;
 mod hosts;
+mod log;
 mod oidc;
 mod site;
 mod tokens;

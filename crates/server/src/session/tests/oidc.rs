@@ -431,3 +431,20 @@ async fn a_provider_that_is_not_the_configured_one_is_not_believed() {
     let token = assemble(r#"{"alg":"EdDSA"}"#, &claims, issuer.sign("EdDSA"));
     assert_eq!(whose(world.bearer(&token).await), Err(SessionError::Unavailable));
 }
+
+#[test]
+fn keys_come_encrypted_but_from_a_provider_on_this_machine() {
+    use crate::session::oidc::provider::Provider;
+    let may = |issuer: &str, url: &str| {
+        let provider = Provider::new(issuer, Arc::new(HandClock::default())).unwrap();
+        provider.may_have_keys(&url.parse().unwrap())
+    };
+    let (far, here) = ("https://id.example.com", "http://localhost:8080/realm");
+    assert!(may(far, "https://keys.example.com/") && may(here, "https://keys.example.com/"));
+    for url in ["http://localhost:8080/keys", "http://127.0.0.1/keys", "http://[::1]/keys"] {
+        assert!(may(here, url) && !may(far, url), "{url}");
+    }
+    for url in ["http://keys.example.com/", "http://10.0.0.1/", "file:///keys", "data:,keys"] {
+        assert!(!may(here, url) && !may(far, url), "{url}");
+    }
+}
