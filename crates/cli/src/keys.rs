@@ -99,7 +99,12 @@ fn list(args: &List) -> Result<(), Failure> {
     } else {
         for Listed { key, made_at, suite, state } in &listed {
             let made = made_at.map_or_else(|| "-".to_owned(), output::day);
-            tell!("{:15}{:4}  {made:10}  {:12}{state}", key.purpose.name(), key.version, suite.unwrap_or("-"));
+            tell!(
+                "{:15}{:4}  {made:10}  {:12}{state}",
+                key.purpose.name(),
+                key.version,
+                suite.unwrap_or("-")
+            );
         }
         for usage in &budgets {
             tell!(

@@ -148,6 +148,8 @@ impl Running {
         });
         // Before anything is hashed: for which epochs.
         epochs::look(&discovery).await?;
+        // There before there is one, so that an alert can see it rise.
+        metrics::counter!("acquaint_events_lost_total").increment(0);
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         tasks.spawn(run_imports(Arc::clone(&discovery), stopped.clone()));

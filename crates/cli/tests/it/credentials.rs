@@ -69,7 +69,10 @@ async fn two_operators_share_a_signing_key_and_nothing_else() {
     // The audit log, as the operator sees it.
     let told = command(&accounts, &["audit"]);
     assert_eq!(told.code, Some(0), "{told:?}");
-    assert!(told.out.contains("contact_discovery.credentials_issued") && !told.out.contains("did:"), "{told:?}");
+    assert!(
+        told.out.contains("contact_discovery.credentials_issued") && !told.out.contains("did:"),
+        "{told:?}"
+    );
     let listed = command(&accounts, &["audit", "--json"]);
     let event: Value = serde_json::from_str(listed.out.lines().next().unwrap()).unwrap();
     assert_eq!(event["token_expiry_seconds"], 86_400);
@@ -86,7 +89,9 @@ async fn two_operators_share_a_signing_key_and_nothing_else() {
     assert_eq!(listed.out.lines().count(), 3, "{listed:?}");
     for server in [&mut accounts, &mut discovery] {
         assert!(server.stop().success());
-        for secret in [did(1), did(2), key.clone(), others.clone(), issued.text("password"), issued.text("username")] {
+        for secret in
+            [did(1), did(2), key.clone(), others.clone(), issued.text("password"), issued.text("username")]
+        {
             assert!(!server.log().contains(&secret), "the log has it");
         }
     }

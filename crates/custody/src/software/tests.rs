@@ -97,7 +97,9 @@ fn audiences_get_two_keys_of_one_number_each_and_share_the_signing_one() {
     assert!(matches!(checker.hmac(key(user, 2), &[b"x"]), Err(CustodyError::NoSuchKey(_))));
     // The next number is free for both, also where one key is missing.
     assert_eq!(add_audience(&theirs, None, None).unwrap(), 3);
-    assert!(matches!(audience_key(&ours, None, 3), Err(KeyFileError::NoSuchKey(missing)) if missing == key(auth, 3)));
+    assert!(
+        matches!(audience_key(&ours, None, 3), Err(KeyFileError::NoSuchKey(missing)) if missing == key(auth, 3))
+    );
     // No data rests on them, so the last one may go.
     for gone in [key(user, 1), key(auth, 1), key(user, 2), key(auth, 2)] {
         destroy(&ours, None, gone).unwrap();

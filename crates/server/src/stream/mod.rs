@@ -69,6 +69,8 @@ pub(crate) async fn follow(
     url: Url,
     mut stop: watch::Receiver<bool>,
 ) {
+    // There before there is one, so that an alert can see it rise.
+    counter!("acquaint_stream_disconnects_total").increment(0);
     let mut pause = FIRST_PAUSE;
     while !*stop.borrow() {
         let cursor = match discovery.lease_stream(NAME, LEASE).await {

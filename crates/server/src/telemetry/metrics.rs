@@ -275,7 +275,10 @@ fn describe() {
     );
     describe_counter!("acquaint_events_total", "Events noted in the audit log, by kind");
     describe_counter!("acquaint_events_lost_total", "Events that could not be noted");
-    describe_counter!("acquaint_event_deliveries_total", "Attempts to tell the webhook of an event, by outcome");
+    describe_counter!(
+        "acquaint_event_deliveries_total",
+        "Attempts to tell the webhook of an event, by outcome"
+    );
     describe_gauge!("acquaint_stream_reading", "1 on the server that reads the network's stream");
     describe_gauge!("acquaint_stream_lag_seconds", "How far the stream's last step was behind");
     describe_counter!("acquaint_stream_messages_total", "Messages of the network's stream, by outcome");

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use acquaint_protocol::credential::CredentialFormat;
 use acquaint_server::config::Config;
-use acquaint_testkit::{Answer, BACK_END_KEY, back_end, did, number};
 use acquaint_testkit::provider::{Provider, Reply};
+use acquaint_testkit::{Answer, BACK_END_KEY, back_end, did, number};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
@@ -292,7 +292,8 @@ async fn a_webhook_is_told_of_each_event_until_it_takes_it() {
     for request in &requests {
         assert!(request.header("webhook-signature").starts_with("v1,"));
         let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
-        *told.entry((body["id"].as_i64().unwrap(), request.header("webhook-id").to_owned())).or_insert(0) += 1;
+        *told.entry((body["id"].as_i64().unwrap(), request.header("webhook-id").to_owned())).or_insert(0) +=
+            1;
         let event = events.iter().find(|event| Some(event.id) == body["id"].as_i64()).unwrap();
         assert_eq!(body["type"], event.kind);
         assert_eq!(body["account_identifier"].as_str(), event.account.as_deref());

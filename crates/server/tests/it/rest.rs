@@ -131,8 +131,25 @@ async fn no_number_has_a_place_in_the_credential_face() {
     names.dedup();
     assert_eq!(
         names,
-        ["audience", "capacity", "code", "detail", "expires_at", "guaranteed", "identifiers", "issued_at", "left",
-         "password", "per_day", "queries", "status", "title", "type", "username", "valid"]
+        [
+            "audience",
+            "capacity",
+            "code",
+            "detail",
+            "expires_at",
+            "guaranteed",
+            "identifiers",
+            "issued_at",
+            "left",
+            "password",
+            "per_day",
+            "queries",
+            "status",
+            "title",
+            "type",
+            "username",
+            "valid"
+        ]
     );
     let number = acquaint_testkit::number(1);
     for path in [CREDENTIALS, "/v1/lookup/quota"] {

@@ -5,10 +5,13 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use acquaint_protocol::identifier::{AccountFormat, AccountId};
 use acquaint_server::config::{Log, Telemetry};
 use acquaint_server::telemetry;
+use acquaint_service::{Bill, Caller};
+use acquaint_testkit::network::Network;
 use acquaint_testkit::provider::{Provider, Reply};
-use acquaint_testkit::{API_KEY, App, did, holds, number};
+use acquaint_testkit::{API_KEY, App, BACK_END_KEY, back_end, did, holds, number};
 use axum::body::Bytes;
 use axum::extract::State;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -108,12 +111,33 @@ fn documented() -> BTreeMap<String, Shape> {
     .collect()
 }
 
+/// Credentials issued and checked, and a lookup charged.
+async fn credentials_and_lookups(app: &App) {
+    let issued = app.as_account(&did(1), "GET", "/v1/contact-discovery/credentials", "").await;
+    assert_eq!(issued.status, 200);
+    let key = format!("authorization: Bearer {BACK_END_KEY}\r\n");
+    let body = issued.json().to_string();
+    assert_eq!(app.ask("POST", "/v1/credentials/verify", &key, &body).await.status, 200);
+    let account = AccountId::parse(&did(1), AccountFormat::Did).unwrap();
+    let caller = Caller { account, provider: "tests".into(), address: None };
+    let seeker = app.discovery().seeker(&caller).await.unwrap();
+    let bill = Bill { identifiers: 1, queries: 1, request: None };
+    app.discovery().charge_lookup(&seeker, bill).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_metric_is_documented_and_every_documented_metric_is_there() {
     let receiver = Provider::start([Reply::Json(200, "{}".into())]).await;
+    let network = Network::start().await;
     let app = App::start_with(|config| {
         config.telemetry.listen = "127.0.0.1:0".into();
         config.budget.pair_per_second = 1_000_000;
+        back_end(config);
+        config.credentials.audiences = vec!["discovery:1".into()];
+        config.audit.webhook_url = receiver.url.clone();
+        config.audit.webhook_secret = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=".into();
+        config.network.jetstream_url = network.jetstream.clone();
+        config.atproto.plc_url = network.url.clone();
         config.notifications.to = "webhook".into();
         config.notifications.webhook_url = receiver.url.clone();
         config.notifications.webhook_secret = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=".into();
@@ -123,11 +147,22 @@ async fn every_metric_is_documented_and_every_documented_metric_is_there() {
     let (_files, tls) = crate::tls::certificate();
     let (_folder, encrypted) = crate::tls::serve(|config| config.tls = tls).await;
     story(&app).await;
+    credentials_and_lookups(&app).await;
+    while network.subscriptions().is_empty() {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    network.gone(1, &did(1), "deleted");
     // Told by a worker, some moments later.
+    let late = [
+        "acquaint_notifications_total{",
+        "acquaint_code_budget_used_ratio{",
+        "acquaint_event_deliveries_total{",
+        "acquaint_departures_total{",
+        "acquaint_stream_lag_seconds ",
+    ];
     let mut text = scrape(&app).await;
     for _ in 0..600 {
-        if text.contains("acquaint_notifications_total{") && text.contains("acquaint_code_budget_used_ratio{")
-        {
+        if late.iter().all(|metric| text.contains(metric)) {
             break;
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
