@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::atproto::{HEADER, document, k256_key, k256_multikey, k256_sign, own};
+use super::signing::{HEADER, document, k256_key, k256_multikey, k256_sign, own};
 use super::site::{Page, Site};
 use super::*;
 use crate::outbound::{Lookup, PublicFault, PublicHttp};

@@ -5,7 +5,7 @@ use std::io::Write;
 use acquaint_service::SystemEntropy;
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::atproto::{HEADER, k256_key, k256_multikey, k256_sign, own};
+use super::signing::{HEADER, k256_key, k256_multikey, k256_sign, own};
 use super::site::{Page, Site};
 use super::*;
 use crate::config::{ApiKey, Log, Telemetry};

@@ -4,8 +4,10 @@
 mod api_keys;
 mod atproto;
 mod hosts;
+mod keys;
 mod log;
 mod oidc;
+mod signing;
 mod site;
 mod tokens;
 mod vectors;

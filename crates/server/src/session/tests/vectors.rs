@@ -3,7 +3,7 @@
 use base64::prelude::BASE64_STANDARD_NO_PAD;
 use serde::Deserialize;
 
-use super::atproto::{document, own};
+use super::signing::{document, own};
 use super::site::Site;
 use super::*;
 use crate::session::did::Resolver;
