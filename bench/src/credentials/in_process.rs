@@ -106,13 +106,13 @@ pub(crate) fn token(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Decisions a second about permits as a call for credentials has them: an account's and a prefix's, of ten thousand
-/// accounts, of which a tenth is refused.
+/// Decisions a second, each of two parts: a permit of the account's bucket of calls, which is kept in memory, and whether
+/// the account's and the prefix's buckets in the store are known to refuse. Of ten thousand accounts a tenth is refused.
 pub(super) fn limiter() -> f64 {
     let limiter = Limiter::default();
     let (now, hour) = (1_800_000_000_000, 3_600_000);
     let permit =
-        |limit, key: [u8; 16]| Permit { limit, key: key.to_vec(), amount: 1, capacity: 100, per_day: 96 };
+        |limit, key: [u8; 16]| Permit { limit, key: key.to_vec(), amount: 1, capacity: 100_000, per_day: 96 };
     let calls: Vec<Vec<Permit>> = (0..ACCOUNTS as u128)
         .map(|n| {
             let account = permit(Limit::AccountCredentials, (n << 64).to_be_bytes());
@@ -130,6 +130,9 @@ pub(super) fn limiter() -> f64 {
         for _ in 0..20 {
             for permits in &calls {
                 refused += u32::from(black_box(limiter.look(black_box(permits), now)).is_err());
+                if black_box(limiter.take(black_box(&permits[0]), now)).is_err() {
+                    return f64::NAN;
+                }
             }
         }
         let decisions = 20.0 * ACCOUNTS as f64;

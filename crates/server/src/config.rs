@@ -191,6 +191,14 @@ pub struct Http {
     pub max_connections: u32,
     /// How long a shutdown waits for requests that run.
     pub drain_s: u32,
+    /// Calls of one account to `/xrpc/` and `/v1/lookup/` at once; 0 is no limit.
+    pub account_calls: u32,
+    /// How many of them come back a day.
+    pub account_calls_per_day: u32,
+    /// The same for one address prefix; 0 is no limit.
+    pub prefix_calls: u32,
+    /// How many of them come back a day.
+    pub prefix_calls_per_day: u32,
     /// The header in which a proxy says where a call comes from; empty where there is no proxy.
     pub client_address_header: String,
     /// Origins of web pages that may call the faces for people (CORS).
@@ -294,6 +302,10 @@ impl Default for Http {
             request_timeout_s: 30,
             max_connections: 2048,
             drain_s: 15,
+            account_calls: 300,
+            account_calls_per_day: 86_400,
+            prefix_calls: 3_000,
+            prefix_calls_per_day: 1_728_000,
             client_address_header: String::new(),
             cors_origins: Vec::new(),
         }

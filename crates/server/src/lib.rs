@@ -378,6 +378,14 @@ fn policy(config: &Config) -> Policy {
         notice_attempts: config.notifications.attempts,
         max_queue_wait: seconds(import.max_queue_wait_s),
         pair_ttl: seconds(24 * 60 * 60) * import.pair_ttl_days,
+        account_calls: Bucket {
+            capacity: config.http.account_calls,
+            per_day: config.http.account_calls_per_day,
+        },
+        prefix_calls: Bucket {
+            capacity: config.http.prefix_calls,
+            per_day: config.http.prefix_calls_per_day,
+        },
         keep_events: seconds(24 * 60 * 60) * config.audit.keep_days,
         credentials: credentials(&config.credentials),
         lookups: lookups(&config.lookups),

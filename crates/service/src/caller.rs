@@ -4,10 +4,11 @@ use std::net::IpAddr;
 
 use acquaint_custody::{KeyCustody, Purpose, newest};
 use acquaint_protocol::identifier::AccountId;
-use acquaint_store::{AuditId, Pseudonym};
+use acquaint_store::{AuditId, Limit, Pseudonym};
 
+use crate::Discovery;
 use crate::account::PSEUDONYM_V1;
-use crate::error::Internal;
+use crate::error::{Internal, RateLimited};
 
 /// First bytes of what the account key hashes (1 is a pseudonym's, 2 a notice's key).
 const AUDIT_V1: u8 = 3;
@@ -23,6 +24,29 @@ pub struct Caller {
     pub provider: String,
     /// Where the call comes from, if that tells one person from another.
     pub address: Option<IpAddr>,
+}
+
+impl Discovery {
+    /// Counts a call of somebody who has shown who they are, so that none of them holds up the others.
+    ///
+    /// # Errors
+    /// [`RateLimited`].
+    pub fn count_call(&self, caller: &Caller) -> Result<(), RateLimited> {
+        let (policy, now) = (&self.policy, self.clock.now());
+        let name = caller.account.as_str().as_bytes();
+        let mut permits = vec![policy.account_calls.permit(Limit::AccountCalls, name, 1)];
+        if let Some(address) = caller.address {
+            permits.push(policy.prefix_calls.permit(Limit::PrefixCalls, &prefix(address), 1));
+        }
+        for permit in permits.iter().filter(|permit| permit.capacity > 0) {
+            self.limiter.take(permit, now).map_err(|exhausted| {
+                metrics::counter!("acquaint_calls_refused_total", "limit" => exhausted.limit.name())
+                    .increment(1);
+                RateLimited { what: "too many calls: try again later", retry_at: exhausted.retry_at }
+            })?;
+        }
+        Ok(())
+    }
 }
 
 /// A caller as limits and the audit log know it; 16 bytes each.

@@ -89,6 +89,7 @@ impl RateLimited {
             | Limit::PrefixCredentials
             | Limit::ProviderCredentials
             | Limit::AllCredentials => return Self::credentials(exhausted.retry_at),
+            Limit::AccountCalls | Limit::PrefixCalls => "too many calls: try again later",
             Limit::AccountLookups
             | Limit::GuaranteedLookups
             | Limit::PrefixLookups

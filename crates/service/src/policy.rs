@@ -67,6 +67,10 @@ pub struct Policy {
     pub notice_attempts: u32,
     /// How long a half, and so a match, lives without a new import.
     pub pair_ttl: Duration,
+    /// Calls of one account to the faces for people; no limit with a capacity of 0, as for the next.
+    pub account_calls: Bucket,
+    /// The same for one address prefix.
+    pub prefix_calls: Bucket,
     /// How long the audit log keeps an event.
     pub keep_events: Duration,
     /// Credentials.
@@ -110,6 +114,8 @@ impl Default for Policy {
             notice_timeout: Duration::from_secs(10),
             notice_attempts: 12,
             pair_ttl: DAY * 365,
+            account_calls: Bucket { capacity: 300, per_day: 86_400 },
+            prefix_calls: Bucket { capacity: 3_000, per_day: 1_728_000 },
             keep_events: DAY * 365,
             credentials: CredentialPolicy::default(),
             lookups: LookupPolicy::default(),

@@ -134,6 +134,43 @@ impl Bucket {
     }
 }
 
+/// A bucket that is kept in memory: its level, and as of when. The same arithmetic as that of stored ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Level {
+    level: i64,
+    at: Millis,
+}
+
+impl Level {
+    /// The level once `permit` is taken from a bucket at `standing`, or an empty one.
+    ///
+    /// # Errors
+    /// [`Exhausted`] if it does not fit.
+    pub fn take(standing: Option<Self>, permit: &Permit, now: Millis) -> Result<Self, Exhausted> {
+        let mut bucket = Bucket {
+            limit: permit.limit,
+            // Of no use here.
+            key: Vec::new(),
+            capacity: weight(permit.capacity),
+            per_day: i64::from(permit.per_day),
+            standing: 0,
+            asked: weight(permit.amount),
+            at: 0,
+        };
+        bucket.stand(standing.map(|standing| (standing.level, standing.at)), now);
+        match bucket.refusal() {
+            Some(exhausted) => Err(exhausted),
+            None => Ok(Self { level: bucket.level(), at: bucket.at }),
+        }
+    }
+
+    /// Whether it has leaked out at `now`, at so much a day.
+    #[must_use]
+    pub fn is_empty(&self, per_day: u32, now: Millis) -> bool {
+        now.saturating_sub(self.at).saturating_mul(i64::from(per_day)) >= self.level
+    }
+}
+
 /// The first of several alternatives whose buckets all fit, with its buckets; or why none does: what the alternative is
 /// refused for that would fit soonest, at a tie the earlier one. Where there are none, nothing is asked, and that fits.
 ///

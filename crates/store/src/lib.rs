@@ -8,7 +8,10 @@
 //! plan, decisions 2 and 4). Time comes in as `now`; a row past its expiry counts as absent in every verb, and
 //! [`Store::sweep`] deletes it.
 
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
+#[cfg_attr(
+    not(any(feature = "sqlite", feature = "postgres")),
+    expect(dead_code, reason = "without a store only what is kept in memory is of use")
+)]
 mod bucket;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
@@ -27,6 +30,7 @@ mod types;
 use acquaint_protocol::pair::{EpochId, PairHash};
 use async_trait::async_trait;
 
+pub use bucket::Level;
 pub use types::*;
 
 /// Durable state of mutual matching. Every verb is atomic, isolated from the others as if they ran one after

@@ -112,6 +112,10 @@ pub enum Limit {
     AllLookups = 20,
     /// Queries that an account has answered: work, whatever is asked for.
     AccountQueries = 21,
+    /// Calls of an account to the faces for people; kept in memory only.
+    AccountCalls = 22,
+    /// The same of callers of one address prefix.
+    PrefixCalls = 23,
 }
 
 impl Limit {
@@ -140,6 +144,8 @@ impl Limit {
             Self::ProviderLookups => "provider_lookups",
             Self::AllLookups => "all_lookups",
             Self::AccountQueries => "account_queries",
+            Self::AccountCalls => "account_calls",
+            Self::PrefixCalls => "prefix_calls",
         }
     }
 
@@ -168,7 +174,9 @@ impl Limit {
             | Self::PrefixLookups
             | Self::ProviderLookups
             | Self::AllLookups
-            | Self::AccountQueries => true,
+            | Self::AccountQueries
+            | Self::AccountCalls
+            | Self::PrefixCalls => true,
         }
     }
 }

@@ -179,10 +179,12 @@ async fn subscription(stream: TcpStream, state: &Mutex<State>) -> Option<()> {
                 sent += 1;
                 stream.send(Message::text(message)).await.ok()?;
             }
-            None => match tokio::time::timeout(LOOK, stream.next()).await {
-                Ok(None | Some(Err(_))) => return None,
-                Ok(Some(Ok(_))) | Err(_) => {}
-            },
+            None => {
+                let heard = tokio::time::timeout(LOOK, stream.next()).await;
+                if let Ok(None | Some(Err(_))) = heard {
+                    return None;
+                }
+            }
         }
     }
 }

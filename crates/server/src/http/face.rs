@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use acquaint_service::{Caller, CredentialsError, Discovery, Seeker};
+use acquaint_service::{Caller, CredentialsError, Discovery, LookupError, Seeker};
 use axum::extract::Request;
 use axum::response::Response;
 use base64::Engine;
@@ -99,6 +99,7 @@ impl Public {
         let authorization = single(parts, header::AUTHORIZATION)?;
         let Some((username, password)) = authorization.and_then(basic) else {
             let caller = self.caller(parts, &format!("{}.{method}", self.lxm_prefix)).await?;
+            self.discovery.count_call(&caller).map_err(|limited| self.problem(LookupError::from(limited)))?;
             audience?;
             return self.discovery.seeker(&caller).await.map_err(|error| self.problem(error));
         };

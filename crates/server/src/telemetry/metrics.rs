@@ -273,6 +273,7 @@ fn describe() {
         "acquaint_lookups_charged_total",
         "Lookups charged, by outcome or by the limit that refused"
     );
+    describe_counter!("acquaint_calls_refused_total", "Calls of people refused for their number, by limit");
     describe_counter!("acquaint_events_total", "Events noted in the audit log, by kind");
     describe_counter!("acquaint_events_lost_total", "Events that could not be noted");
     describe_counter!(

@@ -180,3 +180,30 @@ fn named(value: &serde_json::Value, names: &mut Vec<String>) {
         _ => {}
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_calls_of_one_account_are_refused_and_others_are_not() {
+    let app = App::start_with(|config| {
+        configured(config);
+        config.http.account_calls = 3;
+    })
+    .await;
+    let quota = "/v1/lookup/quota";
+    let status = "/xrpc/app.bsky.contact.getSyncStatus";
+    for path in [quota, status, quota] {
+        assert_eq!(app.as_account(&did(1), "GET", path, "").await.status, 200);
+    }
+    let refused = app.as_account(&did(1), "GET", quota, "").await;
+    assert_eq!((refused.status, refused.header("retry-after")), (429, Some("1")));
+    let refused = app.as_account(&did(1), "GET", status, "").await;
+    assert_eq!((refused.status, refused.text("error").as_str()), (429, "RateLimitExceeded"));
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    assert_eq!(app.as_account(&did(2), "GET", quota, "").await.status, 200);
+    app.clock.advance(std::time::Duration::from_secs(1));
+    assert_eq!(app.as_account(&did(1), "GET", quota, "").await.status, 200);
+    assert_eq!(
+        app.as_account(&did(1), "GET", CREDENTIALS, "").await.status,
+        200,
+        "which has limits of its own"
+    );
+}

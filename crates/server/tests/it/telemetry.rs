@@ -123,6 +123,7 @@ async fn credentials_and_lookups(app: &App) {
     let seeker = app.discovery().seeker(&caller).await.unwrap();
     let bill = Bill { identifiers: 1, queries: 1, request: None };
     app.discovery().charge_lookup(&seeker, bill).await.unwrap();
+    while app.discovery().count_call(&caller).is_ok() {}
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -47,6 +47,8 @@ struct Quota {
         (status = 200, description = "The meters", body = Quota),
         (status = 400, description = "The query is not as it should be", body = Problem, content_type = "application/problem+json"),
         (status = 401, description = "No valid session, or no good credentials", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "Too many calls", body = Problem, content_type = "application/problem+json",
+            headers(("retry-after" = i64, description = "Seconds until another call is answered"))),
         (status = 503, description = "The session cannot be checked", body = Problem, content_type = "application/problem+json"),
     )
 )]

@@ -13,7 +13,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::body::{self, Unread, discard};
-use super::connect::reason::Reason;
+use super::connect::reason::{Failed, Reason};
 use super::face::Public;
 use crate::session::SessionError;
 
@@ -76,6 +76,10 @@ async fn answered(public: &Public, parts: &http::request::Parts, body: Body) -> 
             return Err(error.into());
         }
     };
+    if let Err(limited) = public.discovery.count_call(&caller) {
+        discard(body).await;
+        return Err(ConnectError::from(Failed(limited, public.discovery.now())).into());
+    }
     if is_query {
         discard(body).await;
         return methods::query(public, &caller, nsid, parts.uri.query().unwrap_or_default()).await;
