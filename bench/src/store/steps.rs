@@ -156,6 +156,7 @@ async fn accepted(store: &PostgresStore, number: u64) -> Result<LeasedImport> {
         number_hash,
         max_wrong: 3,
         wrong_permits: Vec::new(),
+        proof: None,
         sealed_account: vec![0; 70],
         fresh_generation: Generation(1),
         token,

@@ -199,6 +199,10 @@ pub struct Http {
     pub prefix_calls: u32,
     /// How many of them come back a day.
     pub prefix_calls_per_day: u32,
+    /// Refused tokens of one address prefix, after which its tokens are not looked into; 0 is no limit.
+    pub prefix_failures: u32,
+    /// How many of them come back a day.
+    pub prefix_failures_per_day: u32,
     /// The header in which a proxy says where a call comes from; empty where there is no proxy.
     pub client_address_header: String,
     /// Origins of web pages that may call the faces for people (CORS).
@@ -306,6 +310,8 @@ impl Default for Http {
             account_calls_per_day: 86_400,
             prefix_calls: 3_000,
             prefix_calls_per_day: 1_728_000,
+            prefix_failures: 3_000,
+            prefix_failures_per_day: 86_400,
             client_address_header: String::new(),
             cors_origins: Vec::new(),
         }

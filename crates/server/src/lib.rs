@@ -386,9 +386,13 @@ fn policy(config: &Config) -> Policy {
             capacity: config.http.prefix_calls,
             per_day: config.http.prefix_calls_per_day,
         },
+        prefix_failures: Bucket {
+            capacity: config.http.prefix_failures,
+            per_day: config.http.prefix_failures_per_day,
+        },
         keep_events: seconds(24 * 60 * 60) * config.audit.keep_days,
         credentials: credentials(&config.credentials),
-        lookups: lookups(&config.lookups),
+        lookups: lookups(config),
     }
 }
 
@@ -405,7 +409,10 @@ fn credentials(config: &config::Credentials) -> CredentialPolicy {
     }
 }
 
-fn lookups(config: &config::Lookups) -> LookupPolicy {
+fn lookups(config: &Config) -> LookupPolicy {
+    // Kept only where somebody asks for it.
+    let asked = !config.credentials.all_audiences().is_empty();
+    let config = &config.lookups;
     LookupPolicy {
         guaranteed: Bucket { capacity: config.guaranteed, per_day: config.guaranteed_per_day },
         account: Bucket { capacity: config.account, per_day: config.account_per_day },
@@ -415,5 +422,10 @@ fn lookups(config: &config::Lookups) -> LookupPolicy {
         queries: Bucket { capacity: config.queries, per_day: config.queries_per_day },
         credentials_prove_identifier: config.credentials_prove_number,
         repeat: Duration::from_secs(config.repeat_s.into()),
+        proof: match asked {
+            true => Duration::from_secs(24 * 60 * 60) * config.number_days,
+            false => Duration::ZERO,
+        },
+        accounts_of_number: config.accounts_of_number,
     }
 }

@@ -1,21 +1,24 @@
 //! The audit log: who did what and when, under pseudonyms of its own. It is kept in the store, and a webhook can be told
 //! of each event.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use acquaint_protocol::identifier::AccountId;
-use acquaint_store::{Event, EventId, EventKind, EventOutcome, LeasedEvent, Millis, NewEvent};
+use acquaint_store::{
+    AuditId, Event, EventId, EventKind, EventOutcome, LeasedEvent, Millis, NewEvent, Store,
+};
 use async_trait::async_trait;
 use serde_json::Value;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
-use crate::Discovery;
 use crate::caller::audit_id;
 use crate::error::Internal;
 use crate::notify::NotifyError;
 use crate::policy::millis;
+use crate::{Clock, Discovery};
 
 /// Events under way at once.
 const AT_ONCE: u32 = 32;
@@ -23,6 +26,8 @@ const AT_ONCE: u32 = 32;
 const POLL: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60 * 60);
+/// An event is given up when it is as old as this.
+const GIVEN_UP_AFTER: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 const LEASE_MARGIN: Duration = Duration::from_secs(30);
 
 /// An event as it is shown.
@@ -60,16 +65,45 @@ impl Discovery {
         events.into_iter().map(shown).collect()
     }
 
+    /// What notes events apart from a request, so that a caller who hangs up leaves nothing unnoted.
+    pub(crate) fn noter(&self, account: Option<&AccountId>) -> Result<Noter, Internal> {
+        Ok(Noter {
+            store: Arc::clone(&self.store),
+            clock: Arc::clone(&self.clock),
+            new_event: Arc::clone(&self.new_event),
+            tells: self.tells,
+            account: account.map(|account| audit_id(&*self.custody, account)).transpose()?,
+        })
+    }
+
+    /// Counts an event, and wakes who tells of it.
+    pub(crate) fn event_noted(&self, kind: EventKind) {
+        noted(kind, self.tells.then_some(&*self.new_event));
+    }
+}
+
+fn noted(kind: EventKind, wake: Option<&Notify>) {
+    metrics::counter!("acquaint_events_total", "kind" => kind.name()).increment(1);
+    if let Some(wake) = wake {
+        wake.notify_one();
+    }
+}
+
+/// Notes events of one account, or of the operator.
+pub(crate) struct Noter {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    new_event: Arc<Notify>,
+    tells: bool,
+    account: Option<AuditId>,
+}
+
+impl Noter {
     /// Notes what has just been done. It is done, so a failure is told in the log and nowhere else.
-    pub(crate) async fn note(&self, kind: EventKind, account: Option<&AccountId>, details: Value) {
-        let noted = async {
-            let account = account.map(|account| audit_id(&*self.custody, account)).transpose()?;
-            let event = NewEvent { kind, account, details: details.to_string(), tell: self.tells };
-            self.store.append_events(vec![event], self.clock.now()).await?;
-            Ok::<_, Internal>(())
-        };
-        match noted.await {
-            Ok(()) => self.event_noted(kind),
+    pub(crate) async fn note(&self, kind: EventKind, details: Value) {
+        let event = NewEvent { kind, account: self.account, details: details.to_string(), tell: self.tells };
+        match self.store.append_events(vec![event], self.clock.now()).await {
+            Ok(()) => noted(kind, self.tells.then_some(&*self.new_event)),
             Err(error) => {
                 metrics::counter!("acquaint_events_lost_total").increment(1);
                 let error = &error as &dyn std::error::Error;
@@ -77,14 +111,13 @@ impl Discovery {
             }
         }
     }
+}
 
-    /// Counts an event, and wakes who tells of it.
-    pub(crate) fn event_noted(&self, kind: EventKind) {
-        metrics::counter!("acquaint_events_total", "kind" => kind.name()).increment(1);
-        if self.tells {
-            self.new_event.notify_one();
-        }
-    }
+/// Does what must not be cut off when its caller hangs up: something, and the note that it was done.
+pub(crate) async fn to_its_end<T: Send + 'static>(
+    work: impl Future<Output = T> + Send + 'static,
+) -> Result<T, Internal> {
+    tokio::spawn(work).await.map_err(|_| Internal::Interrupted)
 }
 
 fn shown(event: Event) -> Result<AuditEvent, Internal> {
@@ -128,6 +161,7 @@ pub(crate) async fn tell_events(
 async fn attempt(discovery: &Discovery, sink: &dyn EventSink, leased: LeasedEvent) {
     let LeasedEvent { event, attempt } = leased;
     let id = event.id;
+    let old = discovery.clock.now().saturating_sub(event.at) > millis(GIVEN_UP_AFTER);
     let told = match shown(event) {
         Ok(event) => {
             timeout(discovery.policy.notice_timeout, sink.tell(&event)).await.unwrap_or(Err(NotifyError {
@@ -146,7 +180,7 @@ async fn attempt(discovery: &Discovery, sink: &dyn EventSink, leased: LeasedEven
             count("told");
             EventOutcome::Done
         }
-        Err(error) if error.permanent || attempt >= discovery.policy.notice_attempts => {
+        Err(error) if old || error.permanent || attempt >= discovery.policy.notice_attempts => {
             count("given_up");
             let error = &error as &dyn std::error::Error;
             tracing::error!(

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use acquaint_custody::{KeyCustody, Purpose, newest};
 use acquaint_protocol::identifier::AccountId;
-use acquaint_store::{AuditId, Limit, Pseudonym};
+use acquaint_store::{AuditId, Exhausted, Limit, Permit, Pseudonym};
 
 use crate::Discovery;
 use crate::account::PSEUDONYM_V1;
@@ -38,15 +38,41 @@ impl Discovery {
         if let Some(address) = caller.address {
             permits.push(policy.prefix_calls.permit(Limit::PrefixCalls, &prefix(address), 1));
         }
-        for permit in permits.iter().filter(|permit| permit.capacity > 0) {
-            self.limiter.take(permit, now).map_err(|exhausted| {
-                metrics::counter!("acquaint_calls_refused_total", "limit" => exhausted.limit.name())
-                    .increment(1);
-                RateLimited { what: "too many calls: try again later", retry_at: exhausted.retry_at }
-            })?;
-        }
-        Ok(())
+        permits.retain(|permit| permit.capacity > 0);
+        self.limiter.take(&permits, now).map_err(too_many)
     }
+
+    /// Counts somebody who has not shown who they are and asks for something that costs: what it would take to look into it.
+    /// Returns what gives that back once they have.
+    ///
+    /// # Errors
+    /// [`RateLimited`].
+    pub fn count_stranger(&self, address: IpAddr) -> Result<Stranger<'_>, RateLimited> {
+        let now = self.clock.now();
+        let permit = self.policy.prefix_failures.permit(Limit::PrefixFailures, &prefix(address), 1);
+        if permit.capacity > 0 {
+            self.limiter.take(std::slice::from_ref(&permit), now).map_err(too_many)?;
+        }
+        Ok(Stranger { discovery: self, permit })
+    }
+}
+
+/// Somebody who is looked into.
+pub struct Stranger<'a> {
+    discovery: &'a Discovery,
+    permit: Permit,
+}
+
+impl Stranger<'_> {
+    /// They have shown who they are.
+    pub fn is_known(self) {
+        self.discovery.limiter.give_back(&self.permit, self.discovery.clock.now());
+    }
+}
+
+fn too_many(exhausted: Exhausted) -> RateLimited {
+    metrics::counter!("acquaint_calls_refused_total", "limit" => exhausted.limit.name()).increment(1);
+    RateLimited { what: "too many calls: try again later", retry_at: exhausted.retry_at }
 }
 
 /// A caller as limits and the audit log know it; 16 bytes each.
@@ -64,7 +90,7 @@ pub(crate) fn tags(custody: &dyn KeyCustody, caller: &Caller) -> Result<Tags, In
     let account = [&[PSEUDONYM_V1], name].concat();
     let audit = [&[AUDIT_V1], name].concat();
     let provider = [&[PROVIDER_V1], caller.provider.as_bytes()].concat();
-    let prefix = caller.address.map(|address| [&[PREFIX_V1], prefix(address).as_slice()].concat());
+    let prefix = caller.address.map(prefix_input);
     let mut inputs = vec![account.as_slice(), &audit, &provider];
     inputs.extend(prefix.as_deref());
     let made = cut(custody, &inputs)?;
@@ -84,6 +110,11 @@ pub(crate) fn audit_id(custody: &dyn KeyCustody, account: &AccountId) -> Result<
     let input = [&[AUDIT_V1], account.as_str().as_bytes()].concat();
     let made = cut(custody, &[&input])?;
     made.first().map(|id| AuditId::from_bytes(*id)).ok_or(Internal::Unreadable("custody gave no hash"))
+}
+
+/// What an address prefix is hashed from.
+pub(crate) fn prefix_input(address: IpAddr) -> Vec<u8> {
+    [&[PREFIX_V1], prefix(address).as_slice()].concat()
 }
 
 /// HMACs under the account key, the first 16 bytes of each.

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use acquaint_custody::{CustodyError, KeyId, Purpose};
 use acquaint_protocol::credential::{CredentialFormat, CredentialKey, Credentials};
-use acquaint_store::{Charge, Charged, EventKind, Limit, NewEvent, Permit};
+use acquaint_protocol::identifier::AccountId;
+use acquaint_store::{Charge, Charged, EventKind, Limit, NewEvent, Permit, Pseudonym};
 use metrics::counter;
 use serde_json::json;
 
@@ -35,7 +36,7 @@ pub struct CredentialPolicy {
     pub format: CredentialFormat,
     /// How long they are good for.
     pub ttl: Duration,
-    /// Whether only accounts get them that have verified a number or an address here.
+    /// Whether only accounts get them that have verified a number here.
     pub needs_identifier: bool,
     /// For one account.
     pub account: Bucket,
@@ -100,14 +101,15 @@ impl Discovery {
         let tags = tags(&*self.custody, caller)?;
         let permits = self.credential_permits(&tags);
         let now = self.clock.now();
-        let repeated = match self.limiter.look(&permits, now) {
+        let own = permits.first().cloned().ok_or(Internal::Unreadable("no limit of the account"))?;
+        let repeated = match self.limiter.look(&own, now) {
             Ok(repeated) => repeated,
             Err(Refused { limit, retry_at }) => {
                 counter!("acquaint_credentials_total", "outcome" => limit.name()).increment(1);
                 return Err(RateLimited::credentials(retry_at).into());
             }
         };
-        if policy.needs_identifier && !self.has_identifier(tags.account).await? {
+        if policy.needs_identifier && !self.has_number(tags.account).await.map_err(limiter_unavailable)? {
             counter!("acquaint_credentials_total", "outcome" => "no_identifier").increment(1);
             return Err(CredentialsError::NoIdentifier);
         }
@@ -123,7 +125,7 @@ impl Discovery {
             Some(NewEvent { kind, account: Some(tags.audit), details: details.to_string(), tell: self.tells })
         };
         let charge = Charge {
-            alternatives: vec![permits.clone()],
+            alternatives: vec![permits],
             request: None,
             granted: note(EventKind::CredentialsIssued, &issued),
             refused: note(EventKind::RateLimited, &refused),
@@ -131,19 +133,17 @@ impl Discovery {
         match self.store.charge(charge, now).await {
             Ok(Charged::Taken(_) | Charged::Repeated | Charged::OtherRequest) => {
                 self.event_noted(EventKind::CredentialsIssued);
+                self.limiter.forget(&own);
                 counter!("acquaint_credentials_total", "outcome" => "issued").increment(1);
                 Ok(Issued { credentials, audience: audience.name.clone(), ttl: policy.ttl })
             }
             Ok(Charged::Exhausted(exhausted)) => {
                 self.event_noted(EventKind::RateLimited);
-                self.limiter.remember(&permits, exhausted, now);
+                self.limiter.remember(&own, exhausted, now);
                 counter!("acquaint_credentials_total", "outcome" => exhausted.limit.name()).increment(1);
                 Err(RateLimited::credentials(exhausted.retry_at).into())
             }
-            Err(error) => {
-                counter!("acquaint_credentials_total", "outcome" => "limiter_unavailable").increment(1);
-                Err(CredentialsError::LimiterUnavailable(error.into()))
-            }
+            Err(error) => Err(limiter_unavailable(error.into())),
         }
     }
 
@@ -232,10 +232,32 @@ impl Discovery {
         made.first().copied().ok_or(CustodyError::NoSuchKey(key))
     }
 
-    /// Whether the account has verified a number or an address here and has not removed itself since.
-    pub(crate) async fn has_identifier(&self, account: acquaint_store::Pseudonym) -> Result<bool, Internal> {
-        Ok(self.store.sealed_accounts(vec![account]).await?.first().is_some_and(Option::is_some))
+    /// Whether the account has verified a number, not too long ago.
+    pub(crate) async fn has_number(&self, account: Pseudonym) -> Result<bool, Internal> {
+        Ok(self.store.has_proof(account, self.clock.now()).await?)
     }
+
+    /// The account's username at the audience that lookups here are for, if this service issues those.
+    pub(crate) fn lookup_username(
+        &self,
+        account: &AccountId,
+    ) -> Result<Option<(&Audience, String)>, Internal> {
+        let policy = &self.policy.credentials;
+        let Some(audience) = policy.audiences.first().filter(|audience| audience.issues) else {
+            return Ok(None);
+        };
+        let issued = policy.format.issue(account.as_str(), 0, |key, input| match key {
+            CredentialKey::User => self.credential_hmac(key, audience.number, input),
+            // What is signed is thrown away.
+            CredentialKey::Auth => Ok([0; 32]),
+        })?;
+        Ok(Some((audience, issued.username)))
+    }
+}
+
+fn limiter_unavailable(error: Internal) -> CredentialsError {
+    counter!("acquaint_credentials_total", "outcome" => "limiter_unavailable").increment(1);
+    CredentialsError::LimiterUnavailable(error)
 }
 
 fn seconds(now: Millis) -> u64 {

@@ -18,6 +18,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use crate::Discovery;
+use crate::audit::to_its_end;
 use crate::error::Internal;
 use crate::policy::millis;
 use crate::start::wait;
@@ -187,7 +188,9 @@ impl Discovery {
         let retired = self.store.retire_epoch(EpochId::new(version)).await?;
         self.epochs.again.notify_one();
         if matches!(retired, Retirement::Retired | Retirement::Forgotten) {
-            self.note(EventKind::EpochRetired, None, json!({ "epoch": version })).await;
+            let noter = self.noter(None)?;
+            to_its_end(async move { noter.note(EventKind::EpochRetired, json!({ "epoch": version })).await })
+                .await?;
         }
         Ok(retired)
     }

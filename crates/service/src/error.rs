@@ -89,7 +89,9 @@ impl RateLimited {
             | Limit::PrefixCredentials
             | Limit::ProviderCredentials
             | Limit::AllCredentials => return Self::credentials(exhausted.retry_at),
-            Limit::AccountCalls | Limit::PrefixCalls => "too many calls: try again later",
+            Limit::AccountCalls | Limit::PrefixCalls | Limit::PrefixFailures | Limit::NumberProofs => {
+                "too many calls: try again later"
+            }
             Limit::AccountLookups
             | Limit::GuaranteedLookups
             | Limit::PrefixLookups

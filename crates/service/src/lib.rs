@@ -37,7 +37,7 @@ use tokio::sync::Notify;
 pub use acquaint_store::{EpochRows, Millis, NoticeCounts, Removed, Retirement, SyncStatus};
 pub use ambient::{Clock, Entropy, EntropyError, SystemClock, SystemEntropy};
 pub use audit::{AuditEvent, EventSink};
-pub use caller::Caller;
+pub use caller::{Caller, Stranger};
 pub use credentials::{Audience, Checked, CredentialPolicy, Issued};
 pub use delivery::{Code, CodeSender, DeliveryError};
 pub use epochs::{EpochView, EpochsView};
@@ -69,7 +69,7 @@ pub struct Discovery {
     waiters: import::Waiters,
     new_import: Notify,
     new_notice: Notify,
-    new_event: Notify,
+    new_event: Arc<Notify>,
     limiter: limiter::Limiter,
     /// Whether a webhook is told of events.
     tells: bool,

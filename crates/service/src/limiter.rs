@@ -57,6 +57,8 @@ impl<T> Shard<T> {
 }
 
 struct Entry {
+    /// Which limit refused.
+    limit: Limit,
     /// What was asked for when it refused: less might fit.
     amount: u32,
     until: Millis,
@@ -82,50 +84,68 @@ impl Default for Limiter {
 }
 
 impl Limiter {
-    /// Whether none of the buckets is known to refuse what is asked of it. How many calls were refused from memory
-    /// because of a bucket of these that is open again now; they are told of once.
+    /// Whether what `permit` asks for is not known to be refused, by whatever limit: the permit is the caller's own, and each
+    /// caller's first refusal comes from the store, which notes it. How many refusals from memory were not noted yet.
     ///
     /// # Errors
     /// [`Refused`].
-    pub fn look(&self, permits: &[Permit], now: Millis) -> Result<u64, Refused> {
-        let mut repeated = 0_u64;
-        for permit in permits {
-            let key = (permit.limit, permit.key.clone());
-            let mut shard = self.shard(&key).lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(entry) = shard.entries.get_mut(&key) else { continue };
-            if entry.until <= now {
-                repeated = repeated.saturating_add(entry.refused);
-                shard.entries.remove(&key);
-            } else if permit.amount >= entry.amount {
-                entry.refused = entry.refused.saturating_add(1);
-                return Err(Refused { limit: permit.limit, retry_at: Some(entry.until) });
-            }
-        }
-        Ok(repeated)
-    }
-
-    /// Keeps a refusal of the store.
-    pub fn remember(&self, permits: &[Permit], exhausted: Exhausted, now: Millis) {
-        let Some(until) = exhausted.retry_at else { return };
-        let Some(permit) = permits.iter().find(|permit| permit.limit == exhausted.limit) else { return };
+    pub fn look(&self, permit: &Permit, now: Millis) -> Result<u64, Refused> {
         let key = (permit.limit, permit.key.clone());
         let mut shard = self.shard(&key).lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = Entry { amount: permit.amount, until, refused: 0 };
+        let Some(entry) = shard.entries.get_mut(&key) else { return Ok(0) };
+        if entry.until <= now || permit.amount < entry.amount {
+            return Ok(entry.refused);
+        }
+        entry.refused = entry.refused.saturating_add(1);
+        Err(Refused { limit: entry.limit, retry_at: Some(entry.until) })
+    }
+
+    /// Keeps a refusal of the store, which was noted.
+    pub fn remember(&self, permit: &Permit, exhausted: Exhausted, now: Millis) {
+        let Some(until) = exhausted.retry_at else { return };
+        let key = (permit.limit, permit.key.clone());
+        let mut shard = self.shard(&key).lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = Entry { limit: exhausted.limit, amount: permit.amount, until, refused: 0 };
         shard.put(key, entry, now, |entry| entry.until <= now);
     }
 
-    /// Takes a permit of a bucket that is kept here alone. It begins anew with the process, and each server has its own:
-    /// for what is to be slowed down, not for what is to be counted. While there is no room for another bucket, what is
-    /// asked of it is granted.
+    /// Says that all refusals from memory were noted.
+    pub fn forget(&self, permit: &Permit) {
+        let key = (permit.limit, permit.key.clone());
+        self.shard(&key).lock().unwrap_or_else(PoisonError::into_inner).entries.remove(&key);
+    }
+
+    /// Takes permits of buckets that are kept here alone, all or none. They begin anew with the process, and each server has
+    /// its own: for what is to be slowed down, not for what is to be counted. While there is no room for another bucket,
+    /// what is asked of it is granted.
     ///
     /// # Errors
     /// [`Exhausted`].
-    pub fn take(&self, permit: &Permit, now: Millis) -> Result<(), Exhausted> {
+    pub fn take(&self, permits: &[Permit], now: Millis) -> Result<(), Exhausted> {
+        for (n, permit) in permits.iter().enumerate() {
+            if let Err(exhausted) = self.take_one(permit, now) {
+                permits.iter().take(n).for_each(|taken| self.give_back(taken, now));
+                return Err(exhausted);
+            }
+        }
+        Ok(())
+    }
+
+    fn take_one(&self, permit: &Permit, now: Millis) -> Result<(), Exhausted> {
         let key = (permit.limit, permit.key.clone());
         let mut shard = place(&self.calls, &self.hasher, &key).lock().unwrap_or_else(PoisonError::into_inner);
         let level = Level::take(shard.entries.get(&key).copied(), permit, now)?;
         shard.put(key, level, now, |level| level.is_empty(permit.per_day, now));
         Ok(())
+    }
+
+    /// Gives a permit back that was taken and not needed.
+    pub fn give_back(&self, permit: &Permit, now: Millis) {
+        let key = (permit.limit, permit.key.clone());
+        let mut shard = place(&self.calls, &self.hasher, &key).lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(level) = shard.entries.get_mut(&key) {
+            *level = level.give_back(permit, now);
+        }
     }
 
     fn shard(&self, key: &Key) -> &Mutex<Shard<Entry>> {
@@ -151,7 +171,7 @@ mod tests {
     #[test]
     fn calls_leak_without_steps_and_each_caller_has_a_bucket() {
         let limiter = Limiter::default();
-        let of = |key, amount, now| limiter.take(&permit(Limit::AccountCalls, key, amount), now);
+        let of = |key, amount, now| limiter.take(&[permit(Limit::AccountCalls, key, amount)], now);
         assert_eq!((of(1, 25, 0), of(1, 25, 0)), (Ok(()), Ok(())));
         let refused = of(1, 25, 0).unwrap_err();
         assert_eq!((refused.limit, refused.retry_at), (Limit::AccountCalls, Some(15_000)));
@@ -162,26 +182,41 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_repeated_until_it_is_over_and_told_of_once() {
+    fn a_refusal_is_repeated_until_it_is_over_and_counted_until_it_is_noted() {
         let limiter = Limiter::default();
-        let asked = [permit(Limit::AccountCredentials, 1, 1), permit(Limit::AllCredentials, 0, 1)];
-        assert_eq!(limiter.look(&asked, 0), Ok(0));
-        limiter.remember(&asked, Exhausted { limit: Limit::AllCredentials, retry_at: Some(10) }, 0);
+        let own = permit(Limit::AccountCredentials, 1, 1);
+        assert_eq!(limiter.look(&own, 0), Ok(0));
+        limiter.remember(&own, Exhausted { limit: Limit::AllCredentials, retry_at: Some(10) }, 0);
         let refused = Refused { limit: Limit::AllCredentials, retry_at: Some(10) };
-        assert_eq!((limiter.look(&asked, 0), limiter.look(&asked, 9)), (Err(refused), Err(refused)));
-        let others = [permit(Limit::AccountCredentials, 2, 1), permit(Limit::AllCredentials, 0, 1)];
-        assert_eq!(limiter.look(&others, 9), Err(refused), "who shares the bucket");
-        assert_eq!(limiter.look(&asked[..1], 9), Ok(0), "who does not");
-        assert_eq!((limiter.look(&asked, 10), limiter.look(&asked, 10)), (Ok(3), Ok(0)));
+        assert_eq!((limiter.look(&own, 0), limiter.look(&own, 9)), (Err(refused), Err(refused)));
+        assert_eq!(
+            limiter.look(&permit(Limit::AccountCredentials, 2, 1), 9),
+            Ok(0),
+            "another has to be noted"
+        );
+        assert_eq!((limiter.look(&own, 10), limiter.look(&own, 10)), (Ok(2), Ok(2)), "until it is noted");
+        limiter.forget(&own);
+        assert_eq!(limiter.look(&own, 10), Ok(0));
         // Less might fit than what was refused, and what never fits is not remembered.
-        limiter.remember(&[permit(Limit::AccountCredentials, 1, 9)], exhausted(Some(99)), 10);
-        assert_eq!(limiter.look(&asked[..1], 11), Ok(0));
-        limiter.remember(&asked[..1], exhausted(None), 10);
-        assert_eq!(limiter.look(&asked[..1], 11), Ok(0));
+        let exhausted = |retry_at| Exhausted { limit: Limit::AccountCredentials, retry_at };
+        limiter.remember(&permit(Limit::AccountCredentials, 1, 9), exhausted(Some(99)), 10);
+        assert_eq!(limiter.look(&own, 11), Ok(0));
+        limiter.forget(&own);
+        limiter.remember(&own, exhausted(None), 10);
+        assert_eq!(limiter.look(&own, 11), Ok(0));
     }
 
-    fn exhausted(retry_at: Option<Millis>) -> Exhausted {
-        Exhausted { limit: Limit::AccountCredentials, retry_at }
+    #[test]
+    fn permits_are_taken_all_or_none_and_can_be_given_back() {
+        let limiter = Limiter::default();
+        let (own, shared) = (permit(Limit::AccountCalls, 1, 20), permit(Limit::PrefixCalls, 9, 50));
+        limiter.take(&[own.clone(), shared.clone()], 0).unwrap();
+        let refused = limiter.take(&[own.clone(), shared.clone()], 0).unwrap_err();
+        assert_eq!(refused.limit, Limit::PrefixCalls);
+        limiter.take(&[own.clone(), own.clone()], 0).unwrap();
+        assert!(limiter.take(std::slice::from_ref(&own), 0).is_err(), "60 are taken, and 20 were given back");
+        limiter.give_back(&own, 0);
+        limiter.take(&[own], 0).unwrap();
     }
 
     #[test]
@@ -190,8 +225,8 @@ mod tests {
         for n in 0..400_000_u32 {
             let mut permit = permit(Limit::AccountCalls, 0, 1);
             permit.key = n.to_be_bytes().to_vec();
-            limiter.take(&permit, 0).unwrap();
-            limiter.remember(&[permit], Exhausted { limit: Limit::AccountCalls, retry_at: Some(10) }, 0);
+            limiter.take(std::slice::from_ref(&permit), 0).unwrap();
+            limiter.remember(&permit, Exhausted { limit: Limit::AccountCalls, retry_at: Some(10) }, 0);
         }
         let kept = |lengths: Vec<usize>| lengths.into_iter().max();
         let calls = limiter.calls.iter().map(|shard| shard.lock().unwrap().entries.len()).collect();
@@ -200,7 +235,7 @@ mod tests {
         // Room is made of what is over.
         let mut later = permit(Limit::AccountCalls, 0, 60);
         later.key = b"later".to_vec();
-        limiter.take(&later, 1000).unwrap();
-        assert!(limiter.take(&later, 1000).is_err(), "it is kept");
+        limiter.take(std::slice::from_ref(&later), 1000).unwrap();
+        assert!(limiter.take(&[later], 1000).is_err(), "it is kept");
     }
 }

@@ -7,12 +7,14 @@
 //! bytes under the same request id. Source: contracts of Signal's discovery service as `docs/threat-model.md` cites them.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use acquaint_custody::{CustodyError, Purpose};
 use acquaint_protocol::identifier::Sii;
 use acquaint_store::{
-    AuditId, Charge, Charged, EventKind, Limit, NewEvent, PaidRequest, Permit, Pseudonym, RequestId,
+    AuditId, Charge, Charged, EventKind, Exhausted, Limit, NewEvent, PaidRequest, Permit, Pseudonym,
+    RequestId,
 };
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -20,14 +22,17 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::Discovery;
-use crate::caller::{Caller, cut, tags};
+use crate::caller::{Caller, cut, prefix_input, tags};
 use crate::codec::Reader;
 use crate::error::{Internal, LookupError, RateLimited};
+use crate::limiter::Refused;
 use crate::policy::{Bucket, millis};
 
 /// First byte of what the account key hashes into a holder of credentials (1 to 5 stand in `account.rs`, `notices.rs` and
-/// `caller.rs`, 6 in `network.rs`).
+/// `caller.rs`, 6 in `network.rs`) …
 const HOLDER_V1: u8 = 7;
+/// … and into its name in the audit log.
+const HOLDER_AUDIT_V1: u8 = 8;
 /// First byte of a receipt's content.
 const RECEIPT_V1: u8 = 1;
 
@@ -50,6 +55,10 @@ pub struct LookupPolicy {
     pub credentials_prove_identifier: bool,
     /// How long a repeated request is free.
     pub repeat: Duration,
+    /// How long an account counts as one with a verified number, from its last verification on; zero for never.
+    pub proof: Duration,
+    /// How many accounts one number can make such ones within that time.
+    pub accounts_of_number: u32,
 }
 
 impl Default for LookupPolicy {
@@ -64,6 +73,8 @@ impl Default for LookupPolicy {
             queries: Bucket { capacity: 4_096, per_day: 4_096 },
             credentials_prove_identifier: false,
             repeat: Duration::from_secs(24 * 60 * 60),
+            proof: Duration::ZERO,
+            accounts_of_number: 2,
         }
     }
 }
@@ -112,36 +123,64 @@ pub struct Quota {
 }
 
 impl Discovery {
-    /// A caller with a session, who looks up.
+    /// A caller with a session, who looks up. Where this service issues credentials for lookups, the account has the meters
+    /// of their holder, so that it has one set and no more.
     ///
     /// # Errors
     /// When custody or the store fails.
     pub async fn seeker(&self, caller: &Caller) -> Result<Seeker, Internal> {
         let tags = tags(&*self.custody, caller)?;
-        let has_identifier = self.has_identifier(tags.account).await?;
-        Ok(Seeker {
+        let has_identifier = self.has_number(tags.account).await?;
+        let own = Seeker {
             account: tags.account,
             audit: tags.audit,
             provider: tags.provider,
             prefix: tags.prefix,
             has_identifier,
-        })
+        };
+        match self.lookup_username(&caller.account)? {
+            Some((audience, username)) => {
+                let holder = self.holder(&audience.name, &username, None)?;
+                Ok(Seeker { account: holder.account, ..own })
+            }
+            None => Ok(own),
+        }
     }
 
-    /// Who holds credentials of `audience` under `username`, which was checked. The username lasts, so the limits do.
+    /// Who holds credentials under `username`, which were checked, for the audience that lookups here are for: the first.
+    /// `None` for another one's, which have no meters here. The username lasts, so the limits do.
     ///
     /// # Errors
     /// When custody fails.
-    pub fn credential_seeker(&self, audience: &str, username: &str) -> Result<Seeker, Internal> {
-        let holder = [&[HOLDER_V1], audience.as_bytes(), &[0], username.as_bytes()].concat();
+    pub fn credential_seeker(
+        &self,
+        audience: &str,
+        username: &str,
+        address: Option<IpAddr>,
+    ) -> Result<Option<Seeker>, Internal> {
+        let first = self.policy.credentials.audiences.first();
+        if first.is_none_or(|first| first.name != audience) {
+            return Ok(None);
+        }
+        self.holder(audience, username, address).map(Some)
+    }
+
+    fn holder(&self, audience: &str, username: &str, address: Option<IpAddr>) -> Result<Seeker, Internal> {
+        let holder = |first: u8| [&[first], audience.as_bytes(), &[0], username.as_bytes()].concat();
+        let (account, audit) = (holder(HOLDER_V1), holder(HOLDER_AUDIT_V1));
         let provider = [&[HOLDER_V1], audience.as_bytes()].concat();
-        match cut(&*self.custody, &[&holder, &provider])?.as_slice() {
-            [holder, provider] => Ok(Seeker {
-                account: Pseudonym::from_bytes(*holder),
-                audit: AuditId::from_bytes(*holder),
+        let prefix = address.map(prefix_input);
+        let mut inputs = vec![account.as_slice(), &audit, &provider];
+        inputs.extend(prefix.as_deref());
+        let policy = &self.policy;
+        match cut(&*self.custody, &inputs)?.as_slice() {
+            [account, audit, provider, prefix @ ..] => Ok(Seeker {
+                account: Pseudonym::from_bytes(*account),
+                audit: AuditId::from_bytes(*audit),
                 provider: *provider,
-                prefix: None,
-                has_identifier: self.policy.lookups.credentials_prove_identifier,
+                prefix: prefix.first().copied(),
+                has_identifier: policy.lookups.credentials_prove_identifier
+                    || policy.credentials.needs_identifier,
             }),
             _ => Err(Internal::Unreadable("custody gave no hash")),
         }
@@ -154,6 +193,16 @@ impl Discovery {
     pub async fn charge_lookup(&self, seeker: &Seeker, bill: Bill) -> Result<(), LookupError> {
         let now = self.clock.now();
         let policy = &self.policy.lookups;
+        // A refusal of just this is repeated from memory; it is a bucket of its own there, and nowhere else.
+        let mut key = seeker.account.as_bytes().to_vec();
+        key.extend([bill.identifiers.to_be_bytes(), bill.queries.to_be_bytes()].concat());
+        let own = policy.queries.permit(Limit::AccountQueries, &key, 1);
+        if bill.request.is_none()
+            && let Err(Refused { limit, retry_at }) = self.limiter.look(&own, now)
+        {
+            metrics::counter!("acquaint_lookups_charged_total", "outcome" => limit.name()).increment(1);
+            return Err(RateLimited::lookups(Exhausted { limit, retry_at }).into());
+        }
         let work = policy.queries.permit(Limit::AccountQueries, seeker.account.as_bytes(), bill.queries);
         let guaranteed =
             policy.guaranteed.permit(Limit::GuaranteedLookups, seeker.account.as_bytes(), bill.identifiers);
@@ -161,7 +210,9 @@ impl Discovery {
         if seeker.has_identifier {
             alternatives.push([self.shared_permits(seeker, bill.identifiers), vec![work]].concat());
         }
-        let request = bill.request.map(|(id, digest)| PaidRequest {
+        // What costs nothing leaves nothing.
+        let free = bill.identifiers == 0 && bill.queries == 0;
+        let request = bill.request.filter(|_| !free).map(|(id, digest)| PaidRequest {
             account: seeker.account,
             id: RequestId::from_bytes(id),
             digest,
@@ -190,6 +241,7 @@ impl Discovery {
             Ok(Charged::OtherRequest) => Err(LookupError::OtherRequest),
             Ok(Charged::Exhausted(exhausted)) => {
                 self.event_noted(EventKind::LookupsRefused);
+                self.limiter.remember(&own, exhausted, now);
                 count(exhausted.limit.name());
                 Err(RateLimited::lookups(exhausted).into())
             }

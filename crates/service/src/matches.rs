@@ -1,12 +1,15 @@
 //! What was found: listing, dismissing, and the state of an account's import.
 
+use std::sync::Arc;
+
 use acquaint_custody::{CustodyError, Purpose};
 use acquaint_protocol::identifier::AccountId;
-use acquaint_store::{EventKind, MatchPosition, Pseudonym, SyncStatus};
+use acquaint_store::{EventKind, MatchPosition, Pseudonym, StoreError, SyncStatus};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 
+use crate::audit::to_its_end;
 use crate::codec::Reader;
 use crate::error::{Internal, MatchesError};
 use crate::{Discovery, account};
@@ -70,9 +73,17 @@ impl Discovery {
     pub async fn dismiss(&self, account: &AccountId, subject: &AccountId) -> Result<u32, Internal> {
         let whose = account::pseudonym(&*self.custody, account)?;
         let other = account::pseudonym(&*self.custody, subject)?;
-        let left = self.store.dismiss(whose, other, self.clock.now()).await?;
-        self.note(EventKind::MatchDismissed, Some(account), json!({})).await;
-        Ok(left)
+        let (store, noter, now) = (Arc::clone(&self.store), self.noter(Some(account))?, self.clock.now());
+        let dismissed = to_its_end(async move {
+            let before = store.sync_status(whose, now).await?.map_or(0, |status| status.matches);
+            let left = store.dismiss(whose, other, now).await?;
+            // Else anybody could fill the log by dismissing nobody.
+            if left < before {
+                noter.note(EventKind::MatchDismissed, json!({})).await;
+            }
+            Ok::<_, StoreError>(left)
+        });
+        Ok(dismissed.await??)
     }
 
     /// When the account last imported and how many matches it has; `None` when it never did or removed everything.

@@ -105,6 +105,7 @@ async fn look(discovery: &Discovery) -> Result<f64, StoreError> {
         most = most.max(used);
     }
     let notices = discovery.store.notice_counts(now).await?;
+    metrics::gauge!("acquaint_events_waiting").set(approximate(discovery.store.waiting_events().await?));
     metrics::gauge!("acquaint_notifications_waiting").set(approximate(notices.waiting));
     metrics::gauge!("acquaint_notifications_dead").set(approximate(notices.dead));
     Ok(most)

@@ -71,6 +71,8 @@ pub struct Policy {
     pub account_calls: Bucket,
     /// The same for one address prefix.
     pub prefix_calls: Bucket,
+    /// Refused tokens of one address prefix, after which its tokens are not looked into; no limit with a capacity of 0.
+    pub prefix_failures: Bucket,
     /// How long the audit log keeps an event.
     pub keep_events: Duration,
     /// Credentials.
@@ -116,6 +118,7 @@ impl Default for Policy {
             pair_ttl: DAY * 365,
             account_calls: Bucket { capacity: 300, per_day: 86_400 },
             prefix_calls: Bucket { capacity: 3_000, per_day: 1_728_000 },
+            prefix_failures: Bucket { capacity: 3_000, per_day: 86_400 },
             keep_events: DAY * 365,
             credentials: CredentialPolicy::default(),
             lookups: LookupPolicy::default(),

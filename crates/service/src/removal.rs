@@ -1,10 +1,13 @@
 //! Removal at will: everything that an account left is wiped, also from the files.
 
+use std::sync::Arc;
+
 use acquaint_custody::CustodyError;
 use acquaint_protocol::identifier::AccountId;
-use acquaint_store::{EventKind, Removal, Removed};
+use acquaint_store::{EventKind, Removal, Removed, StoreError};
 use serde_json::json;
 
+use crate::audit::to_its_end;
 use crate::error::Internal;
 use crate::import::open_numbers;
 use crate::{Discovery, account};
@@ -20,6 +23,7 @@ impl Discovery {
     /// [`Internal`]; calling again is harmless and finishes what was begun.
     pub async fn remove_data(&self, account: &AccountId) -> Result<Removed, Internal> {
         let whose = account::pseudonym(&*self.custody, account)?;
+        let noter = Arc::new(self.noter(Some(account))?);
         for _ in 0..TRIES {
             let pending = self.store.pending_import(whose).await?;
             let id = pending.as_ref().map(|pending| pending.id);
@@ -34,13 +38,20 @@ impl Discovery {
                     Err(error) => return Err(error),
                 },
             };
-            if let Removal::Removed(removed) =
-                self.store.remove_data(whose, pending, self.clock.now()).await?
-            {
+            let (store, noter, now) = (Arc::clone(&self.store), Arc::clone(&noter), self.clock.now());
+            let removal = to_its_end(async move {
+                let was_there = store.sealed_accounts(vec![whose]).await?.iter().any(Option::is_some);
+                let removal = store.remove_data(whose, pending, now).await?;
+                // Else anybody could fill the log by removing nothing.
+                if was_there && matches!(removal, Removal::Removed(_)) {
+                    noter.note(EventKind::DataRemoved, json!({})).await;
+                }
+                Ok::<_, StoreError>(removal)
+            });
+            if let Removal::Removed(removed) = removal.await?? {
                 if let Some(id) = id {
                     self.waiters.finish(id);
                 }
-                self.note(EventKind::DataRemoved, Some(account), json!({})).await;
                 return Ok(removed);
             }
         }

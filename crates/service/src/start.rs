@@ -141,7 +141,7 @@ impl Running {
             waiters: Waiters::default(),
             new_import: Notify::new(),
             new_notice: Notify::new(),
-            new_event: Notify::new(),
+            new_event: Arc::default(),
             limiter: Limiter::default(),
             tells: events.is_some(),
             notifies: notifier.is_some(),

@@ -1,19 +1,22 @@
 //! Verification: text → canonical identifier → code sent → code taken once → token (walkthrough 1).
 
+use std::sync::Arc;
+
 use std::time::Duration;
 
 use acquaint_custody::{Purpose, Stretching, newest};
 use acquaint_protocol::identifier::{AccountId, Identifier, Phone, Sii};
 use acquaint_store::{
-    CodeGuess, CodeHash, CodePut, CodeTaken, EventKind, Generation, Limit, Millis, NewCode, NumberKey,
-    Permit, Pseudonym, TokenId,
+    CodeGuess, CodeHash, CodePut, CodeTaken, EventKind, Generation, Limit, Millis, NewCode, NewProof,
+    NumberKey, Permit, Pseudonym, StoreError, TokenId,
 };
 use serde_json::json;
 
 use crate::ambient::{bytes, six_digits};
+use crate::audit::to_its_end;
 use crate::delivery::{Code, DeliveryError};
 use crate::error::{Internal, InvalidIdentifier, RateLimited, StartVerificationError, VerifyError};
-use crate::policy::millis;
+use crate::policy::{Bucket, millis};
 use crate::pool::{Lane, PoolError};
 use crate::token::Token;
 use crate::verified::Verified;
@@ -38,7 +41,8 @@ impl Discovery {
     ) -> Result<(), StartVerificationError> {
         let to = self.verifiable(identifier)?;
         let now = self.clock.now();
-        let (name, account) = (account, account::pseudonym(&*self.custody, account)?);
+        let noter = self.noter(Some(account))?;
+        let account = account::pseudonym(&*self.custody, account)?;
         let number = match self.number_key(&Sii::from(&to)).await {
             Err(Internal::Pool(PoolError::Busy)) => return Err(self.busy().into()),
             outcome => outcome?,
@@ -77,7 +81,7 @@ impl Discovery {
             }
             return Err(StartVerificationError::NotSent(error));
         }
-        self.note(EventKind::CodeSent, Some(name), json!({})).await;
+        to_its_end(async move { noter.note(EventKind::CodeSent, json!({})).await }).await?;
         Ok(())
     }
 
@@ -116,17 +120,23 @@ impl Discovery {
             token: id,
             sealed_identifier: Verified { sii, number, verified_at: now }.seal(&*self.custody, id)?,
             token_expires_at: expires_at,
+            proof: self.proof(&identifier, number, now),
         };
-        match self.store.take_code(guess, now).await? {
+        let (store, noter) = (Arc::clone(&self.store), self.noter(Some(account))?);
+        let taken = to_its_end(async move {
+            let taken = store.take_code(guess, now).await?;
+            match taken {
+                CodeTaken::Taken { .. } => noter.note(EventKind::IdentifierVerified, json!({})).await,
+                CodeTaken::Wrong => noter.note(EventKind::WrongCode, json!({})).await,
+                CodeTaken::NoCode | CodeTaken::GuessesUsedUp | CodeTaken::Exhausted(_) => {}
+            }
+            Ok::<_, StoreError>(taken)
+        });
+        match taken.await?? {
             CodeTaken::Taken { generation } => {
-                self.note(EventKind::IdentifierVerified, Some(account), json!({})).await;
                 Ok(Token { id, account: whose, generation, expires_at }.seal(&*self.custody)?)
             }
-            CodeTaken::Wrong => {
-                self.note(EventKind::WrongCode, Some(account), json!({})).await;
-                Err(VerifyError::InvalidCode)
-            }
-            CodeTaken::NoCode => Err(VerifyError::InvalidCode),
+            CodeTaken::Wrong | CodeTaken::NoCode => Err(VerifyError::InvalidCode),
             CodeTaken::GuessesUsedUp => Err(self.guesses_used_up(now).into()),
             CodeTaken::Exhausted(exhausted) => Err(RateLimited::exhausted(exhausted).into()),
         }
@@ -148,6 +158,23 @@ impl Discovery {
             return Err(InvalidIdentifier::RegionNotServed);
         }
         Ok(identifier)
+    }
+
+    /// What is kept of a verified number for the limits of lookups. One number proves so many accounts a period and no
+    /// more: with it, somebody could else have any number of quotas. An e-mail address proves none, there is no end of them.
+    fn proof(&self, identifier: &Identifier, number: NumberKey, now: Millis) -> Option<NewProof> {
+        let policy = &self.policy.lookups;
+        let days = u32::try_from(policy.proof.as_secs() / (24 * 60 * 60)).unwrap_or(u32::MAX);
+        if days == 0 || !matches!(identifier, Identifier::Phone(_)) {
+            return None;
+        }
+        // An account weighs a period's days, of which as many leak a day as there may be accounts.
+        let accounts = policy.accounts_of_number;
+        let bucket = Bucket { capacity: days.saturating_mul(accounts), per_day: accounts };
+        Some(NewProof {
+            expires_at: now.saturating_add(millis(policy.proof)),
+            permits: vec![bucket.permit(Limit::NumberProofs, number.as_bytes(), days)],
+        })
     }
 
     fn busy(&self) -> RateLimited {

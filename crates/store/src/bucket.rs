@@ -164,6 +164,14 @@ impl Level {
         }
     }
 
+    /// The level once `permit`, which was taken, is given back.
+    #[must_use]
+    pub fn give_back(self, permit: &Permit, now: Millis) -> Self {
+        let leaked = now.saturating_sub(self.at).max(0).saturating_mul(i64::from(permit.per_day));
+        let level = self.level.saturating_sub(leaked).saturating_sub(weight(permit.amount)).max(0);
+        Self { level, at: self.at.max(now) }
+    }
+
     /// Whether it has leaked out at `now`, at so much a day.
     #[must_use]
     pub fn is_empty(&self, per_day: u32, now: Millis) -> bool {

@@ -187,6 +187,9 @@ pub trait Store: Send + Sync {
         again_at: Option<Millis>,
     ) -> Result<(), StoreError>;
 
+    /// Whether the account has verified a number and the proof of it has not ended.
+    async fn has_proof(&self, account: Pseudonym, now: Millis) -> Result<bool, StoreError>;
+
     /// How full buckets are, in whole permits, rounded up; what the permits ask for does not count.
     async fn levels(&self, permits: Vec<Permit>, now: Millis) -> Result<Vec<u32>, StoreError>;
 

@@ -116,6 +116,10 @@ pub enum Limit {
     AccountCalls = 22,
     /// The same of callers of one address prefix.
     PrefixCalls = 23,
+    /// Accounts that have verified a number, in units of what a year's end gives one back.
+    NumberProofs = 24,
+    /// Refused tokens of callers of one address prefix; kept in memory only.
+    PrefixFailures = 25,
 }
 
 impl Limit {
@@ -146,6 +150,8 @@ impl Limit {
             Self::AccountQueries => "account_queries",
             Self::AccountCalls => "account_calls",
             Self::PrefixCalls => "prefix_calls",
+            Self::NumberProofs => "number_proofs",
+            Self::PrefixFailures => "prefix_failures",
         }
     }
 
@@ -164,7 +170,8 @@ impl Limit {
             | Self::RegionCodes
             | Self::SmsCodes
             | Self::EmailCodes
-            | Self::RegionGuesses => false,
+            | Self::RegionGuesses
+            | Self::NumberProofs => false,
             Self::AccountCredentials
             | Self::PrefixCredentials
             | Self::ProviderCredentials
@@ -176,7 +183,8 @@ impl Limit {
             | Self::AllLookups
             | Self::AccountQueries
             | Self::AccountCalls
-            | Self::PrefixCalls => true,
+            | Self::PrefixCalls
+            | Self::PrefixFailures => true,
         }
     }
 }
@@ -261,6 +269,18 @@ pub struct CodeGuess {
     pub sealed_identifier: Vec<u8>,
     /// Until when.
     pub token_expires_at: Millis,
+    /// What is kept of a right guess for limits that favour verified accounts; `None` if nothing is.
+    pub proof: Option<NewProof>,
+}
+
+/// That an account has verified a number. It names no number.
+#[derive(Debug, Clone)]
+pub struct NewProof {
+    /// When it ends.
+    pub expires_at: Millis,
+    /// Taken for an account that has no unexpired one; where they do not fit, the guess is right all the same and no proof
+    /// is kept.
+    pub permits: Vec<Permit>,
 }
 
 /// What became of a [`CodeGuess`].

@@ -54,6 +54,8 @@ pub enum Status {
     Failing,
     /// The directory has a tombstone.
     Tombstone,
+    /// The directory does not know it.
+    Unknown,
 }
 
 impl Drop for Network {
@@ -218,7 +220,9 @@ fn repository(did: &str, state: &Mutex<State>) -> (u16, serde_json::Value) {
         Some(Status::Active) => (200, json!({ "did": did, "active": true, "rev": "3l" })),
         Some(Status::Inactive(status)) => (200, json!({ "did": did, "active": false, "status": status })),
         Some(Status::Failing) => (502, json!({ "error": "UpstreamFailure" })),
-        Some(Status::NotFound | Status::Tombstone) | None => (400, json!({ "error": "RepoNotFound" })),
+        Some(Status::NotFound | Status::Tombstone | Status::Unknown) | None => {
+            (400, json!({ "error": "RepoNotFound" }))
+        }
     }
 }
 
@@ -228,7 +232,7 @@ const KEY: &str = "zQ3shqwJEJyMBsBXCWyCBpUBMqxcon9oHB7mCvx4sSpMdLJwc";
 fn document(did: &str, state: &Mutex<State>, url: &str) -> (u16, serde_json::Value) {
     let state = state.lock().expect("no test panicked with it");
     match state.accounts.get(did) {
-        None => (404, json!({ "message": "not registered" })),
+        None | Some(Status::Unknown) => (404, json!({ "message": "not registered" })),
         Some(Status::Tombstone) => (410, json!({ "message": "not available" })),
         Some(_) => {
             let method = json!({ "id": format!("{did}#atproto"), "type": "Multikey", "controller": did,

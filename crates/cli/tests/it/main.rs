@@ -4,6 +4,7 @@
 mod address_books;
 #[cfg(test)]
 mod credentials;
+#[cfg(test)]
 mod custody;
 #[cfg(test)]
 mod disk;

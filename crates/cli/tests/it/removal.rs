@@ -15,7 +15,7 @@ const MUTUAL: usize = FRIENDS - 1;
 const MOMENTS: [u64; 6] = [0, 1, 33, 250, 600, 1000];
 
 /// Rows that name an account, and so may not outlive its removal.
-const NAMING: [&str; 11] = [
+const NAMING: [&str; 12] = [
     "accounts WHERE account",
     "codes WHERE account",
     "tokens WHERE account",
@@ -27,6 +27,7 @@ const NAMING: [&str; 11] = [
     "follows WHERE other",
     "departures WHERE account",
     "paid WHERE account",
+    "proofs WHERE account",
 ];
 
 struct Scene {

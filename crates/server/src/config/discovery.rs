@@ -24,7 +24,7 @@ pub struct Credentials {
     pub username_in_password: bool,
     /// Sign with all 32 bytes in place of 10.
     pub whole_signatures: bool,
-    /// Issue to accounts only that have verified a number or an address here.
+    /// Issue to accounts only that have verified a number here.
     pub need_verified_number: bool,
     /// Credentials for one account.
     pub account: u32,
@@ -76,6 +76,10 @@ pub struct Lookups {
     pub credentials_prove_number: bool,
     /// How long the same request is free again.
     pub repeat_s: u32,
+    /// How long an account counts as one with a verified number, from its last verification on; 0 for never.
+    pub number_days: u32,
+    /// How many accounts one number can make such ones within that time.
+    pub accounts_of_number: u32,
 }
 
 /// What is read of the network.
@@ -137,6 +141,8 @@ impl Default for Lookups {
             queries_per_day: 4_096,
             credentials_prove_number: false,
             repeat_s: 86_400,
+            number_days: 365,
+            accounts_of_number: 2,
         }
     }
 }
@@ -210,6 +216,28 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
             return bad(key, "at least 1");
         }
     }
+    // Else what is spent never comes back, and nobody can be told when.
+    let (http, lookups) = (&config.http, &config.lookups);
+    for (key, capacity, per_day) in [
+        ("credentials.account_per_day", credentials.account, credentials.account_per_day),
+        ("credentials.prefix_per_day", credentials.prefix, credentials.prefix_per_day),
+        ("credentials.provider_per_day", credentials.provider, credentials.provider_per_day),
+        ("credentials.all_per_day", credentials.all, credentials.all_per_day),
+        ("lookups.guaranteed_per_day", lookups.guaranteed, lookups.guaranteed_per_day),
+        ("lookups.account_per_day", lookups.account, lookups.account_per_day),
+        ("lookups.prefix_per_day", lookups.prefix, lookups.prefix_per_day),
+        ("lookups.provider_per_day", lookups.provider, lookups.provider_per_day),
+        ("lookups.all_per_day", lookups.all, lookups.all_per_day),
+        ("lookups.queries_per_day", lookups.queries, lookups.queries_per_day),
+        ("lookups.accounts_of_number", lookups.number_days, lookups.accounts_of_number),
+        ("http.account_calls_per_day", http.account_calls, http.account_calls_per_day),
+        ("http.prefix_calls_per_day", http.prefix_calls, http.prefix_calls_per_day),
+        ("http.prefix_failures_per_day", http.prefix_failures, http.prefix_failures_per_day),
+    ] {
+        if capacity > 0 && per_day == 0 {
+            return bad(key, "at least 1");
+        }
+    }
     network(config)?;
     let audit = &config.audit;
     if audit.webhook_url.is_empty() {
@@ -279,6 +307,11 @@ mod tests {
         }
         assert!(refused(|config| config.credentials.ttl_s = 0).contains("`credentials.ttl_s`"));
         assert!(refused(|config| config.audit.keep_days = 0).contains("`audit.keep_days`"));
+        assert!(
+            refused(|config| config.credentials.account_per_day = 0)
+                .contains("`credentials.account_per_day`")
+        );
+        assert!(refused(|config| config.lookups.all = 1).contains("`lookups.all_per_day`"));
         assert!(
             refused(|config| config.audit.webhook_url = "http://example.org/".into())
                 .contains("`audit.webhook_url`")

@@ -1,9 +1,9 @@
 //! The faces of the main port, and what they share: who calls, from where, and failures in the form of each face.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use acquaint_service::{Caller, CredentialsError, Discovery, LookupError, Seeker};
+use acquaint_service::{Caller, CredentialsError, Discovery, LookupError, RateLimited, Seeker};
 use axum::extract::Request;
 use axum::response::Response;
 use base64::Engine;
@@ -68,17 +68,27 @@ pub(super) struct Public {
 
 impl Public {
     /// Who calls, by the session that the request presents. `lxm` names the method for tokens that are for one method.
-    pub(super) async fn caller(&self, parts: &Parts, lxm: &str) -> Result<Caller, SessionError> {
+    pub(super) async fn caller(&self, parts: &Parts, lxm: &str) -> Result<Caller, NoCaller> {
         let presented = Presented {
             authorization: single(parts, header::AUTHORIZATION)?,
             account: single(parts, ACCOUNT)?,
             lxm: Some(lxm),
         };
+        let address = self.address(parts);
+        // An API key costs nothing to look at; a token can have this server ask others.
+        let is_key = presented.account.is_some();
+        let stranger = match presented.authorization {
+            Some(_) if !is_key => Some(self.discovery.count_stranger(address)?),
+            _ => None,
+        };
         let session = self.sessions.verify(presented).await?;
+        if let Some(stranger) = stranger {
+            stranger.is_known();
+        }
         let address = match session.through {
             // The back end's own address, which tells nobody from another.
             Through::Key => None,
-            _ => self.address(parts),
+            _ => Some(address),
         };
         Ok(Caller { account: session.account, provider: session.provider, address })
     }
@@ -98,21 +108,35 @@ impl Public {
     ) -> Result<Seeker, Problem> {
         let authorization = single(parts, header::AUTHORIZATION)?;
         let Some((username, password)) = authorization.and_then(basic) else {
-            let caller = self.caller(parts, &format!("{}.{method}", self.lxm_prefix)).await?;
+            let caller = self.caller(parts, &format!("{}.{method}", self.lxm_prefix)).await;
+            let caller = caller.map_err(|error| self.no_caller(error))?;
             self.discovery.count_call(&caller).map_err(|limited| self.problem(LookupError::from(limited)))?;
             audience?;
             return self.discovery.seeker(&caller).await.map_err(|error| self.problem(error));
         };
         let audience = audience?;
-        match self.discovery.check_credentials(audience.as_deref(), &username, &password) {
-            Ok(Some(checked)) => {
-                let audience = checked.audience;
-                self.discovery.credential_seeker(&audience, &username).map_err(|error| self.problem(error))
-            }
-            Ok(None) | Err(CredentialsError::NotConfigured | CredentialsError::UnknownAudience) => {
-                Err(Problem::bad_credentials())
-            }
-            Err(error) => Err(self.problem(error)),
+        let address = self.address(parts);
+        let stranger =
+            self.discovery.count_stranger(address).map_err(|limited| self.no_caller(limited.into()))?;
+        let seeker = match self.discovery.check_credentials(audience.as_deref(), &username, &password) {
+            Ok(Some(checked)) => self
+                .discovery
+                .credential_seeker(&checked.audience, &username, Some(address))
+                .map_err(|error| self.problem(error))?,
+            Ok(None) | Err(CredentialsError::NotConfigured | CredentialsError::UnknownAudience) => None,
+            Err(error) => return Err(self.problem(error)),
+        };
+        if seeker.is_some() {
+            stranger.is_known();
+        }
+        seeker.ok_or_else(Problem::bad_credentials)
+    }
+
+    /// That nobody is known, as a problem.
+    pub(super) fn no_caller(&self, error: NoCaller) -> Problem {
+        match error {
+            NoCaller::Session(error) => error.into(),
+            NoCaller::TooMany(limited) => Problem::rate_limited(limited, self.discovery.now()),
         }
     }
 
@@ -121,12 +145,45 @@ impl Public {
         Problem::of(error, self.discovery.now())
     }
 
-    /// Where the call comes from. Behind a proxy that is the last address of its header, which the proxy itself wrote.
-    fn address(&self, parts: &Parts) -> Option<IpAddr> {
-        let peer = || parts.extensions.get::<Peer>().map(|peer| peer.0);
-        let Some(header) = &self.address_header else { return peer() };
-        let last = parts.headers.get_all(header).iter().next_back()?.to_str().ok()?;
-        last.rsplit(',').next()?.trim().parse().ok()
+    /// Where the call comes from. Behind a proxy that is the last address of its header, which the proxy itself wrote; calls
+    /// without one that can be read share an address that nobody has.
+    fn address(&self, parts: &Parts) -> IpAddr {
+        let Some(header) = &self.address_header else {
+            return parts.extensions.get::<Peer>().map_or(NOWHERE, |peer| peer.0);
+        };
+        let last = parts.headers.get_all(header).iter().next_back().and_then(|value| value.to_str().ok());
+        last.and_then(|list| address_in(list.rsplit(',').next()?.trim())).unwrap_or(NOWHERE)
+    }
+}
+
+/// Nobody's address (RFC 1122, section 3.2.1.3).
+const NOWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+/// An address as proxies write it: alone, with a port, or in brackets.
+fn address_in(text: &str) -> Option<IpAddr> {
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    let socket = || text.parse::<SocketAddr>().ok().map(|address| address.ip());
+    bare.parse().ok().or_else(socket)
+}
+
+/// Why nobody is known to call.
+#[derive(Debug)]
+pub(super) enum NoCaller {
+    /// There is no good session.
+    Session(SessionError),
+    /// Too many bad ones came from there.
+    TooMany(RateLimited),
+}
+
+impl From<SessionError> for NoCaller {
+    fn from(error: SessionError) -> Self {
+        Self::Session(error)
+    }
+}
+
+impl From<RateLimited> for NoCaller {
+    fn from(limited: RateLimited) -> Self {
+        Self::TooMany(limited)
     }
 }
 
@@ -159,4 +216,25 @@ fn single(parts: &Parts, name: HeaderName) -> Result<Option<&http::HeaderValue>,
 /// Whose path a request is for.
 pub(super) fn face_of(request: &Request) -> Face {
     Face::of(request.uri().path())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_as_proxies_write_them() {
+        for (text, address) in [
+            ("198.51.100.7", Some("198.51.100.7")),
+            ("198.51.100.7:4711", Some("198.51.100.7")),
+            ("2001:db8::1", Some("2001:db8::1")),
+            ("[2001:db8::1]", Some("2001:db8::1")),
+            ("[2001:db8::1]:4711", Some("2001:db8::1")),
+            ("unknown", None),
+            ("", None),
+            ("198.51.100.7:", None),
+        ] {
+            assert_eq!(address_in(text), address.map(|address| address.parse().unwrap()), "{text}");
+        }
+    }
 }

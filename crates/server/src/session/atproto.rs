@@ -95,7 +95,9 @@ impl Verifier for Atproto {
         let (expires, did, id) = claims(self, token, lxm).ok_or(SessionError::Refused)?;
         match self.is_signed(token, did).await {
             Ok(true) => {}
-            Ok(false) | Err(ResolveError::Gone | ResolveError::Invalid) => return Err(SessionError::Refused),
+            Ok(false) | Err(ResolveError::Gone | ResolveError::NotFound | ResolveError::Invalid) => {
+                return Err(SessionError::Refused);
+            }
             Err(ResolveError::Unavailable) => return Err(SessionError::Unavailable),
         }
         // Only now: others could use up the ids of tokens that they have not signed. A server whose clock is behind takes the

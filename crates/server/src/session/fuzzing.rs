@@ -111,7 +111,15 @@ impl FuzzSessions {
         ];
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|_| SessionsError::Section("runtime"))?;
-        Ok(Self { sessions: Sessions { format: config.account_format, verifiers }, seen, runtime })
+        Ok(Self {
+            sessions: Sessions {
+                format: config.account_format,
+                keys: ApiKeys::new(&config.sessions.api_keys)?,
+                verifiers,
+            },
+            seen,
+            runtime,
+        })
     }
 
     /// What becomes of a header `authorization` and a header `acquaint-account`; `None` if it is refused, or cannot be

@@ -34,9 +34,12 @@ impl DepartureCheck for Departures {
         let unconfirmed = |reason| Err(Unconfirmed { reason });
         let document = match self.resolver.resolve_now(did).await {
             Ok(document) => document,
-            // A tombstone of the directory's. A host of `did:web` that has lost a file may find it again.
+            // A tombstone of the directory's. What is not found may be found again, and a host of `did:web` answers what
+            // it likes.
             Err(ResolveError::Gone) if did.starts_with("did:plc:") => return Ok(true),
-            Err(ResolveError::Gone) => return unconfirmed("the host of the DID has no document"),
+            Err(ResolveError::Gone | ResolveError::NotFound) => {
+                return unconfirmed("the DID has no document, and no tombstone either");
+            }
             Err(ResolveError::Unavailable) => return unconfirmed("the DID document cannot be had"),
             Err(ResolveError::Invalid) => return unconfirmed("the DID document cannot be used"),
         };

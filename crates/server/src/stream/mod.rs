@@ -71,12 +71,14 @@ pub(crate) async fn follow(
 ) {
     // There before there is one, so that an alert can see it rise.
     counter!("acquaint_stream_disconnects_total").increment(0);
+    gauge!("acquaint_stream_reading").set(0);
     let mut pause = FIRST_PAUSE;
     while !*stop.borrow() {
         let cursor = match discovery.lease_stream(NAME, LEASE).await {
             Ok(Some(cursor)) => cursor,
             Ok(None) => {
-                gauge!("acquaint_stream_reading").set(0);
+                // Another server's to tell.
+                gauge!("acquaint_stream_lag_seconds").set(0);
                 rest(ASK, &mut stop).await;
                 continue;
             }
@@ -86,12 +88,13 @@ pub(crate) async fn follow(
                 continue;
             }
         };
-        gauge!("acquaint_stream_reading").set(1);
+        lags(&*clock, cursor);
         let began = Instant::now();
         let ended = tokio::select! {
             ended = read(&discovery, &*clock, &url, cursor) => ended,
             _ = stop.changed() => break,
         };
+        gauge!("acquaint_stream_reading").set(0);
         counter!("acquaint_stream_disconnects_total").increment(1);
         tracing::warn!(error = &ended as &dyn std::error::Error, "the stream is connected to again");
         pause = if began.elapsed() > LONGEST_PAUSE { FIRST_PAUSE } else { pause };
@@ -101,6 +104,13 @@ pub(crate) async fn follow(
     if let Err(error) = discovery.release_stream(NAME).await {
         tracing::warn!(error = &error as &dyn std::error::Error, "another server has to wait for the stream");
     }
+}
+
+/// How far what was worked through is behind; also while nothing comes.
+fn lags(clock: &dyn Clock, cursor: Option<i64>) {
+    let Some(cursor) = cursor else { return };
+    let lag = clock.now().saturating_sub(cursor / 1000).max(0);
+    gauge!("acquaint_stream_lag_seconds").set(lag as f64 / 1000.0);
 }
 
 async fn rest(time: Duration, stop: &mut watch::Receiver<bool>) {
@@ -175,6 +185,7 @@ async fn steps<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(
     clock: &dyn Clock,
     mut stream: WebSocketStream<S>,
 ) -> Result<std::convert::Infallible, Ended> {
+    gauge!("acquaint_stream_reading").set(1);
     loop {
         let (mut events, mut cursor) = (Vec::<NetworkEvent>::new(), None);
         let mut until = Instant::now() + SILENCE;
@@ -214,8 +225,7 @@ async fn steps<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(
             if !discovery.stream_step(NAME, (cursor, LEASE), &events).await? {
                 return Err(Ended::Elsewhere);
             }
-            let lag = clock.now().saturating_sub(cursor / 1000).max(0);
-            gauge!("acquaint_stream_lag_seconds").set(lag as f64 / 1000.0);
+            lags(clock, Some(cursor));
         }
         if let Some(ended) = ended {
             return Err(ended);

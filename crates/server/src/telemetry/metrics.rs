@@ -275,6 +275,7 @@ fn describe() {
     );
     describe_counter!("acquaint_calls_refused_total", "Calls of people refused for their number, by limit");
     describe_counter!("acquaint_events_total", "Events noted in the audit log, by kind");
+    describe_gauge!("acquaint_events_waiting", "Events that the webhook is still to be told of");
     describe_counter!("acquaint_events_lost_total", "Events that could not be noted");
     describe_counter!(
         "acquaint_event_deliveries_total",

@@ -151,6 +151,7 @@ observe! {
     nothing: settle_departure(account: Pseudonym, attempt: u32, again_at: Option<Millis>) -> ();
     nothing: levels(permits: Vec<Permit>, now: Millis) -> Vec<u32>;
     nothing: live_tokens(account: Pseudonym, now: Millis) -> Vec<LiveToken>;
+    nothing: has_proof(account: Pseudonym, now: Millis) -> bool;
     import_accepted: accept_import(import: NewImport, now: Millis) -> ImportAccepted;
     nothing: next_import(now: Millis, lease_until: Millis) -> Option<LeasedImport>;
     nothing: match_or_insert(step: ImportStep, now: Millis) -> StepOutcome;

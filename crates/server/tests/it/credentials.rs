@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use acquaint_protocol::credential::CredentialFormat;
 use acquaint_server::config::Config;
 use acquaint_testkit::provider::{Provider, Reply};
 use acquaint_testkit::{Answer, BACK_END_KEY, back_end, did, number};
 use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
 
 use super::App;
 
@@ -25,6 +26,20 @@ async fn app(change: impl FnOnce(&mut Config)) -> App {
         change(config);
     })
     .await
+}
+
+/// The key of the operator's own tokens.
+const SECRET: &str = "a secret of these tests that has 32 bytes or more";
+
+/// A token of the operator's own.
+fn token(app: &App, did: &str) -> String {
+    let now = app.discovery().now() / 1000;
+    let part = |value: serde_json::Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
+    let head = part(serde_json::json!({ "alg": "HS256", "typ": "JWT" }));
+    let claims = part(serde_json::json!({ "sub": did, "aud": "contacts", "exp": now + 60 }));
+    let signed = format!("{head}.{claims}");
+    let mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).unwrap().chain_update(&signed);
+    format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
 }
 
 async fn issue(app: &App, who: usize, path: &str) -> Answer {
@@ -153,6 +168,41 @@ async fn malformed_credentials_are_refused_without_saying_why() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn limits_of_a_prefix_a_provider_and_all() {
+    // Tokens of people come from their own addresses, as a proxy tells them.
+    let app = app(|config| {
+        config.credentials.prefix = 2;
+        config.credentials.prefix_per_day = 96;
+        config.tokens.hmac_secret = SECRET.into();
+        config.tokens.audience = "contacts".into();
+        config.http.client_address_header = "x-forwarded-for".into();
+    })
+    .await;
+    let from = async |who: usize, address: &str| {
+        let headers = format!("authorization: Bearer {}\r\n{address}", token(&app, &did(who)));
+        app.ask("GET", PATH, &headers, "").await.status
+    };
+    for addresses in [
+        // The client's own word comes first, the proxy's last.
+        [
+            "x-forwarded-for: 198.51.100.1\r\n",
+            "x-forwarded-for: 192.0.2.9, 198.51.100.2:4711\r\n",
+            "x-forwarded-for: 192.0.2.7\r\nx-forwarded-for: 198.51.100.254\r\n",
+        ],
+        [
+            "x-forwarded-for: 2001:db8:0:100::1\r\n",
+            "x-forwarded-for: [2001:db8:0:1ff::1]:99\r\n",
+            "x-forwarded-for: [2001:db8:0:100::2]\r\n",
+        ],
+        // Who does not say shares one prefix.
+        ["", "x-forwarded-for: unknown\r\n", "x-forwarded-for: \r\n"],
+    ] {
+        let mut statuses = Vec::new();
+        for (who, address) in (10..).zip(addresses) {
+            statuses.push(from(who, address).await);
+        }
+        assert_eq!(statuses, [200, 200, 429], "{addresses:?}");
+    }
+    assert_eq!(from(20, "x-forwarded-for: 203.0.113.1\r\n").await, 200);
     for (who, change) in [
         (
             "provider",
@@ -202,6 +252,10 @@ async fn where_a_number_is_needed_only_verified_accounts_get_credentials() {
     assert_eq!((answer.status, answer.text("code").as_str()), (403, "CONTACT_DISCOVERY_NUMBER_REQUIRED"));
     app.verify(&did(1), &number(1)).await;
     issued(&app, 1, PATH).await;
+    // For long, without any import.
+    app.clock.advance(Duration::from_secs(100 * 86_400));
+    let app = app.restart_with(|_| {}).await;
+    issued(&app, 1, PATH).await;
     app.client.remove_data(&did(1)).await.unwrap();
     assert_eq!(issue(&app, 1, PATH).await.status, 403);
 }
@@ -216,6 +270,17 @@ async fn the_audit_log_has_each_outcome_and_no_name() {
     app.clock.advance(QUARTER);
     issued(&app, 1, PATH).await;
     issued(&app, 2, PATH).await;
+    assert_eq!(
+        app.ask(
+            "HEAD",
+            PATH,
+            &format!("authorization: Bearer {BACK_END_KEY}\r\nacquaint-account: {}\r\n", did(3)),
+            ""
+        )
+        .await
+        .status,
+        405
+    );
     let events = app.discovery().audit_events(None, 100).await.unwrap();
     let told: Vec<_> = events.iter().map(|event| (event.kind, event.account.clone())).collect();
     let (ada, bob) = (told[0].1.clone(), told[3].1.clone());
@@ -260,8 +325,6 @@ async fn another_service_takes_the_credentials_by_itself_and_charges_its_own_met
         assert_eq!(answer.status, 401);
         assert!(answer.header("www-authenticate").is_some_and(|scheme| scheme.starts_with("basic")));
     }
-    // A service in Rust that keeps the key by itself comes to the same.
-    assert!(CredentialFormat::default().verify_with(&[0; 32], &username, &password, (0, u64::MAX)).is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]

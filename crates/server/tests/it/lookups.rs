@@ -5,12 +5,16 @@ use std::time::Duration;
 use acquaint_protocol::identifier::{AccountFormat, AccountId, Identifier, Sii};
 use acquaint_server::config::Config;
 use acquaint_service::{Bill, Caller, LookupError, Seeker};
-use acquaint_testkit::{did, number};
+use acquaint_testkit::{Answer, back_end, did, number};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 
 use super::App;
 
 async fn app(change: impl FnOnce(&mut Config)) -> App {
     App::start_with(|config| {
+        // Proofs of numbers are kept where credentials are.
+        config.credentials.audiences = vec!["discovery:1".into()];
         // Small enough to be used up in a test; the rates stay.
         config.lookups.guaranteed = 5;
         config.lookups.guaranteed_per_day = 5;
@@ -79,6 +83,64 @@ async fn everybody_has_the_guaranteed_ones_and_verified_accounts_far_more() {
     assert!(fits(&app, &ada, bill(1, 0)).await && !fits(&app, &ada, bill(1, 0)).await);
     app.clock.advance(Duration::from_secs(86_400));
     assert!(fits(&app, &stranger, bill(5, 0)).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_proves_so_many_accounts_for_so_long_and_an_address_none() {
+    let app = app(|config| {
+        config.verification.emails = true;
+        config.lookups.number_days = 10;
+    })
+    .await;
+    let favoured = async |app: &App, who| left(app, &seeker(app, who).await).await.1.is_some();
+    for who in 1..=3 {
+        app.verify(&did(who), &number(1)).await;
+    }
+    assert!(favoured(&app, 1).await && favoured(&app, 2).await);
+    assert!(
+        !favoured(&app, 3).await,
+        "a number makes two accounts such ones, and verifies a third all the same"
+    );
+    app.verify(&did(4), "ada@example.com").await;
+    assert!(!favoured(&app, 4).await, "there is no end of addresses");
+    // It lasts, also where no import follows, and another verification of the same account costs nothing.
+    app.clock.advance(Duration::from_secs(6 * 86_400));
+    let app = app.restart_with(|_| {}).await;
+    assert!(favoured(&app, 1).await);
+    app.verify(&did(1), &number(1)).await;
+    app.clock.advance(Duration::from_secs(5 * 86_400));
+    assert!(favoured(&app, 1).await && !favoured(&app, 2).await);
+    // What the number has proved comes back with time.
+    app.verify(&did(3), &number(1)).await;
+    assert!(favoured(&app, 3).await);
+    app.client.remove_data(&did(1)).await.unwrap();
+    assert!(!favoured(&app, 1).await, "it goes with a removal");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_has_one_set_of_meters_by_session_and_by_credentials() {
+    let app = App::start_with(|config| {
+        back_end(config);
+        config.credentials.audiences = vec!["discovery:1".into(), "other:2".into()];
+    })
+    .await;
+    let path = "/v1/contact-discovery/credentials";
+    let quota = "/v1/lookup/quota";
+    let issued = app.as_account(&did(1), "GET", path, "").await.json();
+    let basic = |issued: &serde_json::Value| {
+        let both =
+            format!("{}:{}", issued["username"].as_str().unwrap(), issued["password"].as_str().unwrap());
+        format!("authorization: Basic {}\r\n", BASE64_STANDARD.encode(both))
+    };
+    let left = |answer: &Answer| answer.json()["guaranteed"]["left"].as_u64();
+    let session = seeker(&app, 1).await;
+    app.discovery().charge_lookup(&session, bill(7, 0)).await.unwrap();
+    let by_credentials = app.ask("GET", quota, &basic(&issued), "").await;
+    assert_eq!(left(&by_credentials), Some(43), "{by_credentials:?}");
+    assert_eq!(left(&app.as_account(&did(1), "GET", quota, "").await), Some(43));
+    // Another audience's credentials have no meters here: with each, somebody would have another set.
+    let other = app.as_account(&did(1), "GET", &format!("{path}?audience=other"), "").await.json();
+    assert_eq!(app.ask("GET", &format!("{quota}?audience=other"), &basic(&other), "").await.status, 401);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,6 +2,8 @@
 
 use acquaint_server::config::Config;
 use acquaint_testkit::{App, BACK_END_KEY, PostgresApp, back_end, did};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 
 const CREDENTIALS: &str = "/v1/contact-discovery/credentials";
 
@@ -106,11 +108,22 @@ async fn pages_of_other_origins_may_call_only_where_that_is_configured() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_limiter_whose_store_is_down_refuses_and_says_so() {
-    let app = PostgresApp::start_with(configured).await;
+    for needed in [false, true] {
+        refuses_without_a_store(needed).await;
+    }
+}
+
+async fn refuses_without_a_store(need_verified_number: bool) {
+    let app = PostgresApp::start_with(|config| {
+        configured(config);
+        config.credentials.need_verified_number = need_verified_number;
+    })
+    .await;
+    app.verify(&did(1), &acquaint_testkit::number(1)).await;
     assert_eq!(app.as_account(&did(1), "GET", CREDENTIALS, "").await.status, 200);
     app.lose_database();
-    for _ in 0..2 {
-        let answer = app.as_account(&did(1), "GET", CREDENTIALS, "").await;
+    for path in [CREDENTIALS, CREDENTIALS, "/v1/lookup/quota"] {
+        let answer = app.as_account(&did(1), "GET", path, "").await;
         assert_eq!((answer.status, answer.text("code").as_str()), (503, "CONTACT_DISCOVERY_UNAVAILABLE"));
         assert_eq!(
             answer.text("detail"),
@@ -206,4 +219,56 @@ async fn too_many_calls_of_one_account_are_refused_and_others_are_not() {
         200,
         "which has limits of its own"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_cannot_spend_the_keys_and_the_hosts_of_others() {
+    let app = App::start_with(|config| {
+        configured(config);
+        config.http.prefix_failures = 5;
+        config.atproto.service_did = "did:web:contacts.example.com".into();
+        config.atproto.plc_url = "http://127.0.0.1:1".into();
+    })
+    .await;
+    let quota = "/v1/lookup/quota";
+    let session = format!("authorization: Bearer {BACK_END_KEY}\r\nacquaint-account: {}\r\n", did(1));
+    let issued = app.ask("GET", CREDENTIALS, &session, "").await.json();
+    let basic = |username: &str, password: &str| {
+        format!("authorization: Basic {}\r\n", BASE64_STANDARD.encode(format!("{username}:{password}")))
+    };
+    let good = basic(issued["username"].as_str().unwrap(), issued["password"].as_str().unwrap());
+    for _ in 0..20 {
+        assert_eq!(app.ask("GET", quota, &good, "").await.status, 200, "who is known is not counted");
+    }
+    for _ in 0..5 {
+        assert_eq!(app.ask("GET", quota, &basic("x", "1:y"), "").await.status, 401);
+    }
+    for headers in [basic("x", "1:y"), good, "authorization: Bearer a.b.c\r\n".to_owned()] {
+        let refused = app.ask("GET", quota, &headers, "").await;
+        assert_eq!((refused.status, refused.header("retry-after")), (429, Some("1")));
+    }
+    assert_eq!(
+        app.ask("GET", quota, "", "").await.status,
+        401,
+        "nothing is looked into where nothing is shown"
+    );
+    assert_eq!(app.ask("GET", CREDENTIALS, &session, "").await.status, 200, "keys of back ends cost nothing");
+    app.clock.advance(std::time::Duration::from_secs(1));
+    assert_eq!(app.ask("GET", quota, &basic("x", "1:y"), "").await.status, 401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_that_cannot_be_sent_is_the_lexicons_internal_error() {
+    let nobody = acquaint_testkit::provider::nobody().await;
+    let app = App::start_with(|config| {
+        configured(config);
+        config.delivery.sms = vec!["webhook".into()];
+        config.webhook.url = nobody;
+        config.webhook.secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".into();
+    })
+    .await;
+    let body = format!(r#"{{"phone":"{}"}}"#, acquaint_testkit::number(1));
+    let answer =
+        app.as_account(&did(1), "POST", "/xrpc/app.bsky.contact.startPhoneVerification", &body).await;
+    assert_eq!((answer.status, answer.text("error").as_str()), (503, "InternalError"));
 }

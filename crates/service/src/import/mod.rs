@@ -21,6 +21,7 @@ use tokio::sync::Notify;
 use zeroize::Zeroizing;
 
 use crate::ambient::bytes;
+use crate::audit::{Noter, to_its_end};
 use crate::error::{ImportError, Internal, RateLimited};
 use crate::policy::millis;
 use crate::token::Token;
@@ -82,9 +83,8 @@ impl Discovery {
         }
         let (id, waiting) = {
             let _wake = Wake(&self.new_import);
-            self.accept(token, contacts).await?
+            self.accept(token, contacts, self.noter(Some(account))?).await?
         };
-        self.note(EventKind::ImportAccepted, Some(account), json!({})).await;
         let mut found = waiting.found_by(deadline, || self.progress_elsewhere(whose, id)).await;
         // One contact can be matched over several own identifiers.
         found.sort_unstable();
@@ -139,17 +139,23 @@ impl Discovery {
         Ok(Some(verified))
     }
 
-    async fn accept(&self, token: Token, texts: Vec<String>) -> Result<(ImportId, Waiting), ImportError> {
+    async fn accept(
+        &self,
+        token: Token,
+        texts: Vec<String>,
+        noter: Noter,
+    ) -> Result<(ImportId, Waiting), ImportError> {
+        let noter = Arc::new(noter);
         // Overwritten when the last owner is done, whatever becomes of the import.
         let texts = Arc::new(Zeroizing::new(texts));
         let verified = self.verified(&token).await?.ok_or(ImportError::InvalidToken)?;
         let several = verified.len() > 1;
         let own: Vec<(TokenId, Verified)> = verified.first().cloned().into_iter().collect();
-        match self.try_accept(&token, verified, Arc::clone(&texts)).await {
+        match self.try_accept(&token, verified, Arc::clone(&texts), &noter).await {
             // A further identifier must not stand in the way of the one that the token was given for: its limit can be
             // spent, an import with it can run, or its token can have been taken meanwhile.
             Err(ImportError::RateLimited(_) | ImportError::InvalidToken) if several => {
-                self.try_accept(&token, own, texts).await
+                self.try_accept(&token, own, texts, &noter).await
             }
             outcome => outcome,
         }
@@ -160,6 +166,7 @@ impl Discovery {
         token: &Token,
         verified: Vec<(TokenId, Verified)>,
         texts: Arc<Zeroizing<Vec<String>>>,
+        noter: &Arc<Noter>,
     ) -> Result<(ImportId, Waiting), ImportError> {
         let Token { id: _, account, generation, expires_at: _ } = *token;
         let id = ImportId::from_bytes(bytes(&*self.entropy)?);
@@ -196,7 +203,15 @@ impl Discovery {
         };
         // Before acceptance, so that no result can come before somebody listens.
         let waiting = self.waiters.join(id, total == 0);
-        match self.store.accept_import(import, self.clock.now()).await {
+        let (store, noter, now) = (Arc::clone(&self.store), Arc::clone(noter), self.clock.now());
+        let accepted = to_its_end(async move {
+            let accepted = store.accept_import(import, now).await;
+            if let Ok(ImportAccepted::Accepted) = accepted {
+                noter.note(EventKind::ImportAccepted, json!({})).await;
+            }
+            accepted
+        });
+        match accepted.await? {
             Ok(ImportAccepted::Accepted) => {
                 if total == 0 {
                     metrics::counter!("acquaint_imports_finished_total").increment(1);

@@ -1,7 +1,7 @@
 //! Codes: sent, guessed, withdrawn.
 
 use super::scene::{Scene, account, code_hash, new_code, permit, sealed};
-use crate::{CodeGuess, CodePut, CodeTaken, Exhausted, Limit, NewCode};
+use crate::{CodeGuess, CodePut, CodeTaken, Exhausted, Limit, NewCode, NewProof, Permit};
 
 pub(super) async fn wrong_guesses_count(scene: Scene) {
     let store = &scene.store;
@@ -24,6 +24,7 @@ pub(super) async fn a_guess_for_another_number_is_no_guess(scene: Scene) {
         let elsewhere = CodeGuess {
             number_hash: code_hash(0xBB),
             wrong_permits: permits.clone(),
+            proof: None,
             ..scene.guess(1, hash)
         };
         assert_eq!(store.take_code(elsewhere, 1).await.unwrap(), CodeTaken::NoCode);
@@ -147,3 +148,39 @@ pub(super) async fn a_second_verification_keeps_the_generation(scene: Scene) {
     let (_, third) = scene.verify(1, 3).await;
     assert_ne!(first, third);
 }
+
+pub(super) async fn a_number_proves_so_many_accounts_for_so_long(scene: Scene) {
+    let store = &scene.store;
+    let has = async |who, now| store.has_proof(account(who), now).await.unwrap();
+    let verify = async |who: u8, number: u8, now| {
+        store.put_code(new_code(who, 1, now), now).await.unwrap();
+        let permits = vec![Permit { key: vec![number], ..permit(Limit::NumberProofs, 10, 20, 1) }];
+        let proof = Some(NewProof { expires_at: now + 10 * DAY, permits });
+        let guess = CodeGuess { proof, ..scene.guess(who, 1) };
+        assert!(matches!(store.take_code(guess, now).await.unwrap(), CodeTaken::Taken { .. }));
+    };
+    assert!(!has(1, 0).await);
+    for who in [1, 2, 3] {
+        verify(who, 9, 0).await;
+    }
+    assert!(has(1, 0).await && has(2, 0).await && !has(3, 0).await, "two of a number");
+    verify(4, 8, 0).await;
+    assert!(has(4, 0).await, "another number's");
+    // Again, by the same account: longer, and nothing is taken.
+    verify(1, 9, 5 * DAY).await;
+    assert!(has(1, 15 * DAY - 1).await && !has(1, 15 * DAY).await && !has(2, 10 * DAY).await);
+    verify(3, 9, 10 * DAY).await;
+    assert!(has(3, 10 * DAY).await, "it has come back");
+    // A wrong guess proves nothing, a removal ends it, and so does time.
+    store.put_code(new_code(5, 1, 0), 0).await.unwrap();
+    let proof = Some(NewProof { expires_at: DAY, permits: vec![] });
+    let wrong = CodeGuess { proof, ..scene.guess(5, 2) };
+    assert_eq!(store.take_code(wrong, 0).await.unwrap(), CodeTaken::Wrong);
+    assert!(!has(5, 0).await);
+    store.remove_data(account(4), None, 0).await.unwrap();
+    assert!(!has(4, 0).await);
+    while store.sweep(100, 15 * DAY).await.unwrap() > 0 {}
+    assert!(!has(1, 0).await, "it is deleted");
+}
+
+const DAY: i64 = 86_400_000;

@@ -43,7 +43,7 @@ where
     cases! {
         codes: wrong_guesses_count, a_guess_for_another_number_is_no_guess, a_resend_carries_wrong_guesses, a_resend_pauses, an_expired_code_is_none,
             a_withdrawn_code_is_none, one_caller_takes_a_code, a_code_takes_permits, guesses_take_permits,
-            a_second_verification_keeps_the_generation;
+            a_second_verification_keeps_the_generation, a_number_proves_so_many_accounts_for_so_long;
         tokens: works_once, all_of_several_are_taken, the_live_ones_are_listed, survives_every_refusal, foreign_expired_or_older;
         quotas: levels, fit_and_leak, all_or_none, never_fits, clock_going_back, one_bucket_asked_twice;
         charges: exact_buckets_leak_on_every_millisecond, changes_apply_to_buckets_in_use, the_first_alternative_that_fits,

@@ -84,6 +84,7 @@ impl Scene {
             number_hash: code_hash(0xAA),
             max_wrong: 3,
             wrong_permits: vec![],
+            proof: None,
             sealed_account: sealed(who),
             fresh_generation: Generation(i64::from_be_bytes([
                 0x7F, fresh[1], fresh[2], fresh[3], fresh[4], fresh[5], fresh[6], fresh[7],

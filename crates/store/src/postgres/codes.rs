@@ -5,7 +5,9 @@ use subtle::ConstantTimeEq;
 use super::ledger::bytes;
 use super::quotas;
 use super::unit::{Result, Unit};
-use crate::{CodeGuess, CodeHash, CodePut, CodeTaken, Generation, Millis, NewCode, Permit, Pseudonym};
+use crate::{
+    CodeGuess, CodeHash, CodePut, CodeTaken, Generation, Millis, NewCode, NewProof, Permit, Pseudonym,
+};
 
 struct Code {
     /// `None` once withdrawn.
@@ -124,7 +126,39 @@ pub(super) async fn take(unit: &Unit, guess: &CodeGuess, now: Millis) -> Result<
         &[&guess.token.as_bytes().as_slice(), &account, &guess.sealed_identifier, &guess.token_expires_at],
     )
     .await?;
-    Ok(CodeTaken::Taken { generation: Generation(row.try_get(0)?) })
+    let generation = Generation(row.try_get(0)?);
+    if let Some(proof) = &guess.proof {
+        prove(unit, guess.account, proof, now).await?;
+    }
+    Ok(CodeTaken::Taken { generation })
+}
+
+/// The account is locked.
+async fn prove(unit: &Unit, account: Pseudonym, proof: &NewProof, now: Millis) -> Result<()> {
+    if !has_proof(unit, account, now).await? {
+        match quotas::reserve(unit, &proof.permits, now).await? {
+            Ok(reserved) => reserved.take(unit).await?,
+            // What locking put there goes with the next sweep.
+            Err(_) => return Ok(()),
+        }
+    }
+    unit.execute(
+        "INSERT INTO proofs (account, expires_at) VALUES ($1, $2)
+         ON CONFLICT (account) DO UPDATE SET expires_at = greatest(proofs.expires_at, excluded.expires_at)",
+        &[&account.as_bytes().as_slice(), &proof.expires_at],
+    )
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn has_proof(unit: &Unit, account: Pseudonym, now: Millis) -> Result<bool> {
+    let row = unit
+        .row(
+            "SELECT 1 FROM proofs WHERE account = $1 AND expires_at > $2",
+            &[&account.as_bytes().as_slice(), &now],
+        )
+        .await?;
+    Ok(row.is_some())
 }
 
 /// The account's unexpired code, or what a withdrawn one left behind; locked.

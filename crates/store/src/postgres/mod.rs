@@ -331,6 +331,10 @@ impl Store for PostgresStore {
         plainly!(self, |unit| quotas::levels(unit, &permits, now))
     }
 
+    async fn has_proof(&self, account: Pseudonym, now: Millis) -> Result<bool, StoreError> {
+        plainly!(self, |unit| codes::has_proof(unit, account, now))
+    }
+
     async fn live_tokens(&self, account: Pseudonym, now: Millis) -> Result<Vec<LiveToken>, StoreError> {
         plainly!(self, |unit| reads::live_tokens(unit, account, now))
     }

@@ -78,6 +78,7 @@ pub(super) async fn remove(
          )
          DELETE FROM paid USING gone WHERE paid.account = gone.account AND paid.request = gone.request",
         "DELETE FROM departures WHERE account = $1",
+        "DELETE FROM proofs WHERE account = $1",
         "DELETE FROM codes WHERE account = $1",
         "DELETE FROM tokens WHERE account = $1",
         "DELETE FROM dismissals WHERE account = $1",
@@ -177,13 +178,16 @@ pub(super) async fn sweep_links(unit: &Unit, limit: u32, now: Millis) -> Result<
 
 /// What `sweep` deletes by time alone: rows that count as absent already, so that each statement stands for itself.
 /// What another is working on is passed over. A name goes when nothing is left that names its account, and then what waits for it.
-pub(super) const SWEEPS: [&str; 11] = [
+pub(super) const SWEEPS: [&str; 12] = [
     "WITH old AS MATERIALIZED (
          SELECT account, request FROM paid WHERE expires_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)
      DELETE FROM paid USING old WHERE paid.account = old.account AND paid.request = old.request",
     "WITH old AS MATERIALIZED (
          SELECT id FROM used WHERE expires_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)
      DELETE FROM used USING old WHERE used.id = old.id",
+    "WITH old AS MATERIALIZED (
+         SELECT account FROM proofs WHERE expires_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)
+     DELETE FROM proofs USING old WHERE proofs.account = old.account",
     "WITH old AS MATERIALIZED (
          SELECT account, import, position, other FROM answers WHERE until <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)
      DELETE FROM answers USING old WHERE answers.account = old.account AND answers.import = old.import

@@ -49,7 +49,8 @@ const SCENE: &str = "
     INSERT INTO event_queue SELECT id, id % 4, at FROM events WHERE id % 2;
     INSERT INTO follows SELECT account, randomblob(16), other, 86400000 FROM matches WHERE bit;
     INSERT INTO streams VALUES ('wss://a.example/subscribe', 9223372036854775807, zeroblob(16), 77), ('b', NULL, NULL, NULL);
-    INSERT INTO departures SELECT account, abs(generation % 99), 2 FROM accounts LIMIT 9";
+    INSERT INTO departures SELECT account, abs(generation % 99), 2 FROM accounts LIMIT 9;
+    INSERT INTO proofs SELECT account, abs(generation / 2) FROM accounts LIMIT 9";
 
 /// The same, as rows of an embedded store that was closed.
 fn scene() -> TempDir {

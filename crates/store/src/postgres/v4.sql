@@ -40,6 +40,8 @@ CREATE TABLE event_queue (
     due_at bigint NOT NULL
 ) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 50);
 
+CREATE INDEX event_queue_by_due ON event_queue (due_at);
+
 -- Who follows whom on the network, of those that are matched. `due_at` is when it is looked at whether they still are.
 CREATE TABLE follows (
     due_at bigint NOT NULL,
@@ -67,12 +69,19 @@ CREATE TABLE departures (
 ) PARTITION BY HASH (account);
 CREATE INDEX departures_by_due ON departures (due_at);
 
+-- Accounts that have verified a number, for limits that favour them. Names no number.
+CREATE TABLE proofs (
+    expires_at bigint NOT NULL,
+    account bytea NOT NULL PRIMARY KEY
+) PARTITION BY HASH (account);
+CREATE INDEX proofs_by_expiry ON proofs (expires_at);
+
 DO $$
 DECLARE
     parent text;
     parts integer;
 BEGIN
-    FOR parent, parts IN VALUES ('paid', 4), ('used', 4), ('follows', 4), ('departures', 1)
+    FOR parent, parts IN VALUES ('paid', 4), ('used', 4), ('follows', 4), ('departures', 1), ('proofs', 4)
     LOOP
         FOR part IN 0 .. parts - 1 LOOP
             EXECUTE format(

@@ -343,7 +343,8 @@ const RULES_SINCE_4: [(&str, &str); 3] = [
          + (SELECT count(*) FROM event_queue WHERE due_at < 0 OR attempts < 0)
          + (SELECT count(*) FROM follows WHERE length(account) <> 16 OR length(record) <> 16 OR length(other) <> 16)
          + (SELECT count(*) FROM streams WHERE length(server) <> 16 OR (server IS NULL) <> (leased_until IS NULL))
-         + (SELECT count(*) FROM departures WHERE length(account) <> 16 OR due_at < 0 OR attempts < 0)",
+         + (SELECT count(*) FROM departures WHERE length(account) <> 16 OR due_at < 0 OR attempts < 0)
+         + (SELECT count(*) FROM proofs WHERE length(account) <> 16)",
     ),
     (
         "events that the webhook is to be told of and that are not there",

@@ -4,7 +4,9 @@ use rusqlite::{Connection, OptionalExtension, Result, params};
 use subtle::ConstantTimeEq;
 
 use super::quotas;
-use crate::{CodeGuess, CodeHash, CodePut, CodeTaken, Generation, Millis, NewCode, Permit, Pseudonym};
+use crate::{
+    CodeGuess, CodeHash, CodePut, CodeTaken, Generation, Millis, NewCode, NewProof, Permit, Pseudonym,
+};
 
 struct Code {
     /// `None` once withdrawn.
@@ -115,7 +117,32 @@ pub(super) fn take(connection: &Connection, guess: &CodeGuess, now: Millis) -> R
             guess.sealed_identifier,
             guess.token_expires_at
         ])?;
+    if let Some(proof) = &guess.proof {
+        prove(connection, guess.account, proof, now)?;
+    }
     Ok(CodeTaken::Taken { generation: Generation(generation) })
+}
+
+fn prove(connection: &Connection, account: Pseudonym, proof: &NewProof, now: Millis) -> Result<()> {
+    if !has_proof(connection, account, now)? {
+        match quotas::reserve(connection, &proof.permits, now)? {
+            Ok(reserved) => reserved.take(connection)?,
+            Err(_) => return Ok(()),
+        }
+    }
+    connection
+        .prepare_cached(
+            "INSERT INTO proofs (account, expires_at) VALUES (?1, ?2)
+             ON CONFLICT (account) DO UPDATE SET expires_at = max(expires_at, excluded.expires_at)",
+        )?
+        .execute(params![account.as_bytes(), proof.expires_at])?;
+    Ok(())
+}
+
+pub(super) fn has_proof(connection: &Connection, account: Pseudonym, now: Millis) -> Result<bool> {
+    connection
+        .prepare_cached("SELECT 1 FROM proofs WHERE account = ?1 AND expires_at > ?2")?
+        .exists(params![account.as_bytes(), now])
 }
 
 /// The account's unexpired code, or what a withdrawn one left behind.

@@ -67,6 +67,7 @@ impl Person {
             number_hash: CodeHash::from_bytes([0xAA; 32]),
             max_wrong: 3,
             wrong_permits: vec![],
+            proof: None,
             sealed_account: self.bytes::<70>(5).to_vec(),
             fresh_generation: Generation(i64::from_be_bytes(self.bytes(6))),
             token,

@@ -276,6 +276,10 @@ impl Store for SqliteStore {
         self.readers.read(move |connection| quotas::levels(connection, &permits, now)).await
     }
 
+    async fn has_proof(&self, account: Pseudonym, now: Millis) -> Result<bool, StoreError> {
+        self.readers.read(move |connection| codes::has_proof(connection, account, now)).await
+    }
+
     async fn live_tokens(&self, account: Pseudonym, now: Millis) -> Result<Vec<LiveToken>, StoreError> {
         self.readers.read(move |connection| reads::live_tokens(connection, account, now)).await
     }

@@ -81,6 +81,7 @@ pub(super) fn remove(
         "DELETE FROM dismissals WHERE account = ?1",
         "DELETE FROM follows WHERE account = ?1 OR other = ?1",
         "DELETE FROM departures WHERE account = ?1",
+        "DELETE FROM proofs WHERE account = ?1",
         "DELETE FROM paid WHERE account = ?1",
         "DELETE FROM accounts WHERE account = ?1",
     ] {
@@ -145,6 +146,7 @@ pub(super) fn sweep(connection: &Connection, limit: u32, now: Millis) -> Result<
         "DELETE FROM paid WHERE (account, request) IN
          (SELECT account, request FROM paid WHERE expires_at <= ?1 LIMIT ?2)",
         "DELETE FROM used WHERE id IN (SELECT id FROM used WHERE expires_at <= ?1 LIMIT ?2)",
+        "DELETE FROM proofs WHERE account IN (SELECT account FROM proofs WHERE expires_at <= ?1 LIMIT ?2)",
         // Late: a name goes when nothing is left that names its account.
         "DELETE FROM accounts WHERE account IN
          (SELECT account FROM accounts AS old WHERE forget_at <= ?1

@@ -26,7 +26,8 @@ fn store() -> TempDir {
          INSERT INTO event_queue VALUES (1, 0, 5);
          INSERT INTO follows SELECT account, randomblob(16), other, 9 FROM matches;
          INSERT INTO streams VALUES ('a', NULL, NULL, NULL), ('b', 1, zeroblob(16), 9);
-         INSERT INTO departures SELECT account, 3, 0 FROM accounts LIMIT 1;",
+         INSERT INTO departures SELECT account, 3, 0 FROM accounts LIMIT 1;
+         INSERT INTO proofs SELECT account, 3 FROM accounts LIMIT 1;",
     );
     folder
 }
@@ -85,6 +86,7 @@ async fn every_rule_finds_what_breaks_it() {
         ("UPDATE follows SET other = x'01'", "values of the wrong form: 2"),
         ("UPDATE streams SET server = zeroblob(16)", "values of the wrong form: 1"),
         ("UPDATE departures SET due_at = -1", "values of the wrong form: 1"),
+        ("UPDATE proofs SET account = x'01'", "values of the wrong form: 1"),
         ("INSERT INTO event_queue VALUES (9, 0, 5)", "events that the webhook is to be told of and"),
         ("UPDATE follows SET other = account", "accounts that follow themselves: 2"),
         ("DROP TRIGGER events_stay_as_they_are", "`events_stay_as_they_are` is missing"),
@@ -116,7 +118,7 @@ async fn an_older_database_is_looked_at_as_it_is() {
     sql(
         &folder,
         "DROP TABLE paid; DROP TABLE used; DROP TABLE events; DROP TABLE event_queue; DROP TABLE follows;
-         DROP TABLE streams; DROP TABLE departures; PRAGMA user_version = 3",
+         DROP TABLE streams; DROP TABLE departures; DROP TABLE proofs; PRAGMA user_version = 3",
     );
     let health = look(&folder);
     assert_eq!((health.findings, health.newest), (vec![], Some(10)));

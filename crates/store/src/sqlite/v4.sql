@@ -36,6 +36,7 @@ CREATE TABLE event_queue (
     attempts INTEGER NOT NULL,
     due_at INTEGER NOT NULL
 ) STRICT;
+CREATE INDEX event_queue_by_due ON event_queue (due_at);
 
 -- Who follows whom on the network, of those that are matched. `due_at` is when it is looked at whether they still are.
 CREATE TABLE follows (
@@ -63,3 +64,10 @@ CREATE TABLE departures (
     attempts INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX departures_by_due ON departures (due_at);
+
+-- Accounts that have verified a number, for limits that favour them. Names no number.
+CREATE TABLE proofs (
+    account BLOB NOT NULL PRIMARY KEY,
+    expires_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX proofs_by_expiry ON proofs (expires_at);

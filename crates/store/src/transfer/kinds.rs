@@ -91,7 +91,7 @@ const fn table(from: &'static str, key: &'static [&'static str]) -> Place {
 pub const KEYS: usize = 0;
 
 /// Every kind, in the order in which they are carried.
-pub static KINDS: [Kind; 18] = [
+pub static KINDS: [Kind; 19] = [
     Kind {
         name: "keys",
         columns: &[
@@ -345,6 +345,13 @@ pub static KINDS: [Kind; 18] = [
         batch: 2000,
         embedded: table("departures", &["account"]),
         postgres: table("departures", &["account"]),
+    },
+    Kind {
+        name: "proofs",
+        columns: &[id("account"), whole("expires_at")],
+        batch: 2000,
+        embedded: table("proofs", &["account"]),
+        postgres: table("proofs", &["account"]),
     },
 ];
 

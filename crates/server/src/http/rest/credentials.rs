@@ -4,6 +4,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::response::Response;
 use http::request::Parts;
+use http::{Method, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -47,7 +48,12 @@ pub(super) async fn issue(
     parts: Parts,
     query: Result<Query<Whom>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    let caller = public.caller(&parts, &format!("{}.getCredentials", public.lxm_prefix)).await?;
+    // HEAD would charge, and lose what it is charged for.
+    if parts.method != Method::GET {
+        return Err(Problem::failure(StatusCode::METHOD_NOT_ALLOWED, "credentials are had by GET"));
+    }
+    let caller = public.caller(&parts, &format!("{}.getCredentials", public.lxm_prefix)).await;
+    let caller = caller.map_err(|error| public.no_caller(error))?;
     let audience = whom(query)?;
     let issued = public.discovery.issue_credentials(&caller, audience.as_deref()).await;
     let issued = issued.map_err(|error| public.problem(error))?;

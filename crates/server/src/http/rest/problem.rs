@@ -1,6 +1,8 @@
 //! Problems (RFC 9457): the one form in which the REST face refuses.
 
+use acquaint_custody::CustodyError;
 use acquaint_service::{CredentialsError, Internal, LookupError, Millis, RateLimited};
+use acquaint_store::StoreError;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
@@ -83,7 +85,8 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "CONTACT_DISCOVERY_UNAVAILABLE", detail)
     }
 
-    fn rate_limited(limited: RateLimited, now: Millis) -> Self {
+    /// Too many.
+    pub(in crate::http) fn rate_limited(limited: RateLimited, now: Millis) -> Self {
         let problem =
             Self::new(StatusCode::TOO_MANY_REQUESTS, "CONTACT_DISCOVERY_RATE_LIMITED", limited.what);
         let wait = |at: Millis| at.saturating_sub(now).max(0).saturating_add(999) / 1000;
@@ -96,7 +99,7 @@ impl Problem {
         match error.into() {
             Refusal::Credentials(error) => Self::of_credentials(error, now),
             Refusal::Lookup(error) => Self::of_lookup(error, now),
-            Refusal::Internal(error) => Self::of_internal(&error),
+            Refusal::Internal(error) => Self::of_internal(&error, now),
         }
     }
 
@@ -117,7 +120,7 @@ impl Problem {
                 tracing::error!(error = source as &dyn std::error::Error, "the limits cannot be looked at");
                 Self::unavailable(text)
             }
-            CredentialsError::Internal(error) => Self::of_internal(&error),
+            CredentialsError::Internal(error) => Self::of_internal(&error, now),
         }
     }
 
@@ -130,14 +133,31 @@ impl Problem {
                 tracing::error!(error = source as &dyn std::error::Error, "the limits cannot be looked at");
                 Self::unavailable(text)
             }
-            LookupError::Internal(error) => Self::of_internal(&error),
+            LookupError::Internal(error) => Self::of_internal(&error, now),
         }
     }
 
-    fn of_internal(error: &Internal) -> Self {
+    fn of_internal(error: &Internal, now: Millis) -> Self {
         tracing::error!(error = error as &dyn std::error::Error, "a part of the service failed");
-        let detail = "internal error: the service's log says more";
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", detail)
+        match error {
+            Internal::Custody(CustodyError::OverBudget { key: _, retry_after }) => {
+                let what = "the service has more to do than it may: try again later";
+                let pause = Millis::try_from(retry_after.as_millis()).unwrap_or(Millis::MAX);
+                let limited = RateLimited { what, retry_at: Some(now.saturating_add(pause)) };
+                Self { code: "CONTACT_DISCOVERY_RATE_LIMITED", ..Self::rate_limited(limited, now) }
+            }
+            Internal::Custody(CustodyError::Unavailable(_)) => {
+                Self::unavailable("the service cannot reach its keys: try again later")
+            }
+            // Where the limits are, too.
+            Internal::Store(StoreError::Unavailable(_)) => {
+                Self::unavailable("the limits cannot be looked at, so nothing is granted: try again later")
+            }
+            _ => {
+                let detail = "internal error: the service's log says more";
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", detail)
+            }
+        }
     }
 
     /// The answer.

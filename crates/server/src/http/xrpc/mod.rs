@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::body::{self, Unread, discard};
 use super::connect::reason::{Failed, Reason};
-use super::face::Public;
+use super::face::{NoCaller, Public};
 use crate::session::SessionError;
 
 /// Before each method's name.
@@ -73,7 +73,12 @@ async fn answered(public: &Public, parts: &http::request::Parts, body: Body) -> 
         Ok(caller) => caller,
         Err(error) => {
             discard(body).await;
-            return Err(error.into());
+            return Err(match error {
+                NoCaller::Session(error) => error.into(),
+                NoCaller::TooMany(limited) => {
+                    ConnectError::from(Failed(limited, public.discovery.now())).into()
+                }
+            });
         }
     };
     if let Err(limited) = public.discovery.count_call(&caller) {

@@ -37,9 +37,12 @@ const RENEWAL_BACK: Millis = 500;
 /// Why a DID has no document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ResolveError {
-    /// There is none, or no longer (404 or 410).
-    #[error("the DID does not exist, or no longer")]
+    /// There was one, and it was taken back for good (410, as the directory answers a tombstone).
+    #[error("the DID is no longer")]
     Gone,
+    /// There is none here (404).
+    #[error("the DID does not exist")]
+    NotFound,
     /// It could not be asked for.
     #[error("the DID document cannot be had now")]
     Unavailable,
@@ -238,7 +241,7 @@ impl Resolver {
                     kept.asked_at = now;
                 }
             }
-            Err(error @ (ResolveError::Gone | ResolveError::Invalid)) => {
+            Err(error @ (ResolveError::Gone | ResolveError::NotFound | ResolveError::Invalid)) => {
                 state.documents.remove(did);
                 state.failures.put(did.to_owned(), (now.saturating_add(GONE_FOR), *error));
             }
@@ -254,9 +257,9 @@ impl Resolver {
                 let request = request.header("accept", "application/did+ld+json,application/json");
                 self.http.send(request, self.within).await.map_err(|_| ResolveError::Unavailable)
             }
+            // One answer for both: else whoever asks could tell names of an inner network from those that are nowhere.
             Name::Web(url) => self.public.get(url.clone()).await.map_err(|fault| match fault {
-                PublicFault::Forbidden => ResolveError::Invalid,
-                PublicFault::Unavailable => ResolveError::Unavailable,
+                PublicFault::Forbidden | PublicFault::Unavailable => ResolveError::Unavailable,
             }),
         }
     }
@@ -273,7 +276,8 @@ fn read(did: &str, answer: &Answer, public: &PublicHttp) -> Result<DidDocument, 
             DidDocument::parse(did, bytes, public).ok_or(ResolveError::Invalid)
         }
         (StatusCode::OK, Body::TooLarge) => Err(ResolveError::Invalid),
-        (StatusCode::NOT_FOUND | StatusCode::GONE, _) => Err(ResolveError::Gone),
+        (StatusCode::GONE, _) => Err(ResolveError::Gone),
+        (StatusCode::NOT_FOUND, _) => Err(ResolveError::NotFound),
         (status, _) if status.is_redirection() => Err(ResolveError::Invalid),
         _ => Err(ResolveError::Unavailable),
     }
