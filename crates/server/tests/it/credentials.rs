@@ -169,7 +169,7 @@ async fn malformed_credentials_are_refused_without_saying_why() {
 #[tokio::test(flavor = "multi_thread")]
 async fn limits_of_a_prefix_a_provider_and_all() {
     // Tokens of people come from their own addresses, as a proxy tells them.
-    let app = app(|config| {
+    let behind = app(|config| {
         config.credentials.prefix = 2;
         config.credentials.prefix_per_day = 96;
         config.tokens.hmac_secret = SECRET.into();
@@ -178,8 +178,8 @@ async fn limits_of_a_prefix_a_provider_and_all() {
     })
     .await;
     let from = async |who: usize, address: &str| {
-        let headers = format!("authorization: Bearer {}\r\n{address}", token(&app, &did(who)));
-        app.ask("GET", PATH, &headers, "").await.status
+        let headers = format!("authorization: Bearer {}\r\n{address}", token(&behind, &did(who)));
+        behind.ask("GET", PATH, &headers, "").await.status
     };
     for addresses in [
         // The client's own word comes first, the proxy's last.
