@@ -213,6 +213,20 @@ pub fn new_audience(config: &Config, now: Millis) -> Result<u32, KeysError> {
     }
 }
 
+/// Destroys both keys of an audience for good: credentials under it are no longer issued, nor good here. Whether there was
+/// one.
+///
+/// # Errors
+/// [`KeysError`] says what is wrong; [`KeysError::NotHere`] where another process holds the keys.
+pub fn destroy_audience(config: &Config, number: u32) -> Result<bool, KeysError> {
+    let mut any = false;
+    // The signing one first: an interruption leaves nothing that is taken.
+    for purpose in [Purpose::CredentialAuth, Purpose::CredentialUser] {
+        any |= destroy_key(config, KeyId { purpose, version: number })?;
+    }
+    Ok(any)
+}
+
 /// The key that an audience signs with, to be carried to whoever else checks its credentials; from a key file only.
 ///
 /// # Errors
@@ -254,7 +268,10 @@ pub fn is_pair_key(config: &Config, version: u32, check: &[u8]) -> Result<Option
 /// # Errors
 /// [`KeysError`] says what is wrong; [`KeysError::NotHere`] where another process holds the keys.
 pub fn destroy_pair_key(config: &Config, version: u32) -> Result<bool, KeysError> {
-    let key = KeyId { purpose: Purpose::Pair, version };
+    destroy_key(config, KeyId { purpose: Purpose::Pair, version })
+}
+
+fn destroy_key(config: &Config, key: KeyId) -> Result<bool, KeysError> {
     match config.keys.holder().unwrap_or(Holder::File) {
         Holder::File => match destroy(&config.keys.file, sealing_key(config)?.as_ref(), key) {
             Err(KeyFileError::NoSuchKey(_)) => Ok(false),

@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
+use tracing::Instrument;
 
 use crate::caller::audit_id;
 use crate::error::Internal;
@@ -117,6 +118,8 @@ impl Noter {
 pub(crate) async fn to_its_end<T: Send + 'static>(
     work: impl Future<Output = T> + Send + 'static,
 ) -> Result<T, Internal> {
+    // Its calls stand below the request all the same.
+    let work = work.instrument(tracing::Span::current());
     tokio::spawn(work).await.map_err(|_| Internal::Interrupted)
 }
 

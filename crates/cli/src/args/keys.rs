@@ -171,6 +171,9 @@ pub(crate) struct Audience {
     /// Take up the key that such a file holds
     #[arg(long, value_name = "FILE", conflicts_with = "share")]
     pub(crate) take: Option<PathBuf>,
+    /// Destroy this audience's keys for good: after a theft, or once nothing names the number any more
+    #[arg(long, value_name = "NUMBER", conflicts_with_all = ["share", "take"])]
+    pub(crate) destroy: Option<u32>,
     /// Print one JSON object in place of sentences
     #[arg(long)]
     pub(crate) json: bool,

@@ -16,6 +16,9 @@ use crate::output::{self, tell};
 
 pub(super) fn audience(args: &Audience) -> Result<(), Failure> {
     let config = Config::load_keys_here(&args.config)?;
+    if let Some(number) = args.destroy {
+        return destroy(&config, number, args.json);
+    }
     match (args.share, &args.to, &args.take) {
         (Some(number), Some(file), _) => share(&config, number, file, args.json),
         (_, _, Some(file)) => take(&config, file, args.json),
@@ -31,6 +34,20 @@ fn make(config: &Config, json: bool) -> Result<(), Failure> {
     tell!("Made the two keys of audience {number}. Back the keys up now.");
     tell!("Name the audience in the server's configuration, and start the server again:");
     tell!("  [credentials]\n  audiences = [\"discovery:{number}\"]");
+    Ok(())
+}
+
+fn destroy(config: &Config, number: u32, json: bool) -> Result<(), Failure> {
+    if !keys::destroy_audience(config, number)? {
+        return Err(format!(
+            "there are no keys of audience {number}: `acquaint keys list` shows what there is"
+        )
+        .into());
+    }
+    if json {
+        return output::json(&json!({ "number": number }));
+    }
+    tell!("Destroyed the keys of audience {number}. A server that names it does not start any more.");
     Ok(())
 }
 

@@ -113,6 +113,10 @@ fn what_is_wrong_is_told_before_anybody_asks() {
     assert!(take(&server).err.contains("chmod 600"), "{:?}", take(&server));
     std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     assert!(take(&server).err.contains("64 hexadecimal digits"), "{:?}", take(&server));
+    assert_eq!(json(&server, &["keys", "audience"])["number"], 1);
+    assert_eq!(json(&server, &["keys", "audience", "--destroy", "1"])["number"], 1);
+    let none = command(&server, &["keys", "audience", "--destroy", "1"]);
+    assert!(none.code == Some(1) && none.err.contains("no keys of audience 1"), "{none:?}");
     let name = run(program().args(["api-key", "Not A Name"]));
     assert!(name.code == Some(1) && name.err.contains("`a-z`"), "{name:?}");
 }
