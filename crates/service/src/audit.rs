@@ -2,7 +2,9 @@
 //! of each event.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use acquaint_protocol::identifier::AccountId;
@@ -13,7 +15,6 @@ use async_trait::async_trait;
 use serde_json::Value;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
-use tracing::Instrument;
 
 use crate::caller::audit_id;
 use crate::error::Internal;
@@ -114,13 +115,41 @@ impl Noter {
     }
 }
 
-/// Does what must not be cut off when its caller hangs up: something, and the note that it was done.
-pub(crate) async fn to_its_end<T: Send + 'static>(
-    work: impl Future<Output = T> + Send + 'static,
-) -> Result<T, Internal> {
-    // Its calls stand below the request all the same.
-    let work = work.instrument(tracing::Span::current());
-    tokio::spawn(work).await.map_err(|_| Internal::Interrupted)
+/// Does what must not be cut off when its caller hangs up: something, and the note that it was done. It goes on by itself
+/// then.
+pub(crate) fn to_its_end<F>(work: F) -> ToItsEnd<F>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    ToItsEnd(Some(Box::pin(work)))
+}
+
+/// The work, until it is done.
+pub(crate) struct ToItsEnd<F: Future<Output: Send> + Send + 'static>(Option<Pin<Box<F>>>);
+
+impl<F: Future<Output: Send> + Send + 'static> Future for ToItsEnd<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        // Nobody asks what is done already.
+        let Some(work) = &mut self.0 else { return Poll::Pending };
+        let outcome = work.as_mut().poll(context);
+        if outcome.is_ready() {
+            self.0 = None;
+        }
+        outcome
+    }
+}
+
+impl<F: Future<Output: Send> + Send + 'static> Drop for ToItsEnd<F> {
+    fn drop(&mut self) {
+        // At the end of the process there is nothing to go on with.
+        if let (Some(rest), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current()) {
+            runtime.spawn(async move {
+                let _told_to_nobody = rest.await;
+            });
+        }
+    }
 }
 
 fn shown(event: Event) -> Result<AuditEvent, Internal> {
@@ -205,5 +234,23 @@ async fn attempt(discovery: &Discovery, sink: &dyn EventSink, leased: LeasedEven
     if let Err(error) = discovery.store.settle_event(id, attempt, outcome).await {
         // It stays leased, and is due again when that is over.
         tracing::error!(error = &error as &dyn std::error::Error, "an event's outcome cannot be stored");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_begun_goes_on_when_its_caller_hangs_up() {
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let mut work = to_its_end(async move {
+            tokio::task::yield_now().await;
+            tell.send(7)
+        });
+        assert!(futures::future::poll_immediate(&mut work).await.is_none(), "it has begun");
+        drop(work);
+        assert_eq!(told.await, Ok(7));
+        assert_eq!(to_its_end(async { 8 }).await, 8);
     }
 }

@@ -190,7 +190,7 @@ impl Discovery {
         if matches!(retired, Retirement::Retired | Retirement::Forgotten) {
             let noter = self.noter(None)?;
             to_its_end(async move { noter.note(EventKind::EpochRetired, json!({ "epoch": version })).await })
-                .await?;
+                .await;
         }
         Ok(retired)
     }

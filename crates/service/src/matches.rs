@@ -83,7 +83,7 @@ impl Discovery {
             }
             Ok::<_, StoreError>(left)
         });
-        Ok(dismissed.await??)
+        Ok(dismissed.await?)
     }
 
     /// When the account last imported and how many matches it has; `None` when it never did or removed everything.

@@ -48,7 +48,7 @@ impl Discovery {
                 }
                 Ok::<_, StoreError>(removal)
             });
-            if let Removal::Removed(removed) = removal.await?? {
+            if let Removal::Removed(removed) = removal.await? {
                 if let Some(id) = id {
                     self.waiters.finish(id);
                 }

@@ -81,7 +81,7 @@ impl Discovery {
             }
             return Err(StartVerificationError::NotSent(error));
         }
-        to_its_end(async move { noter.note(EventKind::CodeSent, json!({})).await }).await?;
+        to_its_end(async move { noter.note(EventKind::CodeSent, json!({})).await }).await;
         Ok(())
     }
 
@@ -132,7 +132,7 @@ impl Discovery {
             }
             Ok::<_, StoreError>(taken)
         });
-        match taken.await?? {
+        match taken.await? {
             CodeTaken::Taken { generation } => {
                 Ok(Token { id, account: whose, generation, expires_at }.seal(&*self.custody)?)
             }

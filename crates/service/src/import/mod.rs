@@ -211,7 +211,7 @@ impl Discovery {
             }
             accepted
         });
-        match accepted.await? {
+        match accepted.await {
             Ok(ImportAccepted::Accepted) => {
                 if total == 0 {
                     metrics::counter!("acquaint_imports_finished_total").increment(1);
