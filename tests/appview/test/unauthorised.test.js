@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import { createHash, createHmac } from 'node:crypto'
 import { after, before, describe, it } from 'node:test'
 import { execFileSync } from 'node:child_process'
-import { KINDS, Network } from '../lib/network.js'
+import { KINDS, Network, SERVICE } from '../lib/network.js'
 import { did, number } from '../lib/people.js'
 import { Server } from '../lib/server.js'
 
@@ -65,6 +65,7 @@ function sessions(network, account, other) {
       bearer(
         await forged(account, lxm, {
           head: { alg: 'HS256' },
+          claims: { sub: account.did },
           sign: (signed) => createHmac('sha256', publicKey()).update(signed).digest(),
         }),
       ),
@@ -104,7 +105,16 @@ describe('the matrix of what is no session', () => {
     network = await Network.start()
     const entry = `tests:${createHash('sha256').update(KEY).digest('hex')}`
     server = await Server.start({
-      env: { ...network.env, ACQUAINT_SESSIONS__API_KEYS: entry, ACQUAINT_CREDENTIALS__AUDIENCES: 'discovery:1' },
+      env: {
+        ...network.env,
+        ACQUAINT_SESSIONS__API_KEYS: entry,
+        ACQUAINT_CREDENTIALS__AUDIENCES: 'discovery:1',
+        // So that there is somebody to be confused with.
+        ACQUAINT_TOKENS__HMAC_SECRET: 'a key of the operator that has 32 bytes or more',
+        ACQUAINT_TOKENS__AUDIENCE: SERVICE,
+        ACQUAINT_OIDC__ISSUER: network.url,
+        ACQUAINT_OIDC__AUDIENCE: SERVICE,
+      },
       prepare: (folder, binary, env) =>
         execFileSync(binary, ['keys', 'audience', '--config', `${folder}/acquaint.toml`], { env, stdio: 'pipe' }),
     })

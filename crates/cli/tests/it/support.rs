@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use acquaint_client::{Client, ClientError};
@@ -36,15 +38,28 @@ pub(crate) fn run(command: &mut Command) -> Told {
 
 pub(crate) fn finish(mut child: Child) -> Told {
     let began = Instant::now();
-    while child.try_wait().unwrap().is_none() {
+    // Read meanwhile: a program that tells more than a pipe holds would wait for its reader.
+    let (out, err) = (read(child.stdout.take()), read(child.stderr.take()));
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
         if began.elapsed() > PATIENCE {
             child.kill().unwrap();
         }
         std::thread::sleep(Duration::from_millis(5));
-    }
-    let output = child.wait_with_output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    Told { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    };
+    Told { code: status.code(), out: out.join().unwrap(), err: err.join().unwrap() }
+}
+
+fn read(from: Option<impl Read + Send + 'static>) -> JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut text = String::new();
+        if let Some(mut from) = from {
+            from.read_to_string(&mut text).unwrap();
+        }
+        text
+    })
 }
 
 /// `acquaint init` in `folder`, with the cheap suite.
