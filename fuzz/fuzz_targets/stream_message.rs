@@ -9,7 +9,8 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|bytes: &[u8]| {
     let Some((at, event)) = read_stream_message(bytes) else { return };
     // Another reader of the same message finds the same in it.
-    let message: serde_json::Value = serde_json::from_slice(bytes).expect("what was read is JSON");
+    // What is passed over is not looked into: escapes that stand for nothing may be there.
+    let Ok(message) = serde_json::from_slice::<serde_json::Value>(bytes) else { return };
     assert_eq!(message["time_us"], at);
     let commit = &message["commit"];
     match event {

@@ -41,7 +41,7 @@ struct Account {
 
 /// A message: its place in the stream, and what it says that matters; `None` if it is no message of the stream's.
 pub(crate) fn read(text: &[u8]) -> Option<(i64, Option<NetworkEvent>)> {
-    let message: Message = serde_json::from_slice(text).ok()?;
+    let message: Message = serde_json::from_str(std::str::from_utf8(text).ok()?).ok()?;
     let at = message.time_us;
     Some((at, event(message)))
 }
