@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use crate::caller::audit_id;
 use crate::error::Internal;
 use crate::notify::NotifyError;
-use crate::policy::millis;
+use crate::policy::{doubled, millis};
 use crate::{Clock, Discovery};
 
 /// Events under way at once.
@@ -226,8 +226,7 @@ async fn attempt(discovery: &Discovery, sink: &dyn EventSink, leased: LeasedEven
             count("failed");
             let error = &error as &dyn std::error::Error;
             tracing::warn!(attempt, error, "the webhook is told of an event again later");
-            let doubled = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(attempt.saturating_sub(1)));
-            let pause = millis(doubled.min(LONGEST_PAUSE));
+            let pause = millis(doubled(FIRST_PAUSE, attempt, LONGEST_PAUSE));
             EventOutcome::Again(discovery.clock.now().saturating_add(pause))
         }
     };

@@ -15,7 +15,7 @@ use crate::Discovery;
 use crate::account::{self, PSEUDONYM_V1};
 use crate::caller::cut;
 use crate::error::Internal;
-use crate::policy::millis;
+use crate::policy::{doubled, millis};
 use crate::start::wait;
 
 /// First byte of what the account key hashes into a follow's record.
@@ -233,6 +233,5 @@ async fn confirm(discovery: &Discovery, check: &dyn DepartureCheck, leased: &Lea
 }
 
 fn again_at(now: Millis, attempt: u32) -> Millis {
-    let doubled = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(attempt.saturating_sub(1)));
-    now.saturating_add(millis(doubled.min(LONGEST_PAUSE)))
+    now.saturating_add(millis(doubled(FIRST_PAUSE, attempt, LONGEST_PAUSE)))
 }

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use crate::error::Internal;
 use crate::notify::{Notice, Notifier, NotifyError};
-use crate::policy::millis;
+use crate::policy::{doubled, millis};
 use crate::{Discovery, account};
 
 /// First byte of what the account key hashes into an idempotency key (1 is a pseudonym's).
@@ -170,8 +170,7 @@ fn settled(discovery: &Discovery, leased: &LeasedNotice, told: Result<(), Notify
 
 /// Doubles with each attempt; up to a quarter more, by the notice, so that those of one outage do not come back at once.
 fn pause(attempt: u32, id: NoticeId) -> Duration {
-    let doubled = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(attempt.saturating_sub(1)));
-    let pause = doubled.min(LONGEST_PAUSE);
+    let pause = doubled(FIRST_PAUSE, attempt, LONGEST_PAUSE);
     let [spread, ..] = id.account.as_bytes();
     pause.saturating_add(pause / 1024 * u32::from(*spread))
 }

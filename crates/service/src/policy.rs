@@ -126,6 +126,11 @@ impl Default for Policy {
     }
 }
 
+/// The pause after so many attempts: it doubles with each, up to the longest.
+pub(crate) fn doubled(first: Duration, attempts: u32, longest: Duration) -> Duration {
+    first.saturating_mul(2_u32.saturating_pow(attempts.saturating_sub(1))).min(longest)
+}
+
 /// A duration in the store's milliseconds.
 pub(crate) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
