@@ -193,8 +193,13 @@ pub trait Store: Send + Sync {
     /// How full buckets are, in whole permits, rounded up; what the permits ask for does not count.
     async fn levels(&self, permits: Vec<Permit>, now: Millis) -> Result<Vec<u32>, StoreError>;
 
-    /// The account's valid tokens, those that expire last first.
-    async fn live_tokens(&self, account: Pseudonym, now: Millis) -> Result<Vec<LiveToken>, StoreError>;
+    /// The account's valid tokens for this use, those that expire last first.
+    async fn live_tokens(
+        &self,
+        account: Pseudonym,
+        token_use: TokenUse,
+        now: Millis,
+    ) -> Result<Vec<LiveToken>, StoreError>;
 
     /// Accepts an import: tokens consumed, permits reserved, list stored, the account's `synced_at` set to `now`. A
     /// refusal changes nothing, so the tokens can be used again.
@@ -293,7 +298,81 @@ pub trait Store: Send + Sync {
     /// Makes every dead letter due at `now`, its attempts forgotten. Returns how many.
     async fn revive_notices(&self, now: Millis) -> Result<u64, StoreError>;
 
-    /// Deletes everything of the account: halves, matches on both sides (the other side's half stands again), code,
+    /// Puts a listing up and consumes its token. The identifier's listing of another account gives way if it was verified
+    /// earlier, or has expired; at a tie it stands. Placements of the identifier's former listing go. A change is noted.
+    async fn enrol(&self, listing: NewListing, now: Millis) -> Result<Enrolled, StoreError>;
+
+    /// The account's listings, the oldest verification first.
+    async fn listings_of(&self, account: Pseudonym, now: Millis) -> Result<Vec<Listing>, StoreError>;
+
+    /// Takes down the account's listing `id`, or all that it has, with their placements. Returns how many there were; a
+    /// change is noted for each.
+    async fn withdraw(
+        &self,
+        account: Pseudonym,
+        id: Option<ListingId>,
+        now: Millis,
+    ) -> Result<u32, StoreError>;
+
+    /// Listings, in the order of their ids.
+    async fn listings(&self, pick: Pick, now: Millis) -> Result<Vec<Listing>, StoreError>;
+
+    /// Placements in one index, of listings that stand, in the order of their ids.
+    async fn placements(
+        &self,
+        index: IndexId,
+        pick: Pick,
+        now: Millis,
+    ) -> Result<Vec<(ListingId, Placement)>, StoreError>;
+
+    /// Up to `limit` listings behind `after` that have no placement in this index, in the order of their ids.
+    async fn unplaced(
+        &self,
+        index: IndexId,
+        after: Option<ListingId>,
+        limit: u32,
+        now: Millis,
+    ) -> Result<Vec<Listing>, StoreError>;
+
+    /// Adds placements of listings that still have this revision and are not in that index yet; others are passed over. A
+    /// change is noted for each. Returns how many were added.
+    async fn place(
+        &self,
+        placements: Vec<(ListingId, Revision, Placement)>,
+        now: Millis,
+    ) -> Result<u32, StoreError>;
+
+    /// Deletes up to `limit` placements of an index. Returns how many.
+    async fn clear_index(&self, index: IndexId, limit: u32) -> Result<u32, StoreError>;
+
+    /// How many listings there are; with `Some` how many of them have a placement in that index.
+    async fn count_listings(&self, index: Option<IndexId>, now: Millis) -> Result<u64, StoreError>;
+
+    /// Which listings were put up, changed, placed or taken down behind `after`, in order, up to `limit`. Who goes on behind
+    /// the last that it got misses none. Changes are kept for a day: who has not asked for longer begins anew. Without
+    /// `after`, only the last one: where to begin before reading everything.
+    async fn listing_changes(
+        &self,
+        after: Option<ChangeId>,
+        limit: u32,
+    ) -> Result<Vec<(ChangeId, ListingId)>, StoreError>;
+
+    /// Keys and layouts of the directory, by name and version.
+    async fn directory_records(&self) -> Result<Vec<DirectoryRecord>, StoreError>;
+
+    /// Adds a record unless there is one of this name and version: `false`.
+    async fn add_directory_record(&self, record: DirectoryRecord) -> Result<bool, StoreError>;
+
+    /// Moves a record from one state to another: `false` if it is not in the first. `content` replaces its content.
+    async fn change_directory_record(
+        &self,
+        name: String,
+        version: u32,
+        states: (u8, u8),
+        content: Option<Vec<u8>>,
+    ) -> Result<bool, StoreError>;
+
+    /// Deletes everything of the account: listings, halves, matches on both sides (the other side's half stands again), code,
     /// tokens, notices to and about it, pending import, sync status, its own dismissals, follows of it and by it, what it paid
     /// for, its departure, its row and so its generation. What stays: spent quota levels until they have leaked out, others'
     /// dismissals of it, and the audit log. The caller names the pending import that

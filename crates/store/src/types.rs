@@ -34,8 +34,10 @@ macro_rules! bytes_newtype {
     };
 }
 
+mod directory;
 mod discovery;
 
+pub use directory::*;
 pub use discovery::*;
 
 bytes_newtype!(
@@ -124,6 +126,10 @@ pub enum Limit {
     NumberProofs = 24,
     /// Refused tokens of callers of one address prefix; kept in memory only.
     PrefixFailures = 25,
+    /// Weak hashes that an account asks for (seed 003 as written).
+    AccountWeakHashes = 26,
+    /// Identifiers of the directory that are opened in bulk, in total.
+    Unsealings = 27,
 }
 
 impl Limit {
@@ -156,6 +162,8 @@ impl Limit {
             Self::PrefixCalls => "prefix_calls",
             Self::NumberProofs => "number_proofs",
             Self::PrefixFailures => "prefix_failures",
+            Self::AccountWeakHashes => "account_weak_hashes",
+            Self::Unsealings => "unsealings",
         }
     }
 
@@ -188,7 +196,9 @@ impl Limit {
             | Self::AccountQueries
             | Self::AccountCalls
             | Self::PrefixCalls
-            | Self::PrefixFailures => true,
+            | Self::PrefixFailures
+            | Self::AccountWeakHashes
+            | Self::Unsealings => true,
         }
     }
 }
@@ -269,6 +279,8 @@ pub struct CodeGuess {
     pub fresh_generation: Generation,
     /// The token that becomes valid when the guess is right.
     pub token: TokenId,
+    /// What it is good for.
+    pub token_use: TokenUse,
     /// What the token is given for, sealed, kept beside it.
     pub sealed_identifier: Vec<u8>,
     /// Until when.

@@ -83,11 +83,19 @@ pub enum EventKind {
     EpochRetired = 9,
     /// Lookups were refused because a quota was used up.
     LookupsRefused = 10,
+    /// An account is listed in the directory.
+    IdentifierListed = 11,
+    /// Listings were withdrawn.
+    ListingsWithdrawn = 12,
+    /// Identifiers of the directory were opened in bulk, for a new key or an index.
+    IdentifiersUnsealed = 13,
+    /// The directory has a new key.
+    DirectoryKeyMade = 14,
 }
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 14] = [
         Self::CredentialsIssued,
         Self::RateLimited,
         Self::CodeSent,
@@ -98,6 +106,10 @@ impl EventKind {
         Self::DataRemoved,
         Self::EpochRetired,
         Self::LookupsRefused,
+        Self::IdentifierListed,
+        Self::ListingsWithdrawn,
+        Self::IdentifiersUnsealed,
+        Self::DirectoryKeyMade,
     ];
 
     /// Its lasting name.

@@ -1,0 +1,122 @@
+//! The directory of those who want to be found, apart from mutual matching.
+
+use super::{Millis, Pseudonym, TokenId};
+
+bytes_newtype!(
+    /// Which identifier a listing is for: HMAC of its SII under the account key, cut to 16 bytes. There is at most one
+    /// listing for each.
+    ListingId, 16
+);
+
+/// What a verification token is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum TokenUse {
+    /// Importing contacts.
+    Matching = 0,
+    /// A listing in the directory.
+    Directory = 1,
+}
+
+/// Which state of a listing: a [`ChangeId`] of the directory, so no two states have the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Revision(pub i64);
+
+/// A place in the order of the directory's changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChangeId(pub i64);
+
+/// One index of the directory: which profile of lookups, and under which key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IndexId {
+    /// The profile's lasting number.
+    pub profile: u8,
+    /// The epoch of its key.
+    pub epoch: u32,
+}
+
+/// Where a listing stands in an index, and what is found there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placement {
+    /// In which index.
+    pub index: IndexId,
+    /// Where: derived from the identifier's OPRF output, 64 bits, big-endian.
+    pub location: [u8; 8],
+    /// What is found there, sealed for who knows the identifier.
+    pub slot: Vec<u8>,
+}
+
+/// A listing to put up.
+#[derive(Debug, Clone)]
+pub struct NewListing {
+    /// Of which identifier.
+    pub id: ListingId,
+    /// Whose.
+    pub account: Pseudonym,
+    /// What allows it, consumed.
+    pub token: TokenId,
+    /// Identifier and names, sealed.
+    pub sealed: Vec<u8>,
+    /// When the account verified the identifier.
+    pub verified_at: Millis,
+    /// When the listing ends.
+    pub expires_at: Millis,
+    /// Where it stands, at most once in an index.
+    pub placements: Vec<Placement>,
+    /// How many listings the account may have.
+    pub most: u32,
+}
+
+/// What became of a [`NewListing`]. Only `Listed` consumes the token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Enrolled {
+    /// It stands. Another account's listing of the identifier is gone.
+    Listed,
+    /// The token is unknown, used, expired, another account's, or for another use.
+    InvalidToken,
+    /// Another account has verified the identifier since, and stands.
+    NewerOwner,
+    /// The account has as many listings as it may.
+    TooMany,
+}
+
+/// A listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listing {
+    /// Of which identifier.
+    pub id: ListingId,
+    /// Whose.
+    pub account: Pseudonym,
+    /// Identifier and names, sealed.
+    pub sealed: Vec<u8>,
+    /// When the account verified the identifier.
+    pub verified_at: Millis,
+    /// When it ends.
+    pub expires_at: Millis,
+    /// Its state.
+    pub revision: Revision,
+}
+
+/// Which listings are wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pick {
+    /// Up to so many behind this one, in the order of their ids.
+    After(Option<ListingId>, u32),
+    /// These, as far as they stand.
+    These(Vec<ListingId>),
+}
+
+/// Something of the directory's own that is not about a listing: a key or a layout, by name and version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirectoryRecord {
+    /// What it is, as `oprf/sealed-buckets`; at most 64 bytes.
+    pub name: String,
+    /// Which version, from 1.
+    pub version: u32,
+    /// What state it is in, by the meaning of its name.
+    pub state: u8,
+    /// Its content; what is secret is sealed.
+    pub content: Vec<u8>,
+    /// When it was made.
+    pub made_at: Millis,
+}
