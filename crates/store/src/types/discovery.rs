@@ -126,6 +126,10 @@ impl EventKind {
             Self::DataRemoved => "account.data_removed",
             Self::EpochRetired => "operator.epoch_retired",
             Self::LookupsRefused => "lookup.refused",
+            Self::IdentifierListed => "directory.listed",
+            Self::ListingsWithdrawn => "directory.withdrawn",
+            Self::IdentifiersUnsealed => "directory.identifiers_unsealed",
+            Self::DirectoryKeyMade => "directory.key_made",
         }
     }
 
