@@ -7,6 +7,7 @@
 mod check;
 mod custody;
 mod delivery;
+mod directory;
 mod discovery;
 mod operation;
 mod read;
@@ -22,6 +23,8 @@ use serde::{Deserialize, Serialize};
 
 pub use custody::{Budget, Holder, Keys, Pkcs11};
 pub use delivery::{Delivery, Plivo, Smtp, SmtpSecurity, Twilio, Webhook};
+pub(crate) use directory::policy as directory_policy;
+pub use directory::{Directory, Matrix, Rocketchat};
 pub use discovery::{Audit, Credentials, Lookups, Network};
 pub use operation::{Notifications, Telemetry, Tls};
 pub use read::{ConfigError, OWN_VARIABLES};
@@ -79,6 +82,12 @@ pub struct Config {
     pub credentials: Credentials,
     /// What lookups cost.
     pub lookups: Lookups,
+    /// The directory of those who want to be found.
+    pub directory: Directory,
+    /// The lookup of Rocket.Chat's page.
+    pub rocketchat: Rocketchat,
+    /// The lookup of Matrix's identity servers.
+    pub matrix: Matrix,
     /// The audit log.
     pub audit: Audit,
     /// What is read of the network.
@@ -245,6 +254,9 @@ impl Default for Config {
             sessions: Sessions::default(),
             credentials: Credentials::default(),
             lookups: Lookups::default(),
+            directory: Directory::default(),
+            rocketchat: Rocketchat::default(),
+            matrix: Matrix::default(),
             audit: Audit::default(),
             network: Network::default(),
             http: Http::default(),

@@ -51,6 +51,7 @@ pub use acquaint_service::{Clock, Discovery, Entropy, EntropyError, Millis, Pool
 use config::{Config, Holder, Http};
 use database::Database;
 use http::Port;
+use http::matrix::homeserver::Homeservers;
 use http::tls::Tls;
 use keys::{KeyFileError, KeysError};
 use replays::StoredReplays;
@@ -133,6 +134,8 @@ pub struct Server {
     database: Database,
     running: Running,
     sessions: Arc<Sessions>,
+    /// Who vouches for accounts of Matrix, where that face is on.
+    homeservers: Option<Arc<Homeservers>>,
     /// What reads the network's stream, and what ends it.
     stream: Option<(watch::Sender<bool>, JoinHandle<()>)>,
     config: Config,
@@ -154,6 +157,11 @@ impl Server {
             true => None,
             false => Some(Tls::open(&config.tls)?),
         };
+        let homeservers = match config.matrix.enabled {
+            true => Some(Arc::new(Homeservers::new(&config).map_err(SessionsError::from)?)),
+            false => None,
+        };
+        warn_of_profiles(&config);
         let listener = bind(config.listen).await?;
         let operator = match address {
             Some(address) => Some(bind(address).await?),
@@ -192,7 +200,7 @@ impl Server {
             let reading = stream::follow(Arc::clone(&running.discovery), clock, url, stopped);
             (stop, tokio::spawn(reading))
         });
-        Ok(Self { listener, operator, tls, database, running, sessions, stream, config })
+        Ok(Self { listener, operator, tls, database, running, sessions, homeservers, stream, config })
     }
 
     /// The use cases, for a caller in the same process.
@@ -212,7 +220,8 @@ impl Server {
     /// What the port answers, without the port; for the fuzz targets.
     #[cfg(feature = "fuzzing")]
     pub fn router(&self) -> axum::Router {
-        http::router(Arc::clone(&self.running.discovery), Arc::clone(&self.sessions), &self.config)
+        let (discovery, sessions) = (Arc::clone(&self.running.discovery), Arc::clone(&self.sessions));
+        http::router(discovery, sessions, self.homeservers.clone(), &self.config)
     }
 
     /// The same as a URL, `http://` or `https://`.
@@ -232,7 +241,7 @@ impl Server {
 
     /// Answers requests until `stop`, then lets those that run finish and ends the background work after its step.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        let Self { listener, operator, tls, database, running, sessions, stream, config } = self;
+        let Self { listener, operator, tls, database, running, sessions, homeservers, stream, config } = self;
         let mut background = JoinSet::new();
         let tls = tls.map(|Tls { acceptor, watch }| {
             background.spawn(watch);
@@ -250,7 +259,7 @@ impl Server {
             background.spawn(telemetry::metrics::keep_up());
             background.spawn(watch_connections(database));
         }
-        let router = http::router(Arc::clone(&running.discovery), sessions, &config);
+        let router = http::router(Arc::clone(&running.discovery), sessions, homeservers, &config);
         http::serve(Port { listener, tls, counted: true }, router, &config.http, stop).await;
         if let Some((stop, reading)) = stream {
             stop.send_replace(true);
@@ -259,6 +268,24 @@ impl Server {
         }
         running.stop().await;
         background.shutdown().await;
+    }
+}
+
+/// Says what profiles leak that are there for other programs' sake.
+fn warn_of_profiles(config: &Config) {
+    if config.rocketchat.enabled {
+        tracing::warn!(
+            "`rocketchat.enabled`: whoever may ask can read the phone numbers and e-mail addresses of all who are \
+             listed, a bucket at a time, and this service learns {} bits of each contact that is asked for; \
+             see docs/threat-model.md",
+            4 * config.rocketchat.digits
+        );
+    }
+    if config.matrix.enabled {
+        tracing::warn!(
+            "`matrix.enabled`: this service can read every phone number that is asked for, and whoever may ask learns \
+             which numbers are listed; see docs/threat-model.md"
+        );
     }
 }
 
@@ -393,6 +420,7 @@ fn policy(config: &Config) -> Policy {
         keep_events: seconds(24 * 60 * 60) * config.audit.keep_days,
         credentials: credentials(&config.credentials),
         lookups: lookups(config),
+        directory: config::directory_policy(config),
     }
 }
 
@@ -411,7 +439,7 @@ fn credentials(config: &config::Credentials) -> CredentialPolicy {
 
 fn lookups(config: &Config) -> LookupPolicy {
     // Kept only where somebody asks for it.
-    let asked = !config.credentials.all_audiences().is_empty();
+    let asked = !config.credentials.all_audiences().is_empty() || !config.directory.provider.is_empty();
     let config = &config.lookups;
     LookupPolicy {
         guaranteed: Bucket { capacity: config.guaranteed, per_day: config.guaranteed_per_day },

@@ -60,7 +60,10 @@ impl RateLimited {
         use acquaint_store::Limit;
         let own = matches!(
             exhausted.limit,
-            Limit::AccountLookups | Limit::GuaranteedLookups | Limit::AccountQueries
+            Limit::AccountLookups
+                | Limit::GuaranteedLookups
+                | Limit::AccountQueries
+                | Limit::AccountWeakHashes
         );
         let what = "the quota of lookups is used up: try again later, or ask for fewer";
         Self { what, retry_at: exhausted.retry_at.filter(|_| own) }
@@ -89,15 +92,18 @@ impl RateLimited {
             | Limit::PrefixCredentials
             | Limit::ProviderCredentials
             | Limit::AllCredentials => return Self::credentials(exhausted.retry_at),
-            Limit::AccountCalls | Limit::PrefixCalls | Limit::PrefixFailures | Limit::NumberProofs => {
-                "too many calls: try again later"
-            }
+            Limit::AccountCalls
+            | Limit::PrefixCalls
+            | Limit::PrefixFailures
+            | Limit::NumberProofs
+            | Limit::Unsealings => "too many calls: try again later",
             Limit::AccountLookups
             | Limit::GuaranteedLookups
             | Limit::PrefixLookups
             | Limit::ProviderLookups
             | Limit::AllLookups
-            | Limit::AccountQueries => return Self::lookups(exhausted),
+            | Limit::AccountQueries
+            | Limit::AccountWeakHashes => return Self::lookups(exhausted),
         };
         // How long a number's or everybody's limit lasts would tell what others did.
         let own =

@@ -1,8 +1,8 @@
 //! Decoders of what is sealed, for the fuzz targets: nothing else can reach them without the keys.
 
-use acquaint_custody::KeyCustody;
-
 use crate::{Internal, import, matches, token, verified};
+use acquaint_custody::KeyCustody;
+use acquaint_store::TokenUse;
 
 /// Decodes the content of a token and makes a token of it again; `None` where it is none. A token that was decoded comes
 /// back as the same bytes.
@@ -15,7 +15,7 @@ pub fn token(custody: &dyn KeyCustody, content: &[u8]) -> Option<Result<Vec<u8>,
 /// # Errors
 /// When custody fails.
 pub fn is_token(custody: &dyn KeyCustody, text: &str) -> Result<bool, Internal> {
-    Ok(token::Token::open(custody, text)?.is_some())
+    Ok(token::Token::open(custody, TokenUse::Matching, text)?.is_some())
 }
 
 /// As [`token()`] for the content of a cursor.

@@ -8,6 +8,7 @@ mod caller;
 mod codec;
 mod credentials;
 mod delivery;
+pub mod directory;
 mod epochs;
 mod error;
 #[cfg(feature = "fuzzing")]
@@ -71,6 +72,7 @@ pub struct Discovery {
     new_notice: Notify,
     new_event: Arc<Notify>,
     limiter: limiter::Limiter,
+    directory: Option<directory::Directory>,
     /// Whether a webhook is told of events.
     tells: bool,
     /// Whether anybody is told of matches.

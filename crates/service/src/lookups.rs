@@ -252,6 +252,41 @@ impl Discovery {
         }
     }
 
+    /// Charges weak hashes: `own` says how many the account may have, and what is shared counts them as identifiers.
+    pub(crate) async fn charge_hashes(&self, seeker: &Seeker, own: Permit) -> Result<(), LookupError> {
+        let now = self.clock.now();
+        let mut permits = self.shared_permits(seeker, own.amount);
+        permits.retain(|permit| permit.limit != Limit::AccountLookups);
+        let details = json!({ "weak_hashes": own.amount }).to_string();
+        permits.push(Permit { key: seeker.account.as_bytes().to_vec(), ..own });
+        let refused = NewEvent {
+            kind: EventKind::LookupsRefused,
+            account: Some(seeker.audit),
+            details,
+            tell: self.tells,
+        };
+        let charge = Charge { alternatives: vec![permits], refused: Some(refused), ..Charge::default() };
+        let count = |outcome| {
+            metrics::counter!("acquaint_lookups_charged_total", "outcome" => outcome).increment(1);
+        };
+        match self.store.charge(charge, now).await {
+            Ok(Charged::Taken(_) | Charged::Repeated) => {
+                count("charged");
+                Ok(())
+            }
+            Ok(Charged::OtherRequest) => Err(LookupError::OtherRequest),
+            Ok(Charged::Exhausted(exhausted)) => {
+                self.event_noted(EventKind::LookupsRefused);
+                count(exhausted.limit.name());
+                Err(RateLimited::lookups(exhausted).into())
+            }
+            Err(error) => {
+                count("limiter_unavailable");
+                Err(LookupError::LimiterUnavailable(error.into()))
+            }
+        }
+    }
+
     fn shared_permits(&self, seeker: &Seeker, amount: u32) -> Vec<Permit> {
         let policy = &self.policy.lookups;
         let mut permits =

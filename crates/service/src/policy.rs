@@ -7,6 +7,7 @@ use acquaint_protocol::identifier::Region;
 use acquaint_store::{Limit, Permit};
 
 use crate::credentials::CredentialPolicy;
+use crate::directory::DirectoryPolicy;
 use crate::lookups::LookupPolicy;
 
 /// A leaky bucket: how much it holds and how much leaks out in a day.
@@ -79,6 +80,8 @@ pub struct Policy {
     pub credentials: CredentialPolicy,
     /// Lookups.
     pub lookups: LookupPolicy,
+    /// The directory, if there is one.
+    pub directory: Option<DirectoryPolicy>,
 }
 
 impl Bucket {
@@ -122,6 +125,7 @@ impl Default for Policy {
             keep_events: DAY * 365,
             credentials: CredentialPolicy::default(),
             lookups: LookupPolicy::default(),
+            directory: None,
         }
     }
 }

@@ -40,7 +40,8 @@ impl Discovery {
             };
             let (store, noter, now) = (Arc::clone(&self.store), Arc::clone(&noter), self.clock.now());
             let removal = to_its_end(async move {
-                let was_there = store.sealed_accounts(vec![whose]).await?.iter().any(Option::is_some);
+                let was_there = store.sealed_accounts(vec![whose]).await?.iter().any(Option::is_some)
+                    || !store.listings_of(whose, now).await?.is_empty();
                 let removal = store.remove_data(whose, pending, now).await?;
                 // Else anybody could fill the log by removing nothing.
                 if was_there && matches!(removal, Removal::Removed(_)) {
@@ -51,6 +52,9 @@ impl Discovery {
             if let Removal::Removed(removed) = removal.await? {
                 if let Some(id) = id {
                     self.waiters.finish(id);
+                }
+                if let Ok(directory) = self.directory() {
+                    self.follow_now(directory).await;
                 }
                 return Ok(removed);
             }

@@ -14,6 +14,7 @@ use crate::Discovery;
 use crate::ambient::{Clock, Entropy, EntropyError, bytes};
 use crate::audit::{EventSink, tell_events};
 use crate::delivery::CodeSender;
+use crate::directory::{self, Directory};
 use crate::epochs::{self, Epochs, keep_epochs};
 use crate::error::Internal;
 use crate::import::{Waiters, run_imports};
@@ -129,6 +130,7 @@ impl Running {
         let (plan, dearest) = pool_plan(&*custody, pool)?;
         let pool = StretchPool::start(plan).map_err(StartError::Threads)?;
         let server = ServerId(bytes(&*entropy)?);
+        let directory = policy.directory.clone().map(Directory::new);
         let discovery = Arc::new(Discovery {
             store,
             custody,
@@ -143,11 +145,15 @@ impl Running {
             new_notice: Notify::new(),
             new_event: Arc::default(),
             limiter: Limiter::default(),
+            directory,
             tells: events.is_some(),
             notifies: notifier.is_some(),
         });
         // Before anything is hashed: for which epochs.
         epochs::look(&discovery).await?;
+        if discovery.directory.is_some() {
+            discovery.begin_directory().await?;
+        }
         // There before there is one, so that an alert can see it rise.
         metrics::counter!("acquaint_events_lost_total").increment(0);
         let (stop, stopped) = watch::channel(false);
@@ -164,6 +170,8 @@ impl Running {
             tasks.spawn(confirm_departures(Arc::clone(&discovery), departures, stopped.clone()));
         }
         tasks.spawn(observe(Arc::clone(&discovery), stopped.clone()));
+        tasks.spawn(directory::follow(Arc::clone(&discovery), stopped.clone()));
+        tasks.spawn(directory::renew(Arc::clone(&discovery), stopped.clone()));
         tasks.spawn(sweep(Arc::clone(&discovery), stopped));
         Ok(Self { discovery, stop, tasks })
     }

@@ -8,7 +8,7 @@ use acquaint_custody::{Purpose, Stretching, newest};
 use acquaint_protocol::identifier::{AccountId, Identifier, Phone, Sii};
 use acquaint_store::{
     CodeGuess, CodeHash, CodePut, CodeTaken, EventKind, Generation, Limit, Millis, NewCode, NewProof,
-    NumberKey, Permit, Pseudonym, StoreError, TokenId,
+    NumberKey, Permit, Pseudonym, StoreError, TokenId, TokenUse,
 };
 use serde_json::json;
 
@@ -25,6 +25,7 @@ use crate::{Discovery, account};
 /// First byte of what the code key hashes: a code, or the number that one is sent to.
 const CODE_V1: u8 = 1;
 const NUMBER_V1: u8 = 2;
+const LISTING_CODE_V1: u8 = 3;
 
 /// How long a busy pool is to be left alone.
 const BUSY_PAUSE: Duration = Duration::from_secs(5);
@@ -39,6 +40,16 @@ impl Discovery {
         account: &AccountId,
         identifier: &str,
     ) -> Result<(), StartVerificationError> {
+        self.send_code(account, identifier, TokenUse::Matching).await
+    }
+
+    /// As [`start_verification`](Self::start_verification): the code is good for this use and for no other.
+    pub(crate) async fn send_code(
+        &self,
+        account: &AccountId,
+        identifier: &str,
+        token_use: TokenUse,
+    ) -> Result<(), StartVerificationError> {
         let to = self.verifiable(identifier)?;
         let now = self.clock.now();
         let noter = self.noter(Some(account))?;
@@ -48,7 +59,7 @@ impl Discovery {
             outcome => outcome?,
         };
         let code = Code::new(six_digits(&*self.entropy)?);
-        let (code_hash, number_hash) = self.code_hashes(account, number, code.digits())?;
+        let (code_hash, number_hash) = self.code_hashes(account, number, token_use, code.digits())?;
         let permits = self.code_permits(account, number, &to);
         let new = NewCode {
             account,
@@ -95,6 +106,17 @@ impl Discovery {
         identifier: &str,
         code: &str,
     ) -> Result<String, VerifyError> {
+        Ok(self.take_code(account, identifier, TokenUse::Matching, code).await?.0)
+    }
+
+    /// As [`verify`](Self::verify), for this use. Returns the token and when it ends.
+    pub(crate) async fn take_code(
+        &self,
+        account: &AccountId,
+        identifier: &str,
+        token_use: TokenUse,
+        code: &str,
+    ) -> Result<(String, Millis), VerifyError> {
         let identifier = self.verifiable(identifier)?;
         if code.len() != 6 || !code.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(VerifyError::InvalidCode);
@@ -108,7 +130,7 @@ impl Discovery {
         let now = self.clock.now();
         let expires_at = now.saturating_add(millis(self.policy.token_ttl));
         let id = TokenId::from_bytes(bytes(&*self.entropy)?);
-        let (code_hash, number_hash) = self.code_hashes(whose, number, code)?;
+        let (code_hash, number_hash) = self.code_hashes(whose, number, token_use, code)?;
         let guess = CodeGuess {
             account: whose,
             code_hash,
@@ -118,6 +140,7 @@ impl Discovery {
             sealed_account: account::seal(&*self.custody, whose, account)?,
             fresh_generation: Generation(i64::from_be_bytes(bytes(&*self.entropy)?)),
             token: id,
+            token_use,
             sealed_identifier: Verified { sii, number, verified_at: now }.seal(&*self.custody, id)?,
             token_expires_at: expires_at,
             proof: self.proof(&identifier, number, now),
@@ -134,7 +157,8 @@ impl Discovery {
         });
         match taken.await? {
             CodeTaken::Taken { generation } => {
-                Ok(Token { id, account: whose, generation, expires_at }.seal(&*self.custody)?)
+                let token = Token { id, account: whose, generation, expires_at };
+                Ok((token.seal(&*self.custody, token_use)?, expires_at))
             }
             CodeTaken::Wrong | CodeTaken::NoCode => Err(VerifyError::InvalidCode),
             CodeTaken::GuessesUsedUp => Err(self.guesses_used_up(now).into()),
@@ -227,16 +251,21 @@ impl Discovery {
             .ok_or(Internal::Unreadable("custody gave no hash"))
     }
 
-    /// HMACs under the code key of 0x01 ‖ pseudonym ‖ number key ‖ six digits, which is useless for another account or
+    /// HMACs under the code key of 0x01 (0x03 for a listing) ‖ pseudonym ‖ number key ‖ six digits, which is useless for another account or
     /// number, and of 0x02 ‖ pseudonym ‖ number key.
     fn code_hashes(
         &self,
         account: Pseudonym,
         number: NumberKey,
+        token_use: TokenUse,
         digits: &str,
     ) -> Result<(CodeHash, CodeHash), Internal> {
         let whom = [account.as_bytes().as_slice(), number.as_bytes()].concat();
-        let code = [&[CODE_V1], whom.as_slice(), digits.as_bytes()].concat();
+        let first = match token_use {
+            TokenUse::Matching => CODE_V1,
+            TokenUse::Directory => LISTING_CODE_V1,
+        };
+        let code = [&[first], whom.as_slice(), digits.as_bytes()].concat();
         let number = [&[NUMBER_V1], whom.as_slice()].concat();
         let made = self.custody.hmac(newest(&*self.custody, Purpose::Code)?, &[&code, &number])?;
         match made.as_slice() {

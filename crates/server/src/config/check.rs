@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use acquaint_protocol::identifier::Region;
 use acquaint_protocol::pair::Suite;
 
-use super::{Config, ConfigError, custody, delivery, discovery, operation, sessions, store};
+use super::{Config, ConfigError, custody, delivery, directory, discovery, operation, sessions, store};
 
 /// Where a path leads, links and `..` followed as far as it exists.
 fn resolved(path: &Path) -> PathBuf {
@@ -42,6 +42,7 @@ pub(super) fn values(config: &Config) -> Result<(), ConfigError> {
     operation::check(config)?;
     sessions::check(config)?;
     discovery::check(config)?;
+    directory::check(config)?;
     numbers(config)
 }
 

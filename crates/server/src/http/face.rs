@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use super::body::BodyLimits;
 use super::connect::refusal;
 use super::rest::problem::{Problem, Refusal};
-use super::xrpc;
+use super::{matrix, rocketchat, xrpc};
 use crate::session::{Presented, SessionError, Sessions, Through};
 
 /// How callers speak to the service.
@@ -26,6 +26,10 @@ pub(super) enum Face {
     Rest,
     /// `/xrpc/`: JSON, with the errors of atproto's HTTP API.
     Xrpc,
+    /// Rocket.Chat's lookup.
+    Rocketchat,
+    /// `/_matrix/identity/`.
+    Matrix,
     /// The RPC, and everything else.
     Connect,
 }
@@ -36,6 +40,8 @@ impl Face {
         match path {
             path if path.starts_with("/v1/") => Self::Rest,
             path if path.starts_with("/xrpc/") => Self::Xrpc,
+            path if path == rocketchat::PATH => Self::Rocketchat,
+            path if path.starts_with(matrix::PREFIX) => Self::Matrix,
             _ => Self::Connect,
         }
     }
@@ -45,6 +51,8 @@ impl Face {
         match self {
             Self::Rest => Problem::failure(status, message).into_answer(),
             Self::Xrpc => xrpc::failure(status, message),
+            Self::Rocketchat => rocketchat::failure(status, message),
+            Self::Matrix => matrix::failure(status, message),
             Self::Connect => refusal::failure(code, status, message),
         }
     }
@@ -69,11 +77,19 @@ pub(super) struct Public {
 impl Public {
     /// Who calls, by the session that the request presents. `lxm` names the method for tokens that are for one method.
     pub(super) async fn caller(&self, parts: &Parts, lxm: &str) -> Result<Caller, NoCaller> {
-        let presented = Presented {
-            authorization: single(parts, header::AUTHORIZATION)?,
-            account: single(parts, ACCOUNT)?,
-            lxm: Some(lxm),
-        };
+        let authorization = single(parts, header::AUTHORIZATION)?;
+        self.caller_of(parts, authorization, single(parts, ACCOUNT)?, lxm).await
+    }
+
+    /// As [`caller`](Self::caller), by a session that stands elsewhere in the request.
+    pub(super) async fn caller_of(
+        &self,
+        parts: &Parts,
+        authorization: Option<&http::HeaderValue>,
+        account: Option<&http::HeaderValue>,
+        lxm: &str,
+    ) -> Result<Caller, NoCaller> {
+        let presented = Presented { authorization, account, lxm: Some(lxm) };
         let address = self.address(parts);
         // An API key costs nothing to look at; a token can have this server ask others.
         let is_key = presented.account.is_some();
@@ -147,7 +163,7 @@ impl Public {
 
     /// Where the call comes from. Behind a proxy that is the last address of its header, which the proxy itself wrote; calls
     /// without one that can be read share an address that nobody has.
-    fn address(&self, parts: &Parts) -> IpAddr {
+    pub(super) fn address(&self, parts: &Parts) -> IpAddr {
         let Some(header) = &self.address_header else {
             return parts.extensions.get::<Peer>().map_or(NOWHERE, |peer| peer.0);
         };
@@ -205,7 +221,7 @@ fn basic(authorization: &http::HeaderValue) -> Option<(Zeroizing<String>, Zeroiz
 const ACCOUNT: HeaderName = HeaderName::from_static("acquaint-account");
 
 /// A header that there may be one of: who sends two means to be read in two ways.
-fn single(parts: &Parts, name: HeaderName) -> Result<Option<&http::HeaderValue>, SessionError> {
+pub(super) fn single(parts: &Parts, name: HeaderName) -> Result<Option<&http::HeaderValue>, SessionError> {
     let mut values = parts.headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (value, None) => Ok(value),

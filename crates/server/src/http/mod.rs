@@ -5,15 +5,18 @@ pub(crate) mod audit;
 mod auth;
 mod body;
 mod connect;
+mod directory;
 mod epochs;
 mod face;
 mod host;
 mod listen;
+pub(crate) mod matrix;
 mod notifications;
 mod operator;
 mod prompt;
 mod request_log;
 pub(crate) mod rest;
+mod rocketchat;
 pub(crate) mod tls;
 mod xrpc;
 
@@ -37,13 +40,19 @@ use body::BodyLimits;
 use connect::Rolodex;
 use connect::refusal::give_reasons;
 use face::Public;
+use matrix::homeserver::Homeservers;
 
 pub(crate) use connect::refusal::METHODS;
 pub(crate) use listen::{Port, serve};
 pub(crate) use operator::{OPERATOR_CONNECTIONS, operator};
 
 /// Everything that the port answers.
-pub(crate) fn router(discovery: Arc<Discovery>, sessions: Arc<Sessions>, config: &Config) -> Router {
+pub(crate) fn router(
+    discovery: Arc<Discovery>,
+    sessions: Arc<Sessions>,
+    homeservers: Option<Arc<Homeservers>>,
+    config: &Config,
+) -> Router {
     let bytes = usize::try_from(config.http.max_body_kib).unwrap_or(usize::MAX).saturating_mul(1024);
     let time = Duration::from_secs(u64::from(config.http.request_timeout_s));
     let rolodex = Rolodex { discovery: Arc::clone(&discovery), account_format: config.account_format };
@@ -54,7 +63,8 @@ pub(crate) fn router(discovery: Arc<Discovery>, sessions: Arc<Sessions>, config:
     let key = BearerKey::new(key);
     let operator = notifications::router(Arc::clone(&discovery))
         .merge(epochs::router(Arc::clone(&discovery)))
-        .merge(audit::router(Arc::clone(&discovery)));
+        .merge(audit::router(Arc::clone(&discovery)))
+        .merge(directory::router(Arc::clone(&discovery)));
     let limits = BodyLimits { bytes, time };
     let public = Public {
         discovery: Arc::clone(&discovery),
@@ -63,7 +73,10 @@ pub(crate) fn router(discovery: Arc<Discovery>, sessions: Arc<Sessions>, config:
         limits,
         lxm_prefix: config.atproto.lxm_prefix.as_str().into(),
     };
-    let public = rest::router(public.clone()).merge(xrpc::router(public));
+    let matrix = homeservers.map(|homeservers| matrix::router(public.clone(), homeservers));
+    let rocketchat = config.rocketchat.enabled.then(|| rocketchat::router(public.clone()));
+    let public =
+        rest::router(public.clone()).merge(xrpc::router(public)).merge(rocketchat.unwrap_or_default());
     let rpc = Router::new()
         .fallback_service(rpc)
         .layer(from_fn_with_state(limits, give_reasons))
@@ -72,6 +85,7 @@ pub(crate) fn router(discovery: Arc<Discovery>, sessions: Arc<Sessions>, config:
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready).with_state(discovery))
         .merge(with_cors(public, config))
+        .merge(matrix.unwrap_or_default())
         .merge(operator.layer(from_fn_with_state(key, require_key)))
         .fallback_service(rpc)
         .layer(from_fn(host::require_host))
@@ -88,8 +102,13 @@ fn with_cors(router: Router, config: &Config) -> Router {
     }
     let cors = CorsLayer::new()
         .allow_origin(origins)
-        .allow_methods([Method::GET, Method::POST])
-        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE])
+        .allow_methods([Method::GET, Method::POST, Method::DELETE])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            HeaderName::from_static("x-auth-token"),
+            HeaderName::from_static("x-user-id"),
+        ])
         .expose_headers([header::RETRY_AFTER, HeaderName::from_static("x-request-id")]);
     router.layer(cors)
 }

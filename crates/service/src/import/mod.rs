@@ -14,7 +14,7 @@ use acquaint_custody::KeyCustody;
 use acquaint_protocol::identifier::AccountId;
 use acquaint_store::{
     EventKind, ImportAccepted, ImportId, ImportProgress, Limit, LiveToken, NewImport, NumberKey,
-    PendingImport, Pseudonym, TokenId,
+    PendingImport, Pseudonym, TokenId, TokenUse,
 };
 use serde_json::json;
 use tokio::sync::Notify;
@@ -77,7 +77,8 @@ impl Discovery {
         }
         let deadline = tokio::time::Instant::now() + self.policy.import_deadline;
         let whose = account::pseudonym(&*self.custody, account)?;
-        let token = Token::open(&*self.custody, token)?.ok_or(ImportError::InvalidToken)?;
+        let token =
+            Token::open(&*self.custody, TokenUse::Matching, token)?.ok_or(ImportError::InvalidToken)?;
         if token.account != whose || token.expires_at <= self.clock.now() {
             return Err(ImportError::InvalidToken);
         }
@@ -117,7 +118,7 @@ impl Discovery {
     /// What the account has verified just now: what `token` was given for, and each other identifier with a valid token,
     /// the latest first.
     async fn verified(&self, token: &Token) -> Result<Option<Vec<(TokenId, Verified)>>, Internal> {
-        let mut live = self.store.live_tokens(token.account, self.clock.now()).await?;
+        let mut live = self.store.live_tokens(token.account, TokenUse::Matching, self.clock.now()).await?;
         let Some(presented) = live.iter().position(|live| live.token == token.id) else { return Ok(None) };
         live[..=presented].rotate_right(1);
         let mut verified: Vec<(TokenId, Verified)> = Vec::new();

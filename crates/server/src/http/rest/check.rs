@@ -3,15 +3,15 @@
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
-use http::StatusCode;
 use http::request::Parts;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
 use super::answer;
+use super::body::json;
 use super::problem::Problem;
-use crate::http::body::{self, BodyLimits, Unread, discard};
+use crate::http::body::discard;
 use crate::http::face::Public;
 
 /// Credentials as somebody presented them.
@@ -72,17 +72,9 @@ pub(super) async fn check(
         discard(body).await;
         return Err(error.into());
     }
-    let limits = BodyLimits { bytes: MOST.min(public.limits.bytes), time: public.limits.time };
-    let body = body::read(body, limits).await.map_err(|unread| match unread {
-        Unread::TooLarge => Problem::failure(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 16 KiB"),
-        Unread::TooSlow => Problem::failure(StatusCode::REQUEST_TIMEOUT, "the body came too slowly"),
-        Unread::Broken => Problem::failure(StatusCode::BAD_REQUEST, "the body broke off"),
-    })?;
-    let Presented { audience, username, password } = serde_json::from_slice(&body).map_err(|_| {
-        Problem::invalid(
-            "the body must be a JSON object with `username` and `password`, both text, and perhaps `audience`",
-        )
-    })?;
+    let wanted =
+        "the body must be a JSON object with `username` and `password`, both text, and perhaps `audience`";
+    let Presented { audience, username, password } = json(&public, body, MOST, wanted).await?;
     let password = Zeroizing::new(password);
     let checked = public.discovery.check_credentials(audience.as_deref(), &username, &password);
     let checked = checked.map_err(|error| public.problem(error))?;

@@ -1,8 +1,11 @@
 //! The REST face, `/v1/`: credentials for discovery services, and the meters of lookups. JSON; what is refused is a
 //! problem (RFC 9457). [`openapi`] describes it, and `docs/openapi.json` is what it says.
 
+mod body;
+mod buckets;
 mod check;
 mod credentials;
+mod listings;
 pub(super) mod problem;
 mod quota;
 
@@ -10,7 +13,7 @@ use axum::Router;
 use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use http::{HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -26,6 +29,16 @@ pub(super) fn router(public: Public) -> Router {
         .route("/v1/contact-discovery/credentials", get(credentials::issue))
         .route("/v1/credentials/verify", post(check::check))
         .route("/v1/lookup/quota", get(quota::quota))
+        .route("/v1/directory/verifications", post(listings::start))
+        .route("/v1/directory/verifications/confirm", post(listings::confirm))
+        .route(
+            "/v1/directory/listings",
+            get(listings::list).post(listings::enrol).delete(listings::withdraw_all),
+        )
+        .route("/v1/directory/listings/{id}", delete(listings::withdraw))
+        .route("/v1/directory/parameters", get(buckets::parameters))
+        .route("/v1/directory/oprf", post(buckets::oprf))
+        .route("/v1/directory/buckets", post(buckets::buckets))
         .route("/v1/openapi.json", get(describe))
         .route("/v1/{*rest}", axum::routing::any(unknown))
         .method_not_allowed_fallback(wrong_method)
@@ -58,15 +71,21 @@ pub(crate) fn openapi() -> utoipa::openapi::OpenApi {
 #[openapi(
     info(
         title = "Acquaint",
-        description = "Private contact discovery: credentials for discovery services, and quotas of lookups.",
+        description = "Private contact discovery: the directory and its sealed buckets, credentials for discovery \
+                       services, and quotas of lookups.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
-    paths(credentials::issue, check::check, quota::quota),
+    paths(
+        credentials::issue, check::check, quota::quota, listings::start, listings::confirm, listings::list,
+        listings::enrol, listings::withdraw_all, listings::withdraw, buckets::parameters, buckets::oprf,
+        buckets::buckets
+    ),
     components(schemas(Problem)),
     modifiers(&Security),
     tags(
         (name = "credentials", description = "Short-lived credentials, bound to an account and an audience"),
-        (name = "lookups", description = "What lookups cost")
+        (name = "lookups", description = "What lookups cost"),
+        (name = "directory", description = "Who wants to be found, and lookups in sealed buckets")
     )
 )]
 struct Description;
@@ -114,6 +133,10 @@ fn whom(query: Result<Query<Whom>, QueryRejection>) -> Result<Option<String>, Pr
 
 /// A whole answer, which nobody may keep.
 fn answer(body: &impl Serialize) -> Response {
+    answer_with(StatusCode::OK, body)
+}
+
+fn answer_with(status: StatusCode, body: &impl Serialize) -> Response {
     let Ok(body) = serde_json::to_vec(body) else {
         return Problem::failure(StatusCode::INTERNAL_SERVER_ERROR, "internal error").into_answer();
     };
@@ -121,5 +144,5 @@ fn answer(body: &impl Serialize) -> Response {
         (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
-    (headers, body).into_response()
+    (status, headers, body).into_response()
 }

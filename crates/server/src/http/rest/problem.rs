@@ -1,7 +1,11 @@
 //! Problems (RFC 9457): the one form in which the REST face refuses.
 
 use acquaint_custody::CustodyError;
-use acquaint_service::{CredentialsError, Internal, LookupError, Millis, RateLimited};
+use acquaint_service::directory::{DirectoryError, EnrolError};
+use acquaint_service::{
+    CredentialsError, Internal, InvalidIdentifier, LookupError, Millis, RateLimited, StartVerificationError,
+    VerifyError,
+};
 use acquaint_store::StoreError;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
@@ -99,6 +103,10 @@ impl Problem {
         match error.into() {
             Refusal::Credentials(error) => Self::of_credentials(error, now),
             Refusal::Lookup(error) => Self::of_lookup(error, now),
+            Refusal::Directory(error) => Self::of_directory(error, now),
+            Refusal::Enrol(error) => Self::of_enrol(error, now),
+            Refusal::Start(error) => Self::of_start(error, now),
+            Refusal::Verify(error) => Self::of_verify(error, now),
             Refusal::Internal(error) => Self::of_internal(&error, now),
         }
     }
@@ -137,6 +145,60 @@ impl Problem {
         }
     }
 
+    fn of_directory(error: DirectoryError, now: Millis) -> Self {
+        let text = error.to_string();
+        match error {
+            DirectoryError::NotConfigured => {
+                Self::new(StatusCode::NOT_FOUND, "CONTACT_DISCOVERY_NOT_OFFERED", text)
+            }
+            DirectoryError::Unavailable => Self::unavailable(text),
+            DirectoryError::Batch { .. } | DirectoryError::UnknownPrefix { .. } => Self::invalid(text),
+            DirectoryError::EpochChanged => Self::new(StatusCode::CONFLICT, "EPOCH_CHANGED", text),
+            DirectoryError::LayoutChanged => Self::new(StatusCode::CONFLICT, "LAYOUT_CHANGED", text),
+            DirectoryError::Lookup(error) => Self::of_lookup(error, now),
+            DirectoryError::Internal(error) => Self::of_internal(&error, now),
+        }
+    }
+
+    fn of_enrol(error: EnrolError, now: Millis) -> Self {
+        let text = error.to_string();
+        match error {
+            EnrolError::Directory(error) => Self::of_directory(error, now),
+            EnrolError::InvalidToken | EnrolError::InvalidUsername | EnrolError::AccountTooLong(_) => {
+                Self::invalid(text)
+            }
+            EnrolError::NewerOwner => Self::new(StatusCode::CONFLICT, "NEWER_OWNER", text),
+            EnrolError::TooMany(_) => Self::new(StatusCode::CONFLICT, "TOO_MANY_LISTINGS", text),
+            EnrolError::Internal(error) => Self::of_internal(&error, now),
+        }
+    }
+
+    fn of_start(error: StartVerificationError, now: Millis) -> Self {
+        match error {
+            StartVerificationError::InvalidIdentifier(error) => Self::invalid(identifier(error)),
+            StartVerificationError::RateLimited(limited) => Self::rate_limited(limited, now),
+            StartVerificationError::NotSent(ref source) => {
+                tracing::warn!(error = source as &dyn std::error::Error, "a code could not be sent");
+                match source.recipient_refused {
+                    true => Self::invalid("identifier cannot be reached: no message can be sent to it"),
+                    false => Self::unavailable("the code could not be sent: try again later"),
+                }
+            }
+            StartVerificationError::Internal(error) => Self::of_internal(&error, now),
+        }
+    }
+
+    fn of_verify(error: VerifyError, now: Millis) -> Self {
+        match error {
+            VerifyError::InvalidIdentifier(error) => Self::invalid(identifier(error)),
+            VerifyError::InvalidCode => {
+                Self::invalid("code is wrong or no longer valid: it is the six digits that were sent last")
+            }
+            VerifyError::RateLimited(limited) => Self::rate_limited(limited, now),
+            VerifyError::Internal(error) => Self::of_internal(&error, now),
+        }
+    }
+
     fn of_internal(error: &Internal, now: Millis) -> Self {
         tracing::error!(error = error as &dyn std::error::Error, "a part of the service failed");
         match error {
@@ -160,9 +222,29 @@ impl Problem {
         }
     }
 
+    /// The HTTP status.
+    pub(in crate::http) fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// The error's lasting name.
+    pub(in crate::http) fn code(&self) -> &'static str {
+        self.code
+    }
+
+    /// What is wrong.
+    pub(in crate::http) fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// Seconds until another try makes sense, if that is known.
+    pub(in crate::http) fn retry_after(&self) -> Option<i64> {
+        self.retry_after
+    }
+
     /// The answer.
     pub(in crate::http) fn into_answer(self) -> Response {
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = self.status();
         let body = serde_json::to_vec(&self).unwrap_or_default();
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();
@@ -199,7 +281,29 @@ impl From<SessionError> for Problem {
 pub(in crate::http) enum Refusal {
     Credentials(CredentialsError),
     Lookup(LookupError),
+    Directory(DirectoryError),
+    Enrol(EnrolError),
+    Start(StartVerificationError),
+    Verify(VerifyError),
     Internal(Internal),
+}
+
+/// What is wrong with an identifier. The use case calls the field by the RPC's name of it.
+fn identifier(error: InvalidIdentifier) -> &'static str {
+    match error {
+        InvalidIdentifier::Unreadable(_) => {
+            "identifier must be a phone number in international form, as +12125550123, or an e-mail address"
+        }
+        InvalidIdentifier::NoEmails => {
+            "identifier must be a phone number: this service takes no e-mail addresses"
+        }
+        InvalidIdentifier::NotMobile => {
+            "identifier must be a mobile number: no message can be sent to this kind of number"
+        }
+        InvalidIdentifier::RegionNotServed => {
+            "identifier is of a country or region that this service does not serve"
+        }
+    }
 }
 
 impl From<CredentialsError> for Refusal {
@@ -211,6 +315,30 @@ impl From<CredentialsError> for Refusal {
 impl From<LookupError> for Refusal {
     fn from(error: LookupError) -> Self {
         Self::Lookup(error)
+    }
+}
+
+impl From<DirectoryError> for Refusal {
+    fn from(error: DirectoryError) -> Self {
+        Self::Directory(error)
+    }
+}
+
+impl From<EnrolError> for Refusal {
+    fn from(error: EnrolError) -> Self {
+        Self::Enrol(error)
+    }
+}
+
+impl From<StartVerificationError> for Refusal {
+    fn from(error: StartVerificationError) -> Self {
+        Self::Start(error)
+    }
+}
+
+impl From<VerifyError> for Refusal {
+    fn from(error: VerifyError) -> Self {
+        Self::Verify(error)
     }
 }
 

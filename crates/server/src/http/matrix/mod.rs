@@ -1,0 +1,294 @@
+//! The lookup of Matrix's identity servers, version 2 (`data/api/identity/*.yaml` in matrix-org/matrix-spec). Off by default:
+//! this service can read what is asked for, whatever the pepper.
+
+pub(crate) mod homeserver;
+
+use std::sync::Arc;
+
+use acquaint_protocol::bucket::matrix::Hash;
+use acquaint_protocol::identifier::{AccountFormat, AccountId};
+use acquaint_service::Caller;
+use acquaint_service::directory::PeppersError;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get, post};
+use http::request::Parts;
+use http::{HeaderValue, Method, StatusCode, header};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use tower_http::cors::{Any, CorsLayer};
+use zeroize::Zeroizing;
+
+use super::body::{self, BodyLimits, discard};
+use super::face::{Public, single};
+use super::rest::problem::{Problem, Refusal};
+use homeserver::{Homeservers, Unproven};
+
+/// Where all of it stands.
+pub(super) const PREFIX: &str = "/_matrix/identity/";
+/// Bytes of the largest body: 10,000 hashes, which is the most that the configuration allows.
+const MOST: usize = 1024 * 1024;
+/// The only algorithm: `none` would have addresses in clear.
+const SHA256: &str = "sha256";
+
+#[derive(Clone)]
+struct Face {
+    public: Public,
+    homeservers: Arc<Homeservers>,
+}
+
+/// Everything under `/_matrix/identity`.
+pub(super) fn router(public: Public, homeservers: Arc<Homeservers>) -> Router {
+    // The specification lets every page call ("Web browser clients").
+    let cors = CorsLayer::new()
+        .allow_origin(Any)
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS])
+        .allow_headers([
+            header::HeaderName::from_static("x-requested-with"),
+            header::CONTENT_TYPE,
+            header::AUTHORIZATION,
+        ]);
+    Router::new()
+        .route("/_matrix/identity/versions", get(versions))
+        .route("/_matrix/identity/v2", get(ping))
+        .route("/_matrix/identity/v2/account/register", post(register))
+        .route("/_matrix/identity/v2/account", get(account))
+        .route("/_matrix/identity/v2/terms", get(terms).post(accept_terms))
+        .route("/_matrix/identity/v2/hash_details", get(hash_details))
+        .route("/_matrix/identity/v2/lookup", post(lookup))
+        .route("/_matrix/identity/{*rest}", any(unknown))
+        .method_not_allowed_fallback(unknown)
+        .layer(cors)
+        .with_state(Face { public, homeservers })
+}
+
+/// An error in the form of Matrix ("Standard error response").
+struct MatrixError {
+    status: StatusCode,
+    code: &'static str,
+    text: String,
+    more: Map<String, Value>,
+}
+
+impl MatrixError {
+    fn new(status: StatusCode, code: &'static str, text: impl Into<String>) -> Self {
+        Self { status, code, text: text.into(), more: Map::new() }
+    }
+
+    fn invalid(text: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "M_INVALID_PARAM", text)
+    }
+
+    fn unauthorised() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "M_UNAUTHORIZED", "the access token is missing or not good")
+    }
+
+    fn of(public: &Public, error: impl Into<Refusal>) -> Self {
+        Self::of_problem(&public.problem(error))
+    }
+
+    fn of_problem(problem: &Problem) -> Self {
+        let status = problem.status();
+        let code = match status {
+            StatusCode::BAD_REQUEST => "M_INVALID_PARAM",
+            StatusCode::UNAUTHORIZED => "M_UNAUTHORIZED",
+            StatusCode::NOT_FOUND => "M_UNRECOGNIZED",
+            StatusCode::TOO_MANY_REQUESTS => "M_LIMIT_EXCEEDED",
+            _ => "M_UNKNOWN",
+        };
+        let mut error = Self::new(status, code, problem.detail());
+        if let Some(seconds) = problem.retry_after() {
+            error.more.insert("retry_after_ms".into(), json!(seconds.saturating_mul(1000)));
+        }
+        error
+    }
+}
+
+impl IntoResponse for MatrixError {
+    fn into_response(self) -> Response {
+        let Self { status, code, text, mut more } = self;
+        let seconds = more.get("retry_after_ms").and_then(Value::as_i64).map(|millis| millis / 1000);
+        more.insert("errcode".into(), json!(code));
+        more.insert("error".into(), json!(text));
+        let mut response = whole(status, &more);
+        if let Some(seconds) = seconds {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+type Answered = Result<Response, MatrixError>;
+
+async fn versions() -> Response {
+    whole(StatusCode::OK, &json!({ "versions": ["v1.1", "v1.2", "v1.3", "v1.4", "v1.5", "v1.6"] }))
+}
+
+async fn ping() -> Response {
+    whole(StatusCode::OK, &json!({}))
+}
+
+async fn unknown(body: Body) -> MatrixError {
+    discard(body).await;
+    MatrixError::new(StatusCode::NOT_FOUND, "M_UNRECOGNIZED", "this identity server does lookups only")
+}
+
+/// An OpenID token, as a homeserver gave it to its account.
+#[derive(Deserialize)]
+struct OpenIdToken {
+    access_token: Zeroizing<String>,
+    matrix_server_name: String,
+}
+
+async fn register(State(face): State<Face>, parts: Parts, body: Body) -> Answered {
+    let Face { public, homeservers } = &face;
+    // Strangers have this server ask others.
+    let stranger = public.discovery.count_stranger(public.address(&parts));
+    let stranger =
+        stranger.map_err(|limited| MatrixError::of(public, acquaint_service::LookupError::from(limited)))?;
+    let wanted =
+        "the body must be an OpenID token: a JSON object with `access_token` and `matrix_server_name`";
+    let OpenIdToken { access_token, matrix_server_name } = json_body(public, body, wanted).await?;
+    let account =
+        homeservers.account(&matrix_server_name, &access_token).await.map_err(|error| match error {
+            Unproven::Name => MatrixError::invalid(
+                "matrix_server_name must be the name of a homeserver whose accounts may ask here",
+            ),
+            Unproven::Refused => MatrixError::new(
+                StatusCode::UNAUTHORIZED,
+                "M_UNAUTHORIZED",
+                "the homeserver does not say that the OpenID token is good",
+            ),
+            Unproven::Unavailable => MatrixError::new(
+                StatusCode::BAD_GATEWAY,
+                "M_UNKNOWN",
+                "the homeserver cannot be asked at the moment: try again later",
+            ),
+        })?;
+    let account = AccountId::parse(&account, AccountFormat::Opaque)
+        .map_err(|_| MatrixError::invalid("the homeserver names no account"))?;
+    stranger.is_known();
+    let token = public.discovery.matrix_token(&account).map_err(|error| MatrixError::of(public, error))?;
+    Ok(whole(StatusCode::OK, &json!({ "token": token })))
+}
+
+async fn account(State(face): State<Face>, parts: Parts) -> Answered {
+    let caller = caller(&face.public, &parts)?;
+    Ok(whole(StatusCode::OK, &json!({ "user_id": caller.account.as_str() })))
+}
+
+async fn terms() -> Response {
+    whole(StatusCode::OK, &json!({ "policies": {} }))
+}
+
+async fn accept_terms(State(face): State<Face>, parts: Parts, body: Body) -> Answered {
+    let caller = caller(&face.public, &parts);
+    discard(body).await;
+    caller?;
+    Ok(whole(StatusCode::OK, &json!({})))
+}
+
+async fn hash_details(State(face): State<Face>, parts: Parts) -> Answered {
+    caller(&face.public, &parts)?;
+    let pepper = face.public.discovery.matrix_pepper();
+    let pepper = pepper.map_err(|error| MatrixError::of(&face.public, error))?;
+    Ok(whole(StatusCode::OK, &json!({ "lookup_pepper": pepper, "algorithms": [SHA256] })))
+}
+
+/// Hashes to look up.
+#[derive(Deserialize)]
+struct Lookup {
+    addresses: Vec<String>,
+    algorithm: String,
+    pepper: String,
+}
+
+async fn lookup(State(face): State<Face>, parts: Parts, body: Body) -> Answered {
+    let public = &face.public;
+    let caller = match caller(public, &parts) {
+        Ok(caller) => caller,
+        Err(error) => {
+            discard(body).await;
+            return Err(error);
+        }
+    };
+    let wanted = "the body must be a JSON object with `addresses`, a list of texts, `algorithm` and `pepper`";
+    let Lookup { addresses, algorithm, pepper } = json_body(public, body, wanted).await?;
+    if algorithm != SHA256 {
+        return Err(MatrixError::invalid("algorithm must be `sha256`: addresses in clear are not taken"));
+    }
+    public
+        .discovery
+        .check_batch("addresses", addresses.len().max(1))
+        .map_err(|error| MatrixError::of(public, error))?;
+    let hashes = addresses.iter().enumerate().map(|(at, text)| {
+        Hash::parse(text).map_err(|error| MatrixError::invalid(format!("addresses: entry {at}: {error}")))
+    });
+    let hashes = hashes.collect::<Result<Vec<_>, _>>()?;
+    let mut mappings = Map::new();
+    if !hashes.is_empty() {
+        let seeker =
+            public.discovery.seeker(&caller).await.map_err(|error| MatrixError::of(public, error))?;
+        let found = public.discovery.matrix_lookup(&seeker, &pepper, &hashes).await;
+        let found = found.map_err(|error| match error {
+            PeppersError::OtherPepper { pepper } => {
+                let text = "pepper is not the present one: it is `lookup_pepper` now";
+                let mut error = MatrixError::new(StatusCode::BAD_REQUEST, "M_INVALID_PEPPER", text);
+                error.more.insert("algorithm".into(), json!(SHA256));
+                error.more.insert("lookup_pepper".into(), json!(pepper));
+                error
+            }
+            PeppersError::Directory(error) => MatrixError::of(public, error),
+        })?;
+        for (at, account) in found {
+            if let Some(address) = addresses.get(at) {
+                mappings.insert(address.clone(), json!(account));
+            }
+        }
+    }
+    Ok(whole(StatusCode::OK, &json!({ "mappings": mappings })))
+}
+
+/// Whose token the request has; counted.
+fn caller(public: &Public, parts: &Parts) -> Result<Caller, MatrixError> {
+    let in_header = single(parts, header::AUTHORIZATION).map_err(|_| MatrixError::unauthorised())?;
+    let in_header =
+        in_header.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer ").map(str::to_owned));
+    let in_query = || {
+        let query = parts.uri.query().unwrap_or_default();
+        let pair = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "access_token");
+        pair.map(|(_, token)| token.into_owned())
+    };
+    let token = in_header.or_else(in_query).map(Zeroizing::new).ok_or_else(MatrixError::unauthorised)?;
+    let account = public.discovery.matrix_account(&token).map_err(|error| MatrixError::of(public, error))?;
+    let account = account.ok_or_else(MatrixError::unauthorised)?;
+    let caller = Caller { account, provider: "matrix".into(), address: Some(public.address(parts)) };
+    let counted = public.discovery.count_call(&caller);
+    counted.map_err(|limited| MatrixError::of(public, acquaint_service::LookupError::from(limited)))?;
+    Ok(caller)
+}
+
+async fn json_body<T: DeserializeOwned>(
+    public: &Public,
+    body: Body,
+    wanted: &'static str,
+) -> Result<T, MatrixError> {
+    let limits = BodyLimits { bytes: MOST.min(public.limits.bytes), time: public.limits.time };
+    let body = body::read(body, limits).await;
+    let body = body.map_err(|_| MatrixError::invalid("the body is too large, too slow or broken off"))?;
+    serde_json::from_slice(&body).map_err(|_| MatrixError::new(StatusCode::BAD_REQUEST, "M_BAD_JSON", wanted))
+}
+
+fn whole(status: StatusCode, body: &impl Serialize) -> Response {
+    let body = serde_json::to_vec(body).unwrap_or_default();
+    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
+    (status, headers, body).into_response()
+}
+
+/// A failure that is about no field.
+pub(super) fn failure(status: StatusCode, message: &'static str) -> Response {
+    MatrixError::new(status, "M_UNKNOWN", message).into_response()
+}

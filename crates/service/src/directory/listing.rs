@@ -1,0 +1,166 @@
+//! What a listing says, sealed under the directory's data key: the key itself is sealed by custody, so that an index can be
+//! made anew without asking the key holder for each listing.
+
+use acquaint_protocol::identifier::{AccountFormat, AccountId, Sii};
+use acquaint_store::ListingId;
+use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use zeroize::{ZeroizeOnDrop, Zeroizing};
+
+use crate::ambient::{Entropy, bytes};
+use crate::codec::{Reader, put_text};
+use crate::error::Internal;
+
+/// First byte of a sealed listing: nonce (24), then XChaCha20-Poly1305 with the listing's place as associated data.
+const SEALED_V1: u8 = 1;
+/// First byte of a listing's content.
+const CONTENT_V1: u8 = 1;
+
+/// Seals listings.
+#[derive(ZeroizeOnDrop)]
+pub(crate) struct DataKey([u8; 32]);
+
+/// What a listing says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Content {
+    pub(crate) sii: Sii,
+    pub(crate) account: AccountId,
+    /// How the account is called, where it has given a name for the directory.
+    pub(crate) username: Option<Username>,
+}
+
+/// A name that an account has given for the directory.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Username(String);
+
+impl std::fmt::Debug for Username {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Username(redacted)")
+    }
+}
+
+impl Username {
+    /// The most bytes that it may have.
+    pub(crate) const MOST: usize = 64;
+
+    /// 1 to [`MOST`](Self::MOST) bytes without spaces and control characters.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let fits = (1..=Self::MOST).contains(&text.len())
+            && !text.chars().any(|character| character.is_whitespace() || character.is_control());
+        fits.then(|| Self(text.to_owned()))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl DataKey {
+    pub(crate) fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    pub(crate) fn seal(
+        &self,
+        entropy: &dyn Entropy,
+        id: ListingId,
+        content: &Content,
+    ) -> Result<Vec<u8>, Internal> {
+        let nonce: [u8; 24] = bytes(entropy)?;
+        // Room for all of it at once, so that no half-written copy is left behind unwiped.
+        let mut clear = Zeroizing::new(Vec::with_capacity(4096));
+        clear.push(CONTENT_V1);
+        let Content { sii, account, username } = content;
+        let username = username.as_ref().map_or("", Username::as_str);
+        for text in [sii.as_str(), account.as_str(), username] {
+            put_text(&mut clear, text).ok_or(Internal::Unreadable("a listing is too long"))?;
+        }
+        let payload = Payload { msg: &clear, aad: &place(id) };
+        let sealed = self
+            .cipher()
+            .encrypt(&XNonce::from(nonce), payload)
+            .map_err(|_| Internal::Unreadable("a listing cannot be sealed"))?;
+        Ok([&[SEALED_V1], nonce.as_slice(), &sealed].concat())
+    }
+
+    pub(crate) fn open(&self, id: ListingId, sealed: &[u8]) -> Result<Content, Internal> {
+        self.opened(id, sealed).ok_or(Internal::Unreadable("a listing"))
+    }
+
+    fn opened(&self, id: ListingId, sealed: &[u8]) -> Option<Content> {
+        let mut reader = Reader(sealed);
+        if reader.array()? != [SEALED_V1] {
+            return None;
+        }
+        let nonce = XNonce::from(reader.array::<24>()?);
+        let payload = Payload { msg: reader.0, aad: &place(id) };
+        let clear = Zeroizing::new(self.cipher().decrypt(&nonce, payload).ok()?);
+        Content::decode(&clear)
+    }
+
+    fn cipher(&self) -> XChaCha20Poly1305 {
+        XChaCha20Poly1305::new((&self.0).into())
+    }
+}
+
+impl Content {
+    /// Layout, after the version: SII, account and username, each behind its length as u16.
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut reader = Reader(bytes);
+        if reader.array()? != [CONTENT_V1] {
+            return None;
+        }
+        let sii = Sii::parse(reader.text()?).ok()?;
+        // Validated in its own format when it came in; the format may have been changed since.
+        let account = AccountId::parse(reader.text()?, AccountFormat::Opaque).ok()?;
+        let username = match reader.text()? {
+            "" => None,
+            name => Some(Username::parse(name)?),
+        };
+        reader.end()?;
+        Some(Self { sii, account, username })
+    }
+}
+
+/// Binds a sealed listing to its table and row.
+fn place(id: ListingId) -> Vec<u8> {
+    [b"listings/".as_slice(), id.as_bytes()].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SystemEntropy;
+
+    fn content() -> Content {
+        Content {
+            sii: Sii::parse("mailto:ada@example.com").unwrap(),
+            account: AccountId::parse("did:plc:ada", AccountFormat::Opaque).unwrap(),
+            username: Username::parse("countess"),
+        }
+    }
+
+    #[test]
+    fn opens_in_its_own_row_with_its_own_key_alone_and_shows_nothing() {
+        let key = DataKey::from_bytes([1; 32]);
+        let (own, other) = (ListingId::from_bytes([1; 16]), ListingId::from_bytes([2; 16]));
+        let sealed = key.seal(&SystemEntropy, own, &content()).unwrap();
+        assert_eq!(key.open(own, &sealed).unwrap(), content());
+        assert!(key.open(other, &sealed).is_err());
+        assert!(DataKey::from_bytes([2; 32]).open(own, &sealed).is_err());
+        assert!((0..sealed.len()).all(|length| key.open(own, &sealed[..length]).is_err()));
+        assert_ne!(sealed, key.seal(&SystemEntropy, own, &content()).unwrap());
+        for shown in ["ada", "countess"] {
+            assert!(!sealed.windows(shown.len()).any(|window| window == shown.as_bytes()));
+            assert!(!format!("{:?}", content()).contains(shown));
+        }
+    }
+
+    #[test]
+    fn names_have_no_spaces() {
+        for bad in ["", " ", "a b", "a\u{0}b", "a\u{85}b", &"a".repeat(65)] {
+            assert!(Username::parse(bad).is_none(), "{bad:?}");
+        }
+        assert!(Username::parse(&"a".repeat(64)).is_some());
+    }
+}

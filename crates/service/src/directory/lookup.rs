@@ -1,0 +1,329 @@
+//! Lookups in the directory: OPRF and sealed buckets, and the hashes of the profile as it is written.
+
+use std::sync::Arc;
+
+use acquaint_protocol::bucket::layout::PARAMETERS_TTL_S;
+use acquaint_protocol::bucket::parameters::Parameters;
+use acquaint_protocol::bucket::sealed::BucketsHead;
+use acquaint_protocol::bucket::weak::{WeakDigits, WeakHash};
+use acquaint_protocol::oprf::{BlindedElement, EvaluateError, EvaluatedElement, Proof};
+use acquaint_store::Limit;
+use sha2::{Digest, Sha256};
+
+use super::keys::{Epoch, EpochStage, Layout, SEALED_BUCKETS_NAME};
+use super::{Directory, Found, Live, MAX_STALE};
+use crate::Discovery;
+use crate::error::{Internal, LookupError};
+use crate::lookups::{Bill, Seeker};
+use crate::policy::millis;
+
+/// Layouts of an epoch that are answered: the published one and the one before.
+const LAYOUTS: usize = 2;
+
+/// Why the directory does not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    /// There is none, or not this profile.
+    #[error("this service has no directory of this kind")]
+    NotConfigured,
+    /// It is being loaded, or cannot be followed; what it would answer may be withdrawn.
+    #[error("the directory cannot be used at the moment: try again later")]
+    Unavailable,
+    /// Nothing, or more than one request may have.
+    #[error("{field} must have 1 to {most} entries")]
+    Batch {
+        /// Of what.
+        field: &'static str,
+        /// How many there may be.
+        most: u16,
+    },
+    /// Not a prefix of this layout.
+    #[error("prefixes must be below 2^{bits}, as prefix_bits says: entry {at} is not")]
+    UnknownPrefix {
+        /// How long prefixes are.
+        bits: u8,
+        /// Which one is not, from 0.
+        at: usize,
+    },
+    /// The epoch is not answered.
+    #[error("epoch is not one that is answered: fetch the parameters again")]
+    EpochChanged,
+    /// The layout is not answered.
+    #[error("layout is not one that is answered: fetch the parameters again")]
+    LayoutChanged,
+    /// It was not charged.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    /// The service failed.
+    #[error("internal error")]
+    Internal(#[source] Internal),
+}
+
+impl From<Internal> for DirectoryError {
+    fn from(error: Internal) -> Self {
+        Self::Internal(error)
+    }
+}
+
+/// Evaluated elements, in the order of the blinded ones, and their proof.
+pub struct Evaluation {
+    /// The elements.
+    pub elements: Vec<EvaluatedElement>,
+    /// One proof for all.
+    pub proof: Proof,
+}
+
+/// Buckets in the order of the prefixes, as `docs/protocol/directory.md` writes them.
+pub struct BucketAnswer(pub Vec<u8>);
+
+/// What is known of weak hashes.
+pub type WeakAnswer = Vec<Found>;
+
+impl Discovery {
+    /// The signed parameters of sealed buckets.
+    ///
+    /// # Errors
+    /// [`DirectoryError`].
+    pub fn bucket_parameters(&self) -> Result<Parameters, DirectoryError> {
+        let directory = self.directory()?;
+        let live = self.fresh(directory)?;
+        let keyring = live.keyring.as_deref().ok_or(DirectoryError::Unavailable)?;
+        let epoch = keyring.current().ok_or(DirectoryError::Unavailable)?;
+        let Layout { number, bits, slots, account_bytes } =
+            epoch.layout().ok_or(DirectoryError::Unavailable)?;
+        let policy = &directory.policy;
+        // The same for a whole hour, and for all: who fetched them when cannot be read from them.
+        let hour = self.clock.now().div_euclid(3_600_000).saturating_mul(3600);
+        let issued_at = u64::try_from(hour).unwrap_or_default();
+        let unsigned = Parameters {
+            provider: policy.provider.clone(),
+            profile: SEALED_BUCKETS_NAME.to_owned(),
+            epoch: epoch.key.epoch,
+            layout: number,
+            prefix_bits: bits,
+            slots,
+            account_bytes,
+            max_batch: policy.max_batch,
+            oprf_public_key: epoch.key.public.0,
+            issued_at,
+            expires_at: issued_at.saturating_add(PARAMETERS_TTL_S),
+            ..Parameters::default()
+        };
+        unsigned.sign(&keyring.signing).map_err(|_| Internal::Unreadable("the parameters").into())
+    }
+
+    /// Whether there is a directory.
+    ///
+    /// # Errors
+    /// [`DirectoryError::NotConfigured`] if not.
+    pub fn has_directory(&self) -> Result<(), DirectoryError> {
+        self.directory().map(drop)
+    }
+
+    /// Whether a request may have so many entries, before they are looked at.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Batch`] if not.
+    pub fn check_batch(&self, field: &'static str, entries: usize) -> Result<(), DirectoryError> {
+        self.directory()?.within(field, entries).map(drop)
+    }
+
+    /// Evaluates blinded elements, and charges an identifier for each.
+    ///
+    /// # Errors
+    /// [`DirectoryError`]; then nothing was charged, unless it is internal.
+    pub async fn evaluate(
+        &self,
+        seeker: &Seeker,
+        epoch: u32,
+        elements: Vec<BlindedElement>,
+        request: Option<[u8; 16]>,
+    ) -> Result<Evaluation, DirectoryError> {
+        let directory = self.directory()?;
+        let identifiers = directory.within("elements", elements.len())?;
+        let key = {
+            let live = self.fresh(directory)?;
+            let keyring = live.keyring.as_deref().ok_or(DirectoryError::Unavailable)?;
+            Arc::clone(&answered(keyring.epochs.get(&epoch))?.key)
+        };
+        let asked = elements.iter().map(BlindedElement::to_bytes);
+        let digest = digest(b"oprf", &[epoch], asked.flatten());
+        let request = request.map(|id| (id, digest));
+        self.charge_lookup(seeker, Bill { identifiers, queries: 0, request }).await?;
+        let entropy = Arc::clone(&self.entropy);
+        let evaluated = directory.compute(move || {
+            let (elements, proof) = key.key.evaluate(&elements, |bytes| entropy.fill(bytes))?;
+            Ok::<_, EvaluateError<crate::EntropyError>>(Evaluation { elements, proof })
+        });
+        match evaluated.await? {
+            Ok(evaluation) => {
+                metrics::counter!("acquaint_oprf_evaluations_total").increment(u64::from(identifiers));
+                Ok(evaluation)
+            }
+            Err(EvaluateError::Randomness(error)) => Err(Internal::from(error).into()),
+            Err(EvaluateError::Batch | EvaluateError::Zeros) => {
+                Err(Internal::Unreadable("a batch of the OPRF").into())
+            }
+        }
+    }
+
+    /// The buckets of prefixes; charges a query for each.
+    ///
+    /// # Errors
+    /// [`DirectoryError`]; then nothing was charged, unless it is internal.
+    pub async fn buckets(
+        self: &Arc<Self>,
+        seeker: &Seeker,
+        (epoch, layout): (u32, u32),
+        prefixes: Vec<u32>,
+        request: Option<[u8; 16]>,
+    ) -> Result<BucketAnswer, DirectoryError> {
+        let directory = self.directory()?;
+        let queries = directory.within("prefixes", prefixes.len())?;
+        let of = |live: &Live| {
+            let keyring = live.keyring.as_deref().ok_or(DirectoryError::Unavailable)?;
+            let epoch = answered(keyring.epochs.get(&epoch))?.clone();
+            let layout = epoch.layouts.iter().rev().take(LAYOUTS).find(|known| known.number == layout);
+            Ok::<_, DirectoryError>((epoch.key, *layout.ok_or(DirectoryError::LayoutChanged)?))
+        };
+        let layout_now = {
+            let live = self.fresh(directory)?;
+            let (_, found) = of(&live)?;
+            found
+        };
+        let bits = layout_now.bits;
+        let beyond = |prefix: &u32| u64::from(*prefix) >> bits != 0;
+        if let Some(at) = prefixes.iter().position(beyond) {
+            return Err(DirectoryError::UnknownPrefix { bits, at });
+        }
+        let asked = prefixes.iter().flat_map(|prefix| prefix.to_be_bytes());
+        let digest = digest(b"buckets", &[epoch, layout], asked);
+        let request = request.map(|id| (id, digest));
+        self.charge_lookup(seeker, Bill { identifiers: 0, queries, request }).await?;
+        let discovery = Arc::clone(self);
+        let answer = directory.compute(move || {
+            let directory = discovery.directory()?;
+            let live = discovery.fresh(directory)?;
+            let (key, layout) = of(&live)?;
+            let index = live.sealed.get(&key.epoch).ok_or(DirectoryError::Unavailable)?;
+            let slot = usize::from(layout.account_bytes) + TAG;
+            let head = BucketsHead {
+                epoch: key.epoch,
+                layout: layout.number,
+                prefix_bits: layout.bits,
+                slot_bytes: u16::try_from(slot).unwrap_or(u16::MAX),
+                slots: layout.slots,
+                count: u16::try_from(prefixes.len()).unwrap_or(u16::MAX),
+            };
+            let slots = usize::from(layout.slots);
+            let mut answer = head.encode().to_vec();
+            answer.reserve_exact(prefixes.len() * slots * slot);
+            let mut fill = vec![0; slots * slot];
+            for prefix in prefixes {
+                let mut bucket: Vec<&[u8]> = index.slots(layout.bits, prefix).collect();
+                // A bucket that is too full is rearranged in a moment; nobody is left out.
+                let free = slots.checked_sub(bucket.len()).ok_or(DirectoryError::Unavailable)?;
+                let fill = fill.get_mut(..free * slot).unwrap_or_default();
+                key.filler.fill(layout.number, prefix, fill);
+                bucket.extend(fill.chunks_exact(slot));
+                bucket.sort_unstable();
+                for slot in bucket {
+                    answer.extend_from_slice(slot);
+                }
+            }
+            Ok::<_, DirectoryError>(BucketAnswer(answer))
+        });
+        let answer = answer.await??;
+        metrics::counter!("acquaint_bucket_answers_total").increment(u64::from(queries));
+        Ok(answer)
+    }
+
+    /// How long the weak hashes of the profile as it is written are; where it is switched on.
+    ///
+    /// # Errors
+    /// [`DirectoryError::NotConfigured`].
+    pub fn weak_digits(&self) -> Result<WeakDigits, DirectoryError> {
+        let weak = self.directory()?.policy.weak.ok_or(DirectoryError::NotConfigured)?;
+        Ok(weak.digits)
+    }
+
+    /// Whose identifiers have one of these weak hashes (seed 003); charges each different hash.
+    ///
+    /// # Errors
+    /// [`DirectoryError`]; then nothing was charged.
+    pub async fn weak_lookup(
+        &self,
+        seeker: &Seeker,
+        hashes: Vec<WeakHash>,
+    ) -> Result<WeakAnswer, DirectoryError> {
+        let directory = self.directory()?;
+        let policy = directory.policy.weak.ok_or(DirectoryError::NotConfigured)?;
+        let found = {
+            let mut hashes = hashes;
+            hashes.sort_unstable();
+            hashes.dedup();
+            let amount = directory.within("weakHashes", hashes.len())?;
+            self.fresh(directory)?.named.as_ref().ok_or(DirectoryError::Unavailable)?;
+            self.charge_hashes(seeker, policy.account.permit(Limit::AccountWeakHashes, &[], amount)).await?;
+            let live = self.fresh(directory)?;
+            let named = live.named.as_ref().ok_or(DirectoryError::Unavailable)?;
+            hashes.iter().flat_map(|hash| named.by_weak(hash)).collect()
+        };
+        Ok(found)
+    }
+
+    /// What can be answered now, if it is what the store has, or had a moment ago.
+    pub(super) fn fresh<'a>(
+        &self,
+        directory: &'a Directory,
+    ) -> Result<std::sync::RwLockReadGuard<'a, Live>, DirectoryError> {
+        let live = directory.live();
+        let stale_from = self.clock.now().saturating_sub(millis(MAX_STALE));
+        if live.fresh_at.is_none_or(|at| at < stale_from) {
+            return Err(DirectoryError::Unavailable);
+        }
+        Ok(live)
+    }
+}
+
+/// What AES-GCM-SIV adds to an account's name.
+pub(super) const TAG: usize = 16;
+
+impl Directory {
+    /// The size of a batch, if it is one that is answered.
+    pub(super) fn within(&self, field: &'static str, entries: usize) -> Result<u32, DirectoryError> {
+        let most = self.policy.max_batch;
+        match u16::try_from(entries) {
+            Ok(entries) if (1..=most).contains(&entries) => Ok(entries.into()),
+            _ => Err(DirectoryError::Batch { field, most }),
+        }
+    }
+
+    /// Does what takes a core for a while; as many at once as there are.
+    async fn compute<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Internal> {
+        let place = Arc::clone(&self.work).acquire_owned().await.map_err(|_| Internal::Interrupted)?;
+        let work = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            work()
+        });
+        work.await.map_err(|_| Internal::Interrupted)
+    }
+}
+
+fn answered(epoch: Option<&Epoch>) -> Result<&Epoch, DirectoryError> {
+    // One that is being filled is answered too: another server may publish it a moment earlier.
+    epoch.filter(|epoch| epoch.stage != EpochStage::Retired).ok_or(DirectoryError::EpochChanged)
+}
+
+/// SHA-256 of all that a request asks.
+fn digest(what: &[u8], numbers: &[u32], asked: impl Iterator<Item = u8>) -> [u8; 32] {
+    let mut hash = Sha256::new_with_prefix(what);
+    for number in numbers {
+        hash.update(number.to_be_bytes());
+    }
+    hash.update(asked.collect::<Vec<_>>());
+    hash.finalize().into()
+}

@@ -1,0 +1,98 @@
+//! What the profiles need that answer by hashes of identifiers: an index that knows who is who. It is made by opening every
+//! listing, so it is there only where such a profile is switched on.
+
+use std::collections::HashMap;
+
+use acquaint_protocol::bucket::matrix;
+use acquaint_protocol::bucket::weak::{StrongHash, WeakDigits, WeakHash};
+use acquaint_store::ListingId;
+
+use super::listing::{Content, Username};
+
+/// What is found by a hash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The identifier's strong hash.
+    pub strong: StrongHash,
+    /// The account.
+    pub account: String,
+    /// What it is called; the account itself where it gave no name.
+    pub username: String,
+}
+
+/// Listings by the hashes of their identifiers.
+pub(crate) struct NamedIndex {
+    digits: Option<WeakDigits>,
+    /// The pepper that the hashes of the Matrix face are made with.
+    pepper: Option<String>,
+    listings: HashMap<ListingId, Entry>,
+    weak: HashMap<WeakHash, Vec<ListingId>>,
+    peppered: HashMap<matrix::Hash, ListingId>,
+}
+
+struct Entry {
+    account: Box<str>,
+    username: Option<Box<str>>,
+    strong: Option<StrongHash>,
+    peppered: Option<matrix::Hash>,
+}
+
+impl NamedIndex {
+    pub(crate) fn new(digits: Option<WeakDigits>, pepper: Option<String>) -> Self {
+        Self { digits, pepper, listings: HashMap::new(), weak: HashMap::new(), peppered: HashMap::new() }
+    }
+
+    pub(crate) fn pepper(&self) -> Option<&str> {
+        self.pepper.as_deref()
+    }
+
+    pub(crate) fn put(&mut self, id: ListingId, content: &Content) {
+        self.remove(id);
+        let Content { sii, account, username } = content;
+        let strong = self.digits.map(|_| StrongHash::of(sii));
+        if let (Some(strong), Some(digits)) = (&strong, self.digits) {
+            self.weak.entry(strong.weak(digits)).or_default().push(id);
+        }
+        // Its clients know accounts by their Matrix ids; others would be of no use to them.
+        let is_matrix = account.as_str().starts_with('@') && account.as_str().contains(':');
+        let pepper = self.pepper.as_deref().filter(|_| is_matrix);
+        let peppered = pepper.map(|pepper| matrix::Hash::of(sii, pepper));
+        if let Some(hash) = peppered {
+            self.peppered.insert(hash, id);
+        }
+        let username = username.as_ref().map(Username::as_str).map(Box::from);
+        self.listings.insert(id, Entry { account: account.as_str().into(), username, strong, peppered });
+    }
+
+    pub(crate) fn remove(&mut self, id: ListingId) {
+        let Some(entry) = self.listings.remove(&id) else { return };
+        if let (Some(strong), Some(digits)) = (entry.strong, self.digits) {
+            let weak = strong.weak(digits);
+            if let Some(ids) = self.weak.get_mut(&weak) {
+                ids.retain(|other| *other != id);
+                if ids.is_empty() {
+                    self.weak.remove(&weak);
+                }
+            }
+        }
+        if let Some(hash) = entry.peppered {
+            self.peppered.remove(&hash);
+        }
+    }
+
+    /// Whose identifier has this weak hash.
+    pub(crate) fn by_weak(&self, weak: &WeakHash) -> impl Iterator<Item = Found> {
+        self.weak.get(weak).into_iter().flatten().filter_map(|id| {
+            let entry = self.listings.get(id)?;
+            let account = entry.account.to_string();
+            let username = entry.username.as_ref().map_or_else(|| account.clone(), |name| name.to_string());
+            Some(Found { strong: entry.strong?, account, username })
+        })
+    }
+
+    /// Whose identifier has this hash with the pepper.
+    pub(crate) fn by_peppered(&self, hash: &matrix::Hash) -> Option<&str> {
+        let entry = self.listings.get(self.peppered.get(hash)?)?;
+        Some(&entry.account)
+    }
+}

@@ -1,0 +1,254 @@
+//! What a person does with the directory: verify an identifier for it, be listed, look, withdraw.
+
+use std::sync::Arc;
+
+use acquaint_protocol::bucket::sealed::{Keys, Scope, seal_entry};
+use acquaint_protocol::identifier::{AccountId, Sii};
+use acquaint_store::{
+    Enrolled, EventKind, Listing, ListingId, Millis, NewListing, Placement, StoreError, TokenUse,
+};
+use serde_json::json;
+
+use super::keys::{Epoch, SEALED_BUCKETS_NAME};
+use super::listing::{Content, Username};
+use super::{Directory, DirectoryError, DirectoryPolicy};
+use crate::audit::to_its_end;
+use crate::caller::cut;
+use crate::error::{Internal, StartVerificationError, VerifyError};
+use crate::policy::millis;
+use crate::token::Token;
+use crate::verified::Verified;
+use crate::{Discovery, account};
+
+/// First byte of what the account key hashes into a listing's id (1 to 8 stand elsewhere, see `lookups.rs`).
+const LISTING_V1: u8 = 9;
+
+/// A listing, as its account sees it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ListingView {
+    /// What to withdraw it by: 16 bytes.
+    pub id: [u8; 16],
+    /// The identifier in canonical form.
+    pub identifier: Sii,
+    /// The name that was given for the directory.
+    pub username: Option<String>,
+    /// When it was verified.
+    pub verified_at: Millis,
+    /// When the listing ends.
+    pub expires_at: Millis,
+}
+
+/// Why an account is not listed. The token stays valid, unless it is the token that is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum EnrolError {
+    /// There is no directory, or it cannot be used now.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// Not a token for the directory of this account.
+    #[error(
+        "token is not valid: it is used, expired, another account's or not for the directory; verify the identifier again"
+    )]
+    InvalidToken,
+    /// The username is no name.
+    #[error("username must be 1 to 64 bytes without spaces")]
+    InvalidUsername,
+    /// The account's name does not fit into an entry.
+    #[error("accounts with names of more than {0} bytes cannot be listed here")]
+    AccountTooLong(u16),
+    /// Somebody else has verified the identifier since.
+    #[error("another account has verified this identifier since: verify it again")]
+    NewerOwner,
+    /// There are as many as there may be.
+    #[error("an account may have {0} listings here: withdraw one first")]
+    TooMany(u32),
+    /// The service failed.
+    #[error("internal error")]
+    Internal(#[source] Internal),
+}
+
+impl From<Internal> for EnrolError {
+    fn from(error: Internal) -> Self {
+        Self::Internal(error)
+    }
+}
+
+impl From<StoreError> for EnrolError {
+    fn from(error: StoreError) -> Self {
+        Self::Internal(error.into())
+    }
+}
+
+impl Discovery {
+    /// Sends a code that is good for a listing and for nothing else.
+    ///
+    /// # Errors
+    /// As [`start_verification`](Self::start_verification); `None` where there is no directory.
+    pub async fn start_listing(
+        &self,
+        account: &AccountId,
+        identifier: &str,
+    ) -> Result<(), StartVerificationError> {
+        self.send_code(account, identifier, TokenUse::Directory).await
+    }
+
+    /// Takes a code and gives a token for a listing, and when that ends.
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify).
+    pub async fn confirm_listing(
+        &self,
+        account: &AccountId,
+        identifier: &str,
+        code: &str,
+    ) -> Result<(String, Millis), VerifyError> {
+        self.take_code(account, identifier, TokenUse::Directory, code).await
+    }
+
+    /// Lists an account under the identifier that the token was given for.
+    ///
+    /// # Errors
+    /// [`EnrolError`].
+    pub async fn enrol(
+        &self,
+        account: &AccountId,
+        token: &str,
+        username: Option<&str>,
+    ) -> Result<ListingView, EnrolError> {
+        let directory = self.directory()?;
+        let keyring = directory.keyring().ok_or(DirectoryError::Unavailable)?;
+        let username = match username {
+            None => None,
+            Some(name) => Some(Username::parse(name).ok_or(EnrolError::InvalidUsername)?),
+        };
+        let policy = &directory.policy;
+        let current = keyring.current().and_then(Epoch::layout).ok_or(DirectoryError::Unavailable)?;
+        if account.as_str().len() > usize::from(current.account_bytes) {
+            return Err(EnrolError::AccountTooLong(current.account_bytes));
+        }
+        let whose = account::pseudonym(&*self.custody, account)?;
+        let token = Token::open(&*self.custody, TokenUse::Directory, token)?;
+        let token = token.filter(|token| token.account == whose).ok_or(EnrolError::InvalidToken)?;
+        let now = self.clock.now();
+        let live = self.store.live_tokens(whose, TokenUse::Directory, now).await?;
+        let live = live.into_iter().find(|live| live.token == token.id).ok_or(EnrolError::InvalidToken)?;
+        let Verified { sii, number: _, verified_at } =
+            Verified::open(&*self.custody, live.token, &live.sealed_identifier)?;
+        let id = self.listing_id(&sii)?;
+        let content = Content { sii, account: account.clone(), username };
+        let expires_at = verified_at.saturating_add(millis(policy.listing_ttl));
+        let listing = NewListing {
+            id,
+            account: whose,
+            token: token.id,
+            sealed: keyring.data.seal(&*self.entropy, id, &content)?,
+            verified_at,
+            expires_at,
+            placements: place(policy, keyring.epochs.values(), &content)?,
+            most: policy.listings_of_account,
+        };
+        let (store, noter) = (Arc::clone(&self.store), self.noter(Some(account))?);
+        let enrolled = to_its_end(async move {
+            let enrolled = store.enrol(listing, now).await?;
+            if enrolled == Enrolled::Listed {
+                noter.note(EventKind::IdentifierListed, json!({})).await;
+            }
+            Ok::<_, StoreError>(enrolled)
+        });
+        match enrolled.await? {
+            Enrolled::Listed => {
+                self.follow_now(directory).await;
+                Ok(view(id, content, verified_at, expires_at))
+            }
+            Enrolled::InvalidToken => Err(EnrolError::InvalidToken),
+            Enrolled::NewerOwner => Err(EnrolError::NewerOwner),
+            Enrolled::TooMany => Err(EnrolError::TooMany(policy.listings_of_account)),
+        }
+    }
+
+    /// The account's listings, the oldest verification first.
+    ///
+    /// # Errors
+    /// [`DirectoryError`].
+    pub async fn listings(&self, account: &AccountId) -> Result<Vec<ListingView>, DirectoryError> {
+        let directory = self.directory()?;
+        let keyring = directory.keyring().ok_or(DirectoryError::Unavailable)?;
+        let whose = account::pseudonym(&*self.custody, account)?;
+        let listings = self.store.listings_of(whose, self.clock.now()).await.map_err(Internal::from)?;
+        let views = listings.into_iter().map(|listing| {
+            let Listing { id, sealed, verified_at, expires_at, .. } = listing;
+            Ok(view(id, keyring.data.open(id, &sealed)?, verified_at, expires_at))
+        });
+        Ok(views.collect::<Result<_, Internal>>()?)
+    }
+
+    /// Withdraws a listing of the account, or all. Returns how many there were. From then on no other account learns of it
+    /// here; other servers follow within half a minute.
+    ///
+    /// # Errors
+    /// [`DirectoryError`].
+    pub async fn withdraw(&self, account: &AccountId, id: Option<[u8; 16]>) -> Result<u32, DirectoryError> {
+        let directory = self.directory()?;
+        let whose = account::pseudonym(&*self.custody, account)?;
+        let (store, noter, now) = (Arc::clone(&self.store), self.noter(Some(account))?, self.clock.now());
+        let withdrawn = to_its_end(async move {
+            let withdrawn = store.withdraw(whose, id.map(ListingId::from_bytes), now).await?;
+            if withdrawn > 0 {
+                noter.note(EventKind::ListingsWithdrawn, json!({ "listings": withdrawn })).await;
+            }
+            Ok::<_, StoreError>(withdrawn)
+        });
+        let withdrawn = withdrawn.await.map_err(Internal::from)?;
+        self.follow_now(directory).await;
+        Ok(withdrawn)
+    }
+
+    pub(crate) fn directory(&self) -> Result<&Directory, DirectoryError> {
+        self.directory.as_ref().ok_or(DirectoryError::NotConfigured)
+    }
+
+    fn listing_id(&self, sii: &Sii) -> Result<ListingId, Internal> {
+        let made = cut(&*self.custody, &[&[&[LISTING_V1], sii.as_bytes()].concat()])?;
+        made.first().map(|id| ListingId::from_bytes(*id)).ok_or(Internal::Unreadable("custody gave no hash"))
+    }
+}
+
+fn view(id: ListingId, content: Content, verified_at: Millis, expires_at: Millis) -> ListingView {
+    let Content { sii, account: _, username } = content;
+    let username = username.map(|name| name.as_str().to_owned());
+    ListingView { id: *id.as_bytes(), identifier: sii, username, verified_at, expires_at }
+}
+
+/// Where a listing stands in each of these epochs' indexes.
+pub(super) fn place<'a>(
+    policy: &DirectoryPolicy,
+    epochs: impl Iterator<Item = &'a Epoch>,
+    content: &Content,
+) -> Result<Vec<Placement>, Internal> {
+    epochs.filter_map(|epoch| place_in(policy, epoch, content).transpose()).collect()
+}
+
+/// `None` if the account's name does not fit into an entry, or the epoch is just being made: then the listing is placed
+/// when it is filled.
+pub(super) fn place_in(
+    policy: &DirectoryPolicy,
+    epoch: &Epoch,
+    content: &Content,
+) -> Result<Option<Placement>, Internal> {
+    let (key, account) = (&epoch.key, content.account.as_str());
+    let Some(layout) = epoch.layout() else { return Ok(None) };
+    if account.len() > usize::from(layout.account_bytes) {
+        return Ok(None);
+    }
+    let output = key
+        .key
+        .output(content.sii.as_bytes())
+        .map_err(|_| Internal::Unreadable("an identifier has no place in the directory"))?;
+    let keys = Keys::derive(&scope(policy, key.epoch), &output);
+    let slot = seal_entry(&keys, account, layout.account_bytes)
+        .map_err(|_| Internal::Unreadable("an account's name is too long for the directory"))?;
+    Ok(Some(Placement { index: key.index(), location: keys.location().to_be_bytes(), slot }))
+}
+
+pub(super) fn scope(policy: &DirectoryPolicy, epoch: u32) -> Scope<'_> {
+    Scope { provider: &policy.provider, profile: SEALED_BUCKETS_NAME, epoch }
+}

@@ -1,0 +1,329 @@
+//! What the directory's keys and layouts need from time to time: a new epoch is filled and published, an old one ends, buckets
+//! are cut anew when they have grown, and the Matrix face gets another pepper. Every server does this; those steps that only
+//! one may do are won in the store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use acquaint_protocol::bucket::layout;
+use acquaint_store::{Charge, Charged, EventKind, IndexId, Limit, Listing, Millis, NewEvent, StoreError};
+use serde_json::json;
+use tokio::sync::watch;
+
+use super::keys::{
+    Epoch, EpochStage, Keyring, Layout, OPRF, SEALED_BUCKETS, add_layout, change_pepper, make_secret,
+};
+use super::listing::Content;
+use super::people::place_in;
+use super::{Directory, DirectoryError, POLL};
+use crate::Discovery;
+use crate::error::Internal;
+use crate::policy::millis;
+use crate::start::wait;
+
+/// Listings that are placed at once …
+const PAGE: u32 = 500;
+/// … by one server at a time, which says so for this long.
+const LEASE: Duration = Duration::from_secs(60);
+/// What the lease is on.
+const FILLING: &str = "directory/filling";
+/// How long to leave it alone when the day's budget for opening identifiers is spent.
+const PAUSE: Duration = Duration::from_secs(10 * 60);
+
+/// Renews until `stop`.
+pub(crate) async fn renew(discovery: Arc<Discovery>, mut stop: watch::Receiver<bool>) {
+    let Some(directory) = &discovery.directory else { return };
+    while !*stop.borrow() {
+        let pause = match discovery.renew(directory, &stop).await {
+            Ok(pause) => pause,
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "the directory cannot be renewed");
+                POLL
+            }
+        };
+        wait(pause, &mut stop).await;
+    }
+}
+
+/// An epoch of sealed buckets, for the operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirectoryEpoch {
+    /// Its number.
+    pub epoch: u32,
+    /// `filling`, `current` or `former`.
+    pub stage: &'static str,
+    /// Listings in its index at this server.
+    pub listings: u64,
+    /// When its key was made.
+    pub made_at: Millis,
+}
+
+impl Discovery {
+    /// Makes a new key for sealed buckets: listings are placed under it in the background, then it is published, and the one
+    /// before is answered for a while. Returns the new epoch.
+    ///
+    /// # Errors
+    /// [`DirectoryError`]; `Unavailable` while an epoch is being filled.
+    pub async fn rotate_directory(&self) -> Result<u32, DirectoryError> {
+        let directory = self.directory()?;
+        let keyring = directory.keyring().ok_or(DirectoryError::Unavailable)?;
+        if keyring.epochs.values().any(|epoch| epoch.stage == EpochStage::Filling) {
+            return Err(DirectoryError::Unavailable);
+        }
+        // Retired ones keep their numbers.
+        let records = self.store.directory_records().await.map_err(Internal::from)?;
+        let newest = records.iter().filter(|record| record.name == OPRF).map(|record| record.version).max();
+        let epoch = newest.unwrap_or(0).saturating_add(1);
+        let now = self.clock.now();
+        let made = make_secret(&*self.store, &*self.custody, &*self.entropy, (OPRF, epoch), now).await?;
+        if !made {
+            return Err(DirectoryError::Unavailable);
+        }
+        self.noter(None)?.note(EventKind::DirectoryKeyMade, json!({ "epoch": epoch })).await;
+        self.follow_now(directory).await;
+        Ok(epoch)
+    }
+
+    /// The epochs of sealed buckets that are answered, or will be.
+    ///
+    /// # Errors
+    /// [`DirectoryError`].
+    pub fn directory_epochs(&self) -> Result<Vec<DirectoryEpoch>, DirectoryError> {
+        let directory = self.directory()?;
+        let live = directory.live();
+        let keyring = live.keyring.as_deref().ok_or(DirectoryError::Unavailable)?;
+        let current = keyring.current().map(|epoch| epoch.key.epoch);
+        let epochs = keyring.epochs.iter().map(|(number, epoch)| DirectoryEpoch {
+            epoch: *number,
+            stage: match epoch.stage {
+                EpochStage::Filling => "filling",
+                EpochStage::Current if Some(*number) == current => "current",
+                EpochStage::Current | EpochStage::Former | EpochStage::Retired => "former",
+            },
+            listings: live
+                .sealed
+                .get(number)
+                .map_or(0, |index| u64::try_from(index.len()).unwrap_or(u64::MAX)),
+            made_at: epoch.made_at,
+        });
+        Ok(epochs.collect())
+    }
+
+    /// Does what is to be done now; returns when to look again.
+    async fn renew(&self, directory: &Directory, stop: &watch::Receiver<bool>) -> Result<Duration, Internal> {
+        let Some(keyring) = directory.keyring() else { return Ok(POLL) };
+        let now = self.clock.now();
+        let mut changed = self.lay_out(directory, &keyring, now).await?;
+        let mut pause = POLL;
+        for (number, epoch) in &keyring.epochs {
+            if epoch.stage == EpochStage::Filling && epoch.layout().is_some() {
+                match self.fill(directory, &keyring, epoch, stop).await? {
+                    Filled::Whole => changed |= self.publish(&keyring, *number).await?,
+                    Filled::OverBudget => pause = PAUSE,
+                    Filled::ByAnother => {}
+                }
+            }
+        }
+        changed |= self.retire(directory, &keyring, now).await?;
+        if let Some(lifetime) = directory.policy.matrix {
+            let old = now.saturating_sub(millis(lifetime));
+            if keyring.pepper.as_ref().is_none_or(|pepper| pepper.made_at <= old) {
+                let pepper = keyring.pepper.as_ref();
+                changed |= change_pepper(&*self.store, &*self.entropy, pepper, now).await?;
+            }
+        }
+        if changed {
+            self.look(directory).await?;
+            return Ok(Duration::ZERO);
+        }
+        Ok(pause)
+    }
+
+    /// Cuts buckets for epochs that have none, and anew for those that have grown or shrunk.
+    async fn lay_out(&self, directory: &Directory, keyring: &Keyring, now: Millis) -> Result<bool, Internal> {
+        let mut changed = false;
+        let k = directory.policy.candidates;
+        for (number, epoch) in &keyring.epochs {
+            let wanted = match epoch.layout() {
+                None => {
+                    let listings = self.store.count_listings(None, now).await?;
+                    let layout::Chosen { prefix_bits, slots } = layout::choose(listings, k, 0);
+                    let account_bytes = directory.policy.account_bytes;
+                    Some(Layout { number: 1, bits: prefix_bits, slots, account_bytes })
+                }
+                Some(known) if epoch.stage == EpochStage::Current => {
+                    let live = directory.live();
+                    live.sealed.get(number).and_then(|index| {
+                        let listings = u64::try_from(index.len()).unwrap_or(u64::MAX);
+                        let fullest = index.fullest(known.bits);
+                        let chosen = layout::choose(listings, k, 0);
+                        let is_full = fullest > usize::from(known.slots);
+                        // Not at each listing that comes and goes about a boundary.
+                        let is_other = chosen.prefix_bits > known.bits || chosen.prefix_bits + 1 < known.bits;
+                        let layout::Chosen { prefix_bits, slots } =
+                            layout::choose(listings, k, index.fullest(chosen.prefix_bits));
+                        (is_full || is_other).then_some(Layout {
+                            number: known.number.saturating_add(1),
+                            bits: prefix_bits,
+                            slots,
+                            account_bytes: known.account_bytes,
+                        })
+                    })
+                }
+                Some(_) => None,
+            };
+            if let Some(layout) = wanted {
+                changed |= add_layout(&*self.store, *number, layout, now).await?;
+            }
+        }
+        Ok(changed)
+    }
+
+    /// Places every listing in the index of an epoch that is not there yet.
+    async fn fill(
+        &self,
+        directory: &Directory,
+        keyring: &Keyring,
+        epoch: &Epoch,
+        stop: &watch::Receiver<bool>,
+    ) -> Result<Filled, Internal> {
+        let server = self.epochs.server();
+        let index = epoch.key.index();
+        let (mut after, mut any) = (None, false);
+        let outcome = loop {
+            let now = self.clock.now();
+            let until = now.saturating_add(millis(LEASE));
+            if *stop.borrow()
+                || self.store.lease_stream(FILLING.to_owned(), server, now, until).await?.is_none()
+            {
+                break Filled::ByAnother;
+            }
+            let page = self.store.unplaced(index, after, PAGE, now).await?;
+            let Some(last) = page.last() else {
+                // Until nothing is found from the beginning on: a server that does not know the epoch yet adds listings too.
+                if !std::mem::take(&mut any) {
+                    break Filled::Whole;
+                }
+                after = None;
+                continue;
+            };
+            after = Some(last.id);
+            let count = u32::try_from(page.len()).unwrap_or(u32::MAX);
+            if !self.may_unseal(directory, count, "a new key", now).await? {
+                break Filled::OverBudget;
+            }
+            any |= self.place(directory, keyring, epoch, page).await? > 0;
+        };
+        self.store.release_stream(FILLING.to_owned(), server).await?;
+        Ok(outcome)
+    }
+
+    async fn place(
+        &self,
+        directory: &Directory,
+        keyring: &Keyring,
+        epoch: &Epoch,
+        page: Vec<Listing>,
+    ) -> Result<u32, Internal> {
+        let (policy, epoch, data) = (directory.policy.clone(), epoch.clone(), Arc::clone(&keyring.data));
+        let placed = tokio::task::spawn_blocking(move || {
+            let mut placed = Vec::with_capacity(page.len());
+            for listing in page {
+                let content: Content = data.open(listing.id, &listing.sealed)?;
+                match place_in(&policy, &epoch, &content)? {
+                    Some(placement) => placed.push((listing.id, listing.revision, placement)),
+                    None => tracing::warn!(
+                        "a listing does not fit into the new epoch: its account's name is longer than \
+                         `directory.account_bytes`"
+                    ),
+                }
+            }
+            Ok::<_, Internal>(placed)
+        });
+        let placed = placed.await.map_err(|_| Internal::Interrupted)??;
+        Ok(self.store.place(placed, self.clock.now()).await?)
+    }
+
+    /// Makes an epoch the one that is published, and those before it former ones.
+    async fn publish(&self, keyring: &Keyring, number: u32) -> Result<bool, Internal> {
+        let states = |from: EpochStage, to: EpochStage| (from as u8, to as u8);
+        let to_current = states(EpochStage::Filling, EpochStage::Current);
+        let published = self.store.change_directory_record(OPRF.to_owned(), number, to_current, None).await?;
+        for (former, epoch) in keyring.epochs.range(..number) {
+            if epoch.stage == EpochStage::Current {
+                let to_former = states(EpochStage::Current, EpochStage::Former);
+                self.store.change_directory_record(OPRF.to_owned(), *former, to_former, None).await?;
+            }
+        }
+        Ok(published)
+    }
+
+    /// Ends former epochs whose time is over: the key is destroyed, then the index.
+    async fn retire(&self, directory: &Directory, keyring: &Keyring, now: Millis) -> Result<bool, Internal> {
+        let mut changed = false;
+        let current = keyring.current().map(|epoch| (epoch.key.epoch, epoch.made_at));
+        for (number, epoch) in &keyring.epochs {
+            let Some((newest, made_at)) = current.filter(|(newest, _)| newest > number) else { continue };
+            if epoch.stage == EpochStage::Current {
+                // A server was stopped between the two steps of publishing.
+                changed |= self.publish(keyring, newest).await?;
+            }
+            let ends_at = made_at.saturating_add(millis(directory.policy.former_epoch));
+            if epoch.stage == EpochStage::Former && ends_at <= now {
+                let states = (EpochStage::Former as u8, EpochStage::Retired as u8);
+                let name = OPRF.to_owned();
+                changed |=
+                    self.store.change_directory_record(name, *number, states, Some(Vec::new())).await?;
+            }
+        }
+        let records = self.store.directory_records().await?;
+        for record in records.iter().filter(|record| record.name == OPRF) {
+            if record.state == EpochStage::Retired as u8 {
+                let index = IndexId { profile: SEALED_BUCKETS, epoch: record.version };
+                while self.store.clear_index(index, PAGE).await? > 0 {}
+            }
+        }
+        Ok(changed)
+    }
+
+    /// Takes `count` identifiers from the budget of those that are opened in bulk, and notes it in the audit log. `false` if
+    /// the budget is spent.
+    pub(super) async fn may_unseal(
+        &self,
+        directory: &Directory,
+        count: u32,
+        what_for: &'static str,
+        now: Millis,
+    ) -> Result<bool, StoreError> {
+        let event = NewEvent {
+            kind: EventKind::IdentifiersUnsealed,
+            account: None,
+            details: json!({ "identifiers": count, "for": what_for }).to_string(),
+            tell: self.tells,
+        };
+        let permit = directory.policy.unsealings.permit(Limit::Unsealings, &[], count);
+        let charge = Charge { alternatives: vec![vec![permit]], granted: Some(event), ..Charge::default() };
+        match self.store.charge(charge, now).await? {
+            Charged::Taken(_) | Charged::Repeated | Charged::OtherRequest => {
+                self.event_noted(EventKind::IdentifiersUnsealed);
+                Ok(true)
+            }
+            Charged::Exhausted(_) => {
+                tracing::error!(
+                    "the day's budget for opening identifiers in bulk is spent: `directory.unsealings_per_day`"
+                );
+                Ok(false)
+            }
+        }
+    }
+}
+
+/// How far a filling came.
+enum Filled {
+    /// All listings are placed.
+    Whole,
+    /// Another server is at it, or this one stops.
+    ByAnother,
+    /// The budget is spent.
+    OverBudget,
+}
