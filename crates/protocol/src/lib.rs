@@ -5,6 +5,8 @@
 //! - [`identifier`]: phone numbers, e-mail addresses, service-independent identifiers and accounts. `parse` is the only
 //!   way in, and no type here prints what it holds.
 //! - [`pair`]: from two identifiers to a pair hash and an order bit ("Canonical bytes, version 1").
+//! - [`oprf`]: what a server computes with its key without seeing of what (RFC 9497).
+//! - [`bucket`]: lookups in buckets, sealed and as Rocket.Chat's page has them.
 //! - [`message`]: every message that crosses the wire.
 //!
 //! ```
@@ -19,7 +21,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod bucket;
 pub mod credential;
 pub mod identifier;
 pub mod message;
+pub mod oprf;
 pub mod pair;
