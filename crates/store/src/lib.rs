@@ -16,6 +16,8 @@ mod bucket;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod directory;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod epochs;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod follows;

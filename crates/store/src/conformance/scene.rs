@@ -8,7 +8,7 @@ use acquaint_protocol::pair::{EpochId, PairHash};
 use crate::{
     Charge, Charged, CodeGuess, CodeHash, CodePut, CodeTaken, Exhausted, Generation, Half, HalfOutcome,
     ImportAccepted, ImportId, ImportStep, LeasedImport, Limit, Millis, NewCode, NewImport, NumberKey, Permit,
-    Pseudonym, Removal, Removed, StepOutcome, Store, TokenId,
+    Pseudonym, Removal, Removed, StepOutcome, Store, TokenId, TokenUse,
 };
 
 /// Late enough to be after everything.
@@ -90,6 +90,7 @@ impl Scene {
                 0x7F, fresh[1], fresh[2], fresh[3], fresh[4], fresh[5], fresh[6], fresh[7],
             ])),
             token: TokenId::from_bytes(fresh),
+            token_use: TokenUse::Matching,
             sealed_identifier: vec![who; 3],
             token_expires_at: FAR,
         }

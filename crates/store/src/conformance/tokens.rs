@@ -3,7 +3,7 @@
 use super::scene::{FAR, Scene, account, half, new_code, number, permit, step};
 use crate::{
     CodeGuess, CodeTaken, Exhausted, Generation, ImportAccepted, ImportStep, Limit, LiveToken, NewImport,
-    Removal, TokenId,
+    Removal, TokenId, TokenUse,
 };
 
 pub(super) async fn works_once(scene: Scene) {
@@ -87,7 +87,7 @@ pub(super) async fn all_of_several_are_taken(scene: Scene) {
         assert_eq!(store.accept_import(with(refused), 2).await.unwrap(), ImportAccepted::InvalidToken);
     }
     assert_eq!(store.accept_import(with(&[first, second]), 2).await.unwrap(), ImportAccepted::Accepted);
-    assert_eq!(store.live_tokens(account(1), 2).await.unwrap(), []);
+    assert_eq!(store.live_tokens(account(1), TokenUse::Matching, 2).await.unwrap(), []);
     // Both identifiers are taken until the import's end.
     for taken in [1, 3] {
         let import = NewImport {
@@ -111,7 +111,7 @@ pub(super) async fn all_of_several_are_taken(scene: Scene) {
 
 pub(super) async fn the_live_ones_are_listed(scene: Scene) {
     let store = &scene.store;
-    assert_eq!(store.live_tokens(account(1), 0).await.unwrap(), []);
+    assert_eq!(store.live_tokens(account(1), TokenUse::Matching, 0).await.unwrap(), []);
     let (long, _) = scene.verify(1, 0).await;
     scene.verify(2, 0).await;
     store.put_code(new_code(1, 1, 20), 20).await.unwrap();
@@ -119,6 +119,6 @@ pub(super) async fn the_live_ones_are_listed(scene: Scene) {
     let live = |token, sealed_identifier| LiveToken { token, sealed_identifier };
     let both = [live(long, vec![1; 3]), live(short.token, vec![8, 8])];
     store.take_code(short, 21).await.unwrap();
-    assert_eq!(store.live_tokens(account(1), 49).await.unwrap(), both);
-    assert_eq!(store.live_tokens(account(1), 50).await.unwrap(), both[..1]);
+    assert_eq!(store.live_tokens(account(1), TokenUse::Matching, 49).await.unwrap(), both);
+    assert_eq!(store.live_tokens(account(1), TokenUse::Matching, 50).await.unwrap(), both[..1]);
 }

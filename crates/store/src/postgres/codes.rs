@@ -122,8 +122,14 @@ pub(super) async fn take(unit: &Unit, guess: &CodeGuess, now: Millis) -> Result<
         .await?
         .ok_or(super::error::DatabaseError::Answer)?;
     unit.execute(
-        "INSERT INTO tokens (token, account, sealed, expires_at) VALUES ($1, $2, $3, $4)",
-        &[&guess.token.as_bytes().as_slice(), &account, &guess.sealed_identifier, &guess.token_expires_at],
+        "INSERT INTO tokens (token, account, sealed, expires_at, token_use) VALUES ($1, $2, $3, $4, $5)",
+        &[
+            &guess.token.as_bytes().as_slice(),
+            &account,
+            &guess.sealed_identifier,
+            &guess.token_expires_at,
+            &i16::from(guess.token_use as u8),
+        ],
     )
     .await?;
     let generation = Generation(row.try_get(0)?);

@@ -13,10 +13,11 @@ pub(super) async fn partitions(unit: &Unit) -> Result<Vec<String>> {
              FROM (SELECT tree.relid
                    FROM unnest(ARRAY['accounts', 'codes', 'tokens', 'limits', 'imports', 'pending_numbers', 'pairs',
                                      'links', 'matches', 'dismissals', 'notices', 'answers', 'paid', 'used',
-                                     'follows', 'departures', 'proofs']) AS ours (name),
+                                     'follows', 'departures', 'proofs', 'listings', 'placements']) AS ours (name),
                         pg_partition_tree(ours.name::regclass) AS tree
                    WHERE tree.isleaf
-                   UNION ALL SELECT name::regclass FROM unnest(ARRAY['events', 'event_queue']) AS whole (name)) AS leaf
+                   UNION ALL SELECT name::regclass FROM unnest(ARRAY['events', 'event_queue', 'listing_changes',
+                                                                 'directory_records']) AS whole (name)) AS leaf
              JOIN pg_class ON pg_class.oid = leaf.relid ORDER BY 1",
             &[],
         )

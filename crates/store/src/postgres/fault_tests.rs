@@ -9,7 +9,9 @@ use super::private_server::PostgresServer;
 use super::scene::{FAR, Person};
 use super::tests::{fresh, options};
 use super::{DatabaseError, Options, PostgresStore};
-use crate::{CodeGuess, Half, ImportStep, LeasedImport, Millis, NewCode, StepOutcome, Store, StoreError};
+use crate::{
+    CodeGuess, Half, ImportStep, LeasedImport, Millis, NewCode, StepOutcome, Store, StoreError, TokenUse,
+};
 
 const IMPORTS: u64 = 6;
 const STEPS: u32 = 40;
@@ -254,7 +256,7 @@ async fn errors_hold_nothing_of_a_row() {
     let person = Person { seed: 704 };
     person.verify(&store).await;
     // The same token again: PostgreSQL's detail says which key is there already.
-    let token = store.live_tokens(person.account(), 1).await.unwrap()[0].token;
+    let token = store.live_tokens(person.account(), TokenUse::Matching, 1).await.unwrap()[0].token;
     store.put_code(NewCode { too_recent_after: FAR, ..person.code() }, 1).await.unwrap();
     let error = store.take_code(CodeGuess { token, ..person.guess() }, 1).await.unwrap_err();
     assert!(server.log().contains("duplicate key"));

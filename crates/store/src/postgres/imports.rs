@@ -10,7 +10,7 @@ use super::unit::{Result, Unit};
 use super::{epochs, quotas, reads, rules};
 use crate::{
     Fence, Generation, Half, HalfOutcome, ImportAccepted, ImportId, ImportProgress, ImportStep, LeasedImport,
-    Millis, NewImport, NumberKey, Permit, Pseudonym, Report, StepOutcome,
+    Millis, NewImport, NumberKey, Permit, Pseudonym, Report, StepOutcome, TokenUse,
 };
 
 /// How long an import can block its number, should nothing release it.
@@ -67,8 +67,9 @@ async fn tokens_are_valid(unit: &Unit, import: &NewImport, now: Millis) -> Resul
     tokens.dedup();
     let valid = unit
         .row(
-            "SELECT count(*) FROM tokens WHERE account = $1 AND token = ANY($2) AND expires_at > $3",
-            &[&account, &tokens, &now],
+            "SELECT count(*) FROM tokens
+             WHERE account = $1 AND token = ANY($2) AND expires_at > $3 AND token_use = $4",
+            &[&account, &tokens, &now, &i16::from(TokenUse::Matching as u8)],
         )
         .await?
         .ok_or(DatabaseError::Answer)?;

@@ -116,7 +116,8 @@ async fn lacks(client: &Client, migrates: bool) -> Result<Option<String>, OpenEr
         "SELECT 'INSERT, UPDATE or DELETE on ' || name
          FROM unnest(ARRAY['accounts', 'codes', 'tokens', 'limits', 'imports', 'pending_numbers', 'pairs', 'links',
                            'matches', 'dismissals', 'notices', 'answers', 'keys', 'gates', 'servers', 'paid', 'used',
-                           'events', 'event_queue', 'follows', 'streams', 'departures', 'proofs'])
+                           'events', 'event_queue', 'follows', 'streams', 'departures', 'proofs', 'listings', 'placements',
+                           'listing_changes', 'directory_records'])
               WITH ORDINALITY AS ours (name, place)
          WHERE to_regclass(name) IS NULL OR NOT (has_table_privilege(to_regclass(name), 'SELECT')
              AND has_table_privilege(to_regclass(name), 'INSERT')

@@ -1,14 +1,15 @@
 //! The store for several servers: one PostgreSQL database.
 //!
 //! A verb is one transaction at READ COMMITTED that locks the rows it depends on, always in the same order: streams,
-//! accounts, gates, then imports, places, notices, follows, paid requests, departures, limits, numbers, and the audit log
-//! last. Where there is no row to lock, one is put there first. So no two verbs wait for each other in a circle, and what
+//! accounts, gates, then imports, places, notices, follows, paid requests, departures, limits, numbers, listings with their
+//! placements, and last the directory's changes or the audit log. Where there is no row to lock, one is put there first. So no two verbs wait for each other in a circle, and what
 //! they do is as if one ran after the other. Nothing is kept in this process, and opening ends nobody's lease: any number
 //! of servers work on one database.
 
 mod charges;
 mod codes;
 mod departures;
+mod directory;
 mod epochs;
 mod erasure;
 mod error;
@@ -54,11 +55,13 @@ pub use open::{OpenError, Options};
 pub use transfer::{PostgresSink, PostgresSource};
 
 use crate::{
-    Charge, Charged, CodeGuess, CodeHash, CodePut, CodeTaken, DeadNotice, EpochRecord, EpochRows, Event,
-    EventId, EventOutcome, Fence, ImportAccepted, ImportId, ImportProgress, ImportStep, KeyRecord,
-    LeasedDeparture, LeasedEvent, LeasedImport, LeasedNotice, LiveToken, Match, MatchPosition, Millis,
-    NewCode, NewEvent, NewImport, NoticeCounts, NoticeId, NoticeOutcome, NumberKey, OnceId, PendingImport,
-    Permit, Pseudonym, Removal, Retirement, ServerId, StepOutcome, Store, StoreError, StreamStep, SyncStatus,
+    ChangeId, Charge, Charged, CodeGuess, CodeHash, CodePut, CodeTaken, DeadNotice, DirectoryRecord,
+    Enrolled, EpochRecord, EpochRows, Event, EventId, EventOutcome, Fence, ImportAccepted, ImportId,
+    ImportProgress, ImportStep, IndexId, KeyRecord, LeasedDeparture, LeasedEvent, LeasedImport, LeasedNotice,
+    Listing, ListingId, LiveToken, Match, MatchPosition, Millis, NewCode, NewEvent, NewImport, NewListing,
+    NoticeCounts, NoticeId, NoticeOutcome, NumberKey, OnceId, PendingImport, Permit, Pick, Placement,
+    Pseudonym, Removal, Retirement, Revision, ServerId, StepOutcome, Store, StoreError, StreamStep,
+    SyncStatus, TokenUse,
 };
 use unit::{Attempts, Connections};
 
@@ -335,8 +338,13 @@ impl Store for PostgresStore {
         plainly!(self, |unit| codes::has_proof(unit, account, now))
     }
 
-    async fn live_tokens(&self, account: Pseudonym, now: Millis) -> Result<Vec<LiveToken>, StoreError> {
-        plainly!(self, |unit| reads::live_tokens(unit, account, now))
+    async fn live_tokens(
+        &self,
+        account: Pseudonym,
+        token_use: TokenUse,
+        now: Millis,
+    ) -> Result<Vec<LiveToken>, StoreError> {
+        plainly!(self, |unit| reads::live_tokens(unit, account, token_use, now))
     }
 
     async fn accept_import(&self, import: NewImport, now: Millis) -> Result<ImportAccepted, StoreError> {
@@ -448,6 +456,88 @@ impl Store for PostgresStore {
         plainly!(self, |unit| notices::revive(unit, now))
     }
 
+    async fn enrol(&self, listing: NewListing, now: Millis) -> Result<Enrolled, StoreError> {
+        transact!(self, |unit| directory::enrol(unit, &listing, now))
+    }
+
+    async fn listings_of(&self, account: Pseudonym, now: Millis) -> Result<Vec<Listing>, StoreError> {
+        plainly!(self, |unit| directory::of_account(unit, account, now))
+    }
+
+    async fn withdraw(
+        &self,
+        account: Pseudonym,
+        id: Option<ListingId>,
+        now: Millis,
+    ) -> Result<u32, StoreError> {
+        transact!(self, |unit| directory::withdraw(unit, account, id, now))
+    }
+
+    async fn listings(&self, pick: Pick, now: Millis) -> Result<Vec<Listing>, StoreError> {
+        plainly!(self, |unit| directory::listings(unit, &pick, now))
+    }
+
+    async fn placements(
+        &self,
+        index: IndexId,
+        pick: Pick,
+        now: Millis,
+    ) -> Result<Vec<(ListingId, Placement)>, StoreError> {
+        plainly!(self, |unit| directory::placements(unit, index, &pick, now))
+    }
+
+    async fn unplaced(
+        &self,
+        index: IndexId,
+        after: Option<ListingId>,
+        limit: u32,
+        now: Millis,
+    ) -> Result<Vec<Listing>, StoreError> {
+        plainly!(self, |unit| directory::unplaced(unit, index, after, limit, now))
+    }
+
+    async fn place(
+        &self,
+        placements: Vec<(ListingId, Revision, Placement)>,
+        now: Millis,
+    ) -> Result<u32, StoreError> {
+        transact!(self, |unit| directory::place(unit, &placements, now))
+    }
+
+    async fn clear_index(&self, index: IndexId, limit: u32) -> Result<u32, StoreError> {
+        transact!(self, |unit| directory::clear_index(unit, index, limit))
+    }
+
+    async fn count_listings(&self, index: Option<IndexId>, now: Millis) -> Result<u64, StoreError> {
+        plainly!(self, |unit| directory::count(unit, index, now))
+    }
+
+    async fn listing_changes(
+        &self,
+        after: Option<ChangeId>,
+        limit: u32,
+    ) -> Result<Vec<(ChangeId, ListingId)>, StoreError> {
+        plainly!(self, |unit| directory::changes(unit, after, limit))
+    }
+
+    async fn directory_records(&self) -> Result<Vec<DirectoryRecord>, StoreError> {
+        plainly!(self, |unit| directory::records(unit))
+    }
+
+    async fn add_directory_record(&self, record: DirectoryRecord) -> Result<bool, StoreError> {
+        transact!(self, |unit| directory::add_record(unit, &record))
+    }
+
+    async fn change_directory_record(
+        &self,
+        name: String,
+        version: u32,
+        states: (u8, u8),
+        content: Option<Vec<u8>>,
+    ) -> Result<bool, StoreError> {
+        transact!(self, |unit| directory::change_record(unit, &name, version, states, content.as_deref()))
+    }
+
     async fn remove_data(
         &self,
         account: Pseudonym,
@@ -460,6 +550,8 @@ impl Store for PostgresStore {
     async fn sweep(&self, limit: u32, now: Millis) -> Result<u64, StoreError> {
         let mut swept: Result<u64, StoreError> =
             transact!(self, |unit| removal::sweep_links(unit, limit, now));
+        let ended: Result<u64, StoreError> = transact!(self, |unit| directory::sweep(unit, limit, now));
+        swept = Ok(swept?.saturating_add(ended?));
         for statement in removal::SWEEPS.into_iter().chain([epochs::SWEEP_SERVERS]) {
             let deleted: Result<u64, StoreError> =
                 plainly!(self, |unit| unit.execute(statement, &[&now, &i64::from(limit)]));

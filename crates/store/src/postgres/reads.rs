@@ -8,7 +8,7 @@ use super::ledger::{bytes, pseudonym};
 use super::unit::{Result, Unit};
 use crate::{
     ImportId, KeyRecord, LiveToken, Match, MatchPosition, Millis, PendingImport, Pseudonym, SyncStatus,
-    TokenId,
+    TokenId, TokenUse,
 };
 
 pub(super) async fn key_records(unit: &Unit) -> Result<Vec<KeyRecord>> {
@@ -117,12 +117,17 @@ pub(super) async fn dismissed(unit: &Unit, account: Pseudonym) -> Result<BTreeSe
     rows.iter().map(|row| pseudonym(row, 0)).collect()
 }
 
-pub(super) async fn live_tokens(unit: &Unit, account: Pseudonym, now: Millis) -> Result<Vec<LiveToken>> {
+pub(super) async fn live_tokens(
+    unit: &Unit,
+    account: Pseudonym,
+    token_use: TokenUse,
+    now: Millis,
+) -> Result<Vec<LiveToken>> {
     let rows = unit
         .query(
-            "SELECT token, sealed FROM tokens WHERE account = $1 AND expires_at > $2
+            "SELECT token, sealed FROM tokens WHERE account = $1 AND expires_at > $2 AND token_use = $3
              ORDER BY expires_at DESC, token",
-            &[&account.as_bytes().as_slice(), &now],
+            &[&account.as_bytes().as_slice(), &now, &i16::from(token_use as u8)],
         )
         .await?;
     rows.iter()

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::error::DatabaseError;
 use super::ledger::{Ledger, Place, place_at};
 use super::unit::{Params, Result, Unit};
-use super::{imports, reads};
+use super::{directory, imports, reads};
 use crate::{ImportId, Millis, NumberKey, Pseudonym, Removal, Removed};
 
 pub(super) async fn dismiss(unit: &Unit, account: Pseudonym, other: Pseudonym, now: Millis) -> Result<u32> {
@@ -87,6 +87,7 @@ pub(super) async fn remove(
         unit.execute(statement, &[&me]).await?;
     }
     imports::release(unit, pending.map_or(&[], |(_, numbers)| numbers)).await?;
+    directory::withdraw(unit, account, None, now).await?;
     Ok(Removal::Removed(removed))
 }
 
@@ -217,6 +218,7 @@ pub(super) const SWEEPS: [&str; 12] = [
          AND NOT EXISTS (SELECT 1 FROM links
                          WHERE NOT settled AND (low = accounts.account OR high = accounts.account))
          AND NOT EXISTS (SELECT 1 FROM imports WHERE imports.account = accounts.account)
+         AND NOT EXISTS (SELECT 1 FROM listings WHERE listings.account = accounts.account)
          AND NOT EXISTS (SELECT 1 FROM tokens WHERE tokens.account = accounts.account)
          LIMIT $2 FOR UPDATE SKIP LOCKED)
      DELETE FROM accounts USING old WHERE accounts.account = old.account",

@@ -7,6 +7,7 @@ use acquaint_protocol::pair::{EpochId, PairHash};
 use crate::{
     CodeGuess, CodeHash, CodeTaken, Generation, Half, HalfOutcome, ImportAccepted, ImportId, ImportStep,
     LeasedImport, Millis, NewCode, NewImport, NoticeTimes, NumberKey, Pseudonym, StepOutcome, Store, TokenId,
+    TokenUse,
 };
 
 pub(super) const FAR: Millis = 1_000_000_000;
@@ -65,6 +66,7 @@ impl Person {
             fresh_generation: Generation(i64::from_be_bytes(self.bytes(6))),
             // Another one each time.
             token: TokenId::from_bytes(self.bytes(10 + TOKENS.fetch_add(1, Ordering::Relaxed))),
+            token_use: TokenUse::Matching,
             sealed_identifier: self.bytes::<60>(9).to_vec(),
             token_expires_at: FAR,
         }

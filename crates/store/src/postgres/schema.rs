@@ -17,7 +17,7 @@ struct Migration {
 }
 
 /// Migration n takes version n to n + 1.
-const MIGRATIONS: [Migration; 4] = [
+const MIGRATIONS: [Migration; 5] = [
     Migration { sql: include_str!("v1.sql"), usable_from: 1 },
     // What a program of version 1 finds is not told to a request that waits at another server; it is a match all the same.
     Migration { sql: include_str!("v2.sql"), usable_from: 1 },
@@ -25,6 +25,9 @@ const MIGRATIONS: [Migration; 4] = [
     Migration { sql: include_str!("v3.sql"), usable_from: 1 },
     // A removal by a program of version 3 leaves what is new here of the account: it goes within a day, by the sweep.
     Migration { sql: include_str!("v4.sql"), usable_from: 1 },
+    // A program of version 4 takes any token for an import, and a removal by one leaves listings: the directory is turned on
+    // when all servers run this release.
+    Migration { sql: include_str!("v5.sql"), usable_from: 1 },
 ];
 
 /// The newest version that this program knows.

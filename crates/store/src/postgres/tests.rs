@@ -10,7 +10,7 @@ use super::{OpenError, Options, PostgresStore, epochs, events, look, streams};
 use crate::{
     Charge, Charged, CodeTaken, EpochState, EventKind, EventOutcome, FollowChange, FollowRecord, Half,
     ImportAccepted, KeyRecord, Limit, NewEvent, NewImport, NoticeOutcome, Permit, Removal, ServerId,
-    StepOutcome, Store, StreamStep, conformance,
+    StepOutcome, Store, StreamStep, TokenUse, conformance,
 };
 
 /// A store in a database of its own.
@@ -133,7 +133,7 @@ async fn codes_and_tokens_are_taken_once_across_servers() {
     else {
         unreachable!("it was counted")
     };
-    let token = stores[1].live_tokens(person.account(), 1).await.unwrap()[0].token;
+    let token = stores[1].live_tokens(person.account(), TokenUse::Matching, 1).await.unwrap()[0].token;
     let import = person.import_of(token, *generation, 5);
     let accepted = by_turns(&stores, |store| {
         let import = import.clone();

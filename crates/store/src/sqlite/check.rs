@@ -241,13 +241,15 @@ fn other_schema(connection: &Connection, model: &Connection) -> Result<Vec<Findi
 }
 
 /// Where past moments are written down, and none is scanned for among many rows; with the version that has it first.
-const MOMENTS: [(i64, &str, &str); 6] = [
+const MOMENTS: [(i64, &str, &str); 8] = [
     (1, "accounts", "synced_at"),
     (1, "codes", "sent_at"),
     (1, "imports", "accepted_at"),
     (1, "limits", "at"),
     (2, "notices", "found_at"),
     (4, "events", "at"),
+    (5, "listing_changes", "at"),
+    (5, "directory_records", "made_at"),
 ];
 
 fn newest(connection: &Connection, version: i64) -> rusqlite::Result<Option<Millis>> {
@@ -353,10 +355,40 @@ const RULES_SINCE_4: [(&str, &str); 3] = [
     ("accounts that follow themselves", "SELECT count(*) FROM follows WHERE account = other"),
 ];
 
+/// Those of tables and columns that version 5 has first.
+const RULES_SINCE_5: [(&str, &str); 4] = [
+    (
+        "values of the wrong form",
+        "SELECT (SELECT count(*) FROM tokens WHERE token_use NOT IN (0, 1))
+         + (SELECT count(*) FROM listings WHERE length(listing) <> 16 OR length(account) <> 16 OR length(sealed) = 0)
+         + (SELECT count(*) FROM placements WHERE length(location) <> 8 OR profile NOT BETWEEN 0 AND 255
+            OR epoch NOT BETWEEN 0 AND 4294967295)
+         + (SELECT count(*) FROM listing_changes WHERE length(listing) <> 16)
+         + (SELECT count(*) FROM directory_records WHERE version NOT BETWEEN 1 AND 4294967295
+            OR state NOT BETWEEN 0 AND 255 OR length(CAST(name AS BLOB)) > 64)",
+    ),
+    (
+        "placements of listings that are not there",
+        "SELECT count(*) FROM placements WHERE NOT EXISTS
+         (SELECT 1 FROM listings WHERE listings.listing = placements.listing)",
+    ),
+    (
+        "listings of accounts that have no name",
+        "SELECT count(*) FROM listings WHERE account NOT IN (SELECT account FROM accounts)",
+    ),
+    // Else a number comes again, and a placement of an old state could pass for one of the new.
+    (
+        "listings with the number of a change to come",
+        "SELECT count(*) FROM listings WHERE revision >
+         coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'listing_changes'), 0)",
+    ),
+];
+
 fn broken_rules(connection: &Connection, version: i64) -> rusqlite::Result<Vec<Finding>> {
     let mut findings = Vec::new();
-    let later = if version >= 4 { RULES_SINCE_4.as_slice() } else { &[] };
-    for (what, sql) in RULES.iter().chain(later) {
+    let since_4 = if version >= 4 { RULES_SINCE_4.as_slice() } else { &[] };
+    let since_5 = if version >= 5 { RULES_SINCE_5.as_slice() } else { &[] };
+    for (what, sql) in RULES.iter().chain(since_4).chain(since_5) {
         let rows: i64 = connection.query_row(sql, [], |row| row.get(0))?;
         if rows > 0 {
             findings.push(Finding { what: format!("{what}: {rows}"), advice: REPORT });

@@ -110,12 +110,15 @@ pub(super) fn take(connection: &Connection, guess: &CodeGuess, now: Millis) -> R
             |row| row.get(0),
         )?;
     connection
-        .prepare_cached("INSERT INTO tokens (token, account, sealed, expires_at) VALUES (?1, ?2, ?3, ?4)")?
+        .prepare_cached(
+            "INSERT INTO tokens (token, account, sealed, expires_at, token_use) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
         .execute(params![
             guess.token.as_bytes(),
             guess.account.as_bytes(),
             guess.sealed_identifier,
-            guess.token_expires_at
+            guess.token_expires_at,
+            guess.token_use as u8
         ])?;
     if let Some(proof) = &guess.proof {
         prove(connection, guess.account, proof, now)?;

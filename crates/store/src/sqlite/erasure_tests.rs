@@ -13,7 +13,7 @@ use super::SqliteStore;
 use crate::{
     Charge, Charged, CodeGuess, CodeHash, CodeTaken, FollowChange, FollowRecord, Generation, Half,
     ImportAccepted, ImportId, ImportStep, NewCode, NewImport, NoticeTimes, NumberKey, PaidRequest, Pseudonym,
-    Removal, RequestId, ServerId, StepOutcome, Store, StoreError, StreamStep, TokenId,
+    Removal, RequestId, ServerId, StepOutcome, Store, StoreError, StreamStep, TokenId, TokenUse,
 };
 
 const FAR: i64 = 1_000_000_000;
@@ -71,6 +71,7 @@ impl Person {
             sealed_account: self.bytes::<70>(5).to_vec(),
             fresh_generation: Generation(i64::from_be_bytes(self.bytes(6))),
             token,
+            token_use: TokenUse::Matching,
             sealed_identifier: self.bytes::<60>(9).to_vec(),
             token_expires_at: FAR,
         };

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Result, params};
 use super::{epochs, pairs, quotas};
 use crate::{
     Fence, Generation, HalfOutcome, ImportAccepted, ImportId, ImportProgress, ImportStep, LeasedImport,
-    Millis, NewImport, NumberKey, Permit, Pseudonym, StepOutcome,
+    Millis, NewImport, NumberKey, Permit, Pseudonym, StepOutcome, TokenUse,
 };
 
 /// How long an import can block its number, should nothing release it.
@@ -43,10 +43,16 @@ pub(super) fn accept(connection: &Connection, import: &NewImport, now: Millis) -
 fn tokens_are_valid(connection: &Connection, import: &NewImport, now: Millis) -> Result<bool> {
     let mut select = connection.prepare_cached(
         "SELECT 1 FROM tokens JOIN accounts USING (account)
-         WHERE token = ?1 AND account = ?2 AND expires_at > ?3 AND generation = ?4",
+         WHERE token = ?1 AND account = ?2 AND expires_at > ?3 AND generation = ?4 AND token_use = ?5",
     )?;
     for token in &import.tokens {
-        if !select.exists(params![token.as_bytes(), import.account.as_bytes(), now, import.generation.0])? {
+        if !select.exists(params![
+            token.as_bytes(),
+            import.account.as_bytes(),
+            now,
+            import.generation.0,
+            TokenUse::Matching as u8
+        ])? {
             return Ok(false);
         }
     }

@@ -9,6 +9,7 @@ mod check;
 mod checkpoint;
 mod codes;
 mod departures;
+mod directory;
 mod epochs;
 #[cfg(test)]
 mod erasure_tests;
@@ -43,11 +44,13 @@ pub use open::OpenError;
 pub use transfer::{SqliteSink, SqliteSource};
 
 use crate::{
-    Charge, Charged, CodeGuess, CodeHash, CodePut, CodeTaken, DeadNotice, EpochRecord, EpochRows, Event,
-    EventId, EventOutcome, Fence, ImportAccepted, ImportId, ImportProgress, ImportStep, KeyRecord,
-    LeasedDeparture, LeasedEvent, LeasedImport, LeasedNotice, LiveToken, Match, MatchPosition, Millis,
-    NewCode, NewEvent, NewImport, NoticeCounts, NoticeId, NoticeOutcome, NumberKey, OnceId, PendingImport,
-    Permit, Pseudonym, Removal, Retirement, ServerId, StepOutcome, Store, StoreError, StreamStep, SyncStatus,
+    ChangeId, Charge, Charged, CodeGuess, CodeHash, CodePut, CodeTaken, DeadNotice, DirectoryRecord,
+    Enrolled, EpochRecord, EpochRows, Event, EventId, EventOutcome, Fence, ImportAccepted, ImportId,
+    ImportProgress, ImportStep, IndexId, KeyRecord, LeasedDeparture, LeasedEvent, LeasedImport, LeasedNotice,
+    Listing, ListingId, LiveToken, Match, MatchPosition, Millis, NewCode, NewEvent, NewImport, NewListing,
+    NoticeCounts, NoticeId, NoticeOutcome, NumberKey, OnceId, PendingImport, Permit, Pick, Placement,
+    Pseudonym, Removal, Retirement, Revision, ServerId, StepOutcome, Store, StoreError, StreamStep,
+    SyncStatus, TokenUse,
 };
 use checkpoint::Log;
 use reads::Readers;
@@ -280,8 +283,13 @@ impl Store for SqliteStore {
         self.readers.read(move |connection| codes::has_proof(connection, account, now)).await
     }
 
-    async fn live_tokens(&self, account: Pseudonym, now: Millis) -> Result<Vec<LiveToken>, StoreError> {
-        self.readers.read(move |connection| reads::live_tokens(connection, account, now)).await
+    async fn live_tokens(
+        &self,
+        account: Pseudonym,
+        token_use: TokenUse,
+        now: Millis,
+    ) -> Result<Vec<LiveToken>, StoreError> {
+        self.readers.read(move |connection| reads::live_tokens(connection, account, token_use, now)).await
     }
 
     async fn accept_import(&self, import: NewImport, now: Millis) -> Result<ImportAccepted, StoreError> {
@@ -399,6 +407,91 @@ impl Store for SqliteStore {
 
     async fn pending_import(&self, account: Pseudonym) -> Result<Option<PendingImport>, StoreError> {
         self.readers.read(move |connection| reads::pending_import(connection, account)).await
+    }
+
+    async fn enrol(&self, listing: NewListing, now: Millis) -> Result<Enrolled, StoreError> {
+        self.writer.write(move |connection| directory::enrol(connection, &listing, now)).await
+    }
+
+    async fn listings_of(&self, account: Pseudonym, now: Millis) -> Result<Vec<Listing>, StoreError> {
+        self.readers.read(move |connection| directory::of_account(connection, account, now)).await
+    }
+
+    async fn withdraw(
+        &self,
+        account: Pseudonym,
+        id: Option<ListingId>,
+        now: Millis,
+    ) -> Result<u32, StoreError> {
+        self.writer.write(move |connection| directory::withdraw(connection, account, id, now)).await
+    }
+
+    async fn listings(&self, pick: Pick, now: Millis) -> Result<Vec<Listing>, StoreError> {
+        self.readers.read(move |connection| directory::listings(connection, &pick, now)).await
+    }
+
+    async fn placements(
+        &self,
+        index: IndexId,
+        pick: Pick,
+        now: Millis,
+    ) -> Result<Vec<(ListingId, Placement)>, StoreError> {
+        self.readers.read(move |connection| directory::placements(connection, index, &pick, now)).await
+    }
+
+    async fn unplaced(
+        &self,
+        index: IndexId,
+        after: Option<ListingId>,
+        limit: u32,
+        now: Millis,
+    ) -> Result<Vec<Listing>, StoreError> {
+        self.readers.read(move |connection| directory::unplaced(connection, index, after, limit, now)).await
+    }
+
+    async fn place(
+        &self,
+        placements: Vec<(ListingId, Revision, Placement)>,
+        now: Millis,
+    ) -> Result<u32, StoreError> {
+        self.writer.write(move |connection| directory::place(connection, &placements, now)).await
+    }
+
+    async fn clear_index(&self, index: IndexId, limit: u32) -> Result<u32, StoreError> {
+        self.writer.write(move |connection| directory::clear_index(connection, index, limit)).await
+    }
+
+    async fn count_listings(&self, index: Option<IndexId>, now: Millis) -> Result<u64, StoreError> {
+        self.readers.read(move |connection| directory::count(connection, index, now)).await
+    }
+
+    async fn listing_changes(
+        &self,
+        after: Option<ChangeId>,
+        limit: u32,
+    ) -> Result<Vec<(ChangeId, ListingId)>, StoreError> {
+        self.readers.read(move |connection| directory::changes(connection, after, limit)).await
+    }
+
+    async fn directory_records(&self) -> Result<Vec<DirectoryRecord>, StoreError> {
+        self.readers.read(directory::records).await
+    }
+
+    async fn add_directory_record(&self, record: DirectoryRecord) -> Result<bool, StoreError> {
+        self.writer.write(move |connection| directory::add_record(connection, &record)).await
+    }
+
+    async fn change_directory_record(
+        &self,
+        name: String,
+        version: u32,
+        states: (u8, u8),
+        content: Option<Vec<u8>>,
+    ) -> Result<bool, StoreError> {
+        let work = move |connection: &_| {
+            directory::change_record(connection, &name, version, states, content.as_deref())
+        };
+        self.writer.write(work).await
     }
 
     async fn remove_data(

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use super::{open, unavailable};
 use crate::{
     ImportId, KeyRecord, LiveToken, Match, MatchPosition, Millis, PendingImport, Pseudonym, StoreError,
-    SyncStatus, TokenId,
+    SyncStatus, TokenId, TokenUse,
 };
 
 const READERS: usize = 4;
@@ -147,14 +147,15 @@ pub(super) fn count_undismissed(connection: &Connection, account: Pseudonym, now
 pub(super) fn live_tokens(
     connection: &Connection,
     account: Pseudonym,
+    token_use: TokenUse,
     now: Millis,
 ) -> Result<Vec<LiveToken>> {
     connection
         .prepare_cached(
-            "SELECT token, sealed FROM tokens WHERE account = ?1 AND expires_at > ?2
+            "SELECT token, sealed FROM tokens WHERE account = ?1 AND expires_at > ?2 AND token_use = ?3
              ORDER BY expires_at DESC, token",
         )?
-        .query_map(params![account.as_bytes(), now], |row| {
+        .query_map(params![account.as_bytes(), now, token_use as u8], |row| {
             Ok(LiveToken { token: TokenId::from_bytes(row.get(0)?), sealed_identifier: row.get(1)? })
         })?
         .collect()

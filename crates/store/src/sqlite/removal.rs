@@ -3,7 +3,7 @@
 use acquaint_protocol::pair::{EpochId, PairHash};
 use rusqlite::{Connection, OptionalExtension, Params, Result, params};
 
-use super::{departures, imports, pairs, reads, streams};
+use super::{departures, directory, imports, pairs, reads, streams};
 use crate::{ImportId, Millis, NumberKey, Pseudonym, Removal, Removed};
 
 /// What is left of `account`'s matches if `other` is not among them; then there is nothing to dismiss.
@@ -74,6 +74,7 @@ pub(super) fn remove(
         matches: reads::count_undismissed(connection, account, now)?,
     };
     delete_pairs(connection, account, now)?;
+    directory::withdraw(connection, account, None, now)?;
     for statement in [
         "DELETE FROM codes WHERE account = ?1",
         "DELETE FROM tokens WHERE account = ?1",
@@ -122,7 +123,7 @@ fn delete_pairs(connection: &Connection, account: Pseudonym, now: Millis) -> Res
 }
 
 pub(super) fn sweep(connection: &Connection, limit: u32, now: Millis) -> Result<u64> {
-    let mut swept = 0_u64;
+    let mut swept = directory::sweep(connection, limit, now)?;
     for place in places(
         connection,
         "SELECT DISTINCT epoch, hash FROM matches WHERE expires_at <= ?1 LIMIT ?2",
@@ -153,6 +154,7 @@ pub(super) fn sweep(connection: &Connection, limit: u32, now: Millis) -> Result<
           AND NOT EXISTS (SELECT 1 FROM pairs WHERE pairs.account = old.account)
           AND NOT EXISTS (SELECT 1 FROM matches WHERE matches.account = old.account OR matches.other = old.account)
           AND NOT EXISTS (SELECT 1 FROM imports WHERE imports.account = old.account)
+          AND NOT EXISTS (SELECT 1 FROM listings WHERE listings.account = old.account)
           AND NOT EXISTS (SELECT 1 FROM tokens WHERE tokens.account = old.account) LIMIT ?2)",
     ] {
         let deleted = connection.prepare_cached(statement)?.execute(params![now, limit])?;

@@ -11,7 +11,7 @@ use rusqlite::Connection;
 
 use super::erasure_tests::Person;
 use super::{OpenError, SqliteStore};
-use crate::{EventKind, NewEvent, NoticeCounts, Pseudonym, Store, conformance};
+use crate::{EventKind, NewEvent, NoticeCounts, Pseudonym, Store, TokenUse, conformance};
 
 const FAR: i64 = 1_000_000_000;
 
@@ -76,7 +76,7 @@ fn foreign_newer_and_damaged_files_are_refused() {
         sql("PRAGMA user_version = 99")(file);
         sql("PRAGMA wal_checkpoint(TRUNCATE)")(file);
     });
-    assert!(matches!(newer, OpenError::Newer { found: 99, known: 4 }), "{newer}");
+    assert!(matches!(newer, OpenError::Newer { found: 99, known: 5 }), "{newer}");
     let damaged = refused(&|file| fs::write(file, [b'x'; 5000]).unwrap());
     assert!(matches!(damaged, OpenError::Damaged(_)), "{damaged}");
 }
@@ -96,7 +96,7 @@ async fn data_of_the_first_version_is_carried_over() {
     let store = SqliteStore::open(directory.path()).unwrap();
     let account = Pseudonym::from_bytes([1; 16]);
     assert_eq!(store.sync_status(account, 5).await.unwrap().unwrap().synced_at, 4);
-    assert_eq!(store.live_tokens(account, 5).await.unwrap(), []);
+    assert_eq!(store.live_tokens(account, TokenUse::Matching, 5).await.unwrap(), []);
     assert_eq!(store.notice_counts(5).await.unwrap(), NoticeCounts::default());
     drop(store);
     SqliteStore::open(directory.path()).unwrap();

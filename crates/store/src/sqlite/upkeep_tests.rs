@@ -18,7 +18,7 @@ fn store() -> TempDir {
          INSERT INTO pairs SELECT 1, randomblob(32), account, 1, 3, 40 FROM accounts;
          INSERT INTO imports SELECT randomblob(16), account, generation, 5, 4, 0, NULL, 8 FROM accounts LIMIT 1;
          INSERT INTO import_lists SELECT id, x'03' FROM imports;
-         INSERT INTO tokens SELECT randomblob(16), account, x'04', 50 FROM accounts LIMIT 1;
+         INSERT INTO tokens SELECT randomblob(16), account, x'04', 50, 0 FROM accounts LIMIT 1;
          INSERT INTO notices SELECT account, other, 10, iif(bit, NULL, 11), 0, NULL, 60 FROM matches;
          INSERT INTO paid SELECT account, randomblob(16), randomblob(32), 9 FROM accounts;
          INSERT INTO used VALUES (randomblob(32), 9);
@@ -27,7 +27,11 @@ fn store() -> TempDir {
          INSERT INTO follows SELECT account, randomblob(16), other, 9 FROM matches;
          INSERT INTO streams VALUES ('a', NULL, NULL, NULL), ('b', 1, zeroblob(16), 9);
          INSERT INTO departures SELECT account, 3, 0 FROM accounts LIMIT 1;
-         INSERT INTO proofs SELECT account, 3 FROM accounts LIMIT 1;",
+         INSERT INTO proofs SELECT account, 3 FROM accounts LIMIT 1;
+         INSERT INTO listing_changes VALUES (6, 13, zeroblob(16)), (7, 12, x'01010101010101010101010101010101');
+         INSERT INTO listings SELECT zeroblob(16), account, x'05', 3, 40, 6 FROM accounts LIMIT 1;
+         INSERT INTO placements VALUES (1, 2, zeroblob(16), zeroblob(8), x'06');
+         INSERT INTO directory_records VALUES ('oprf/a', 1, 0, x'07', 5);",
     );
     folder
 }
@@ -45,7 +49,7 @@ async fn a_sound_database_has_no_findings() {
     let folder = store();
     let health = look(&folder);
     assert_eq!(health.findings, []);
-    assert_eq!((health.newest, health.held, health.version), (Some(12), false, health.known_version));
+    assert_eq!((health.newest, health.held, health.version), (Some(13), false, health.known_version));
     assert!(health.tables.contains(&("matches".into(), 2)), "{:?}", health.tables);
     assert_eq!(check_file(&database_in(folder.path()), Depth::Full).unwrap().findings, []);
     let quick = check(folder.path(), Depth::Quick).unwrap();
@@ -87,6 +91,14 @@ async fn every_rule_finds_what_breaks_it() {
         ("UPDATE streams SET server = zeroblob(16)", "values of the wrong form: 1"),
         ("UPDATE departures SET due_at = -1", "values of the wrong form: 1"),
         ("UPDATE proofs SET account = x'01'", "values of the wrong form: 1"),
+        ("UPDATE tokens SET token_use = 2", "values of the wrong form: 1"),
+        ("UPDATE listings SET sealed = x''", "values of the wrong form: 1"),
+        ("UPDATE placements SET location = x'01'", "values of the wrong form: 1"),
+        ("UPDATE listing_changes SET listing = x'01'", "values of the wrong form: 2"),
+        ("UPDATE directory_records SET version = 0", "values of the wrong form: 1"),
+        ("DELETE FROM listings", "placements of listings that are not there: 1"),
+        ("UPDATE listings SET revision = 8", "listings with the number of a change to come: 1"),
+        ("UPDATE listings SET account = randomblob(16)", "listings of accounts that have no name: 1"),
         ("INSERT INTO event_queue VALUES (9, 0, 5)", "events that the webhook is to be told of and"),
         ("UPDATE follows SET other = account", "accounts that follow themselves: 2"),
         ("DROP TRIGGER events_stay_as_they_are", "`events_stay_as_they_are` is missing"),
@@ -118,7 +130,9 @@ async fn an_older_database_is_looked_at_as_it_is() {
     sql(
         &folder,
         "DROP TABLE paid; DROP TABLE used; DROP TABLE events; DROP TABLE event_queue; DROP TABLE follows;
-         DROP TABLE streams; DROP TABLE departures; DROP TABLE proofs; PRAGMA user_version = 3",
+         DROP TABLE streams; DROP TABLE departures; DROP TABLE proofs; DROP TABLE listings; DROP TABLE placements;
+         DROP TABLE listing_changes; DROP TABLE directory_records; ALTER TABLE tokens DROP COLUMN token_use;
+         PRAGMA user_version = 3",
     );
     let health = look(&folder);
     assert_eq!((health.findings, health.newest), (vec![], Some(10)));
