@@ -2,16 +2,16 @@
 //!
 //! With `n` listings and at least `k` candidates wanted under a prefix, a prefix has the most bits at which the mean is at
 //! least `k`: `b = ⌊log₂(n / k)⌋`, 32 at most, and none below `2k` listings. Locations are as good as random, so that the
-//! number of listings in a bucket is binomial. Buckets have room for a directory of twice the size, with a mean of
-//! `λ = 2n / 2ᵇ`: so many slots `s` that the chance that any of the `2ᵇ` buckets overflows is below 2⁻⁴⁰ even then. By
-//! Chernoff's bound for a binomial, which is that of Poisson's, and the sum over all buckets:
+//! number of listings in a bucket is binomial. Buckets have room for a directory that is larger by an eighth, with a mean of
+//! `λ = 9n / 8 / 2ᵇ`: so many slots `s` that the chance that any of the `2ᵇ` buckets overflows is below 2⁻²⁰ even then. A
+//! bucket that does, or a directory that has grown by more, takes another layout, which costs clients no more than to fetch
+//! the parameters again. By Chernoff's bound for a binomial, which is that of Poisson's, and the sum over all buckets:
 //!
 //! ```text
 //! P(more than s in some bucket)  ≤  2ᵇ · e^(−λ) · (e·λ / x)ˣ   with x = s + 1 > λ
 //! ```
 //!
-//! Without a prefix nothing is left to chance: there are `2n` slots, `k` at least. The price is that of padding: a bucket has
-//! two to six times as many slots as the mean has listings.
+//! Without a prefix nothing is left to chance: there are `9n / 8` slots, `k` at least. The price is that of padding.
 
 /// How a directory is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +28,12 @@ pub struct Layout {
 pub struct LayoutError;
 
 /// −log₂ of the chance that any bucket overflows.
-const SAFETY_BITS: f64 = 40.0;
+const SAFETY_BITS: f64 = 20.0;
+
+/// A directory that has grown as much as its buckets have room for.
+const fn grown(listings: u128) -> u128 {
+    listings + listings.div_ceil(8)
+}
 
 /// The layout for a directory of `listings` with at least `candidates` under each prefix in the mean; 0 counts as 1.
 ///
@@ -39,10 +44,10 @@ pub fn choose(listings: u64, candidates: u16) -> Result<Layout, LayoutError> {
     let holds = |bits: u8| listings >= candidates << bits;
     let prefix_bits = (1..=super::sealed::MAX_PREFIX_BITS).rev().find(|bits| holds(*bits)).unwrap_or(0);
     if prefix_bits == 0 {
-        let slots = u16::try_from((2 * listings).max(candidates)).map_err(|_| LayoutError)?;
+        let slots = u16::try_from(grown(listings).max(candidates)).map_err(|_| LayoutError)?;
         return Ok(Layout { prefix_bits, slots });
     }
-    let mean = mean(2 * listings, prefix_bits);
+    let mean = mean(grown(listings), prefix_bits);
     let slots = (0..=u16::MAX).find(|slots| overflow_bits(mean, prefix_bits, *slots) >= SAFETY_BITS);
     slots.map(|slots| Layout { prefix_bits, slots }).ok_or(LayoutError)
 }
@@ -61,7 +66,7 @@ pub fn overflow_bits(mean: f64, prefix_bits: u8, slots: u16) -> f64 {
 
 /// Listings of a bucket in the mean.
 fn mean(listings: u128, prefix_bits: u8) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "2⁻⁵³ of the mean is nothing beside its factor of two")]
+    #[expect(clippy::cast_precision_loss, reason = "2⁻⁵³ of the mean is nothing beside the room to grow")]
     let listings = listings as f64;
     listings / f64::from(prefix_bits).exp2()
 }
@@ -105,13 +110,13 @@ mod tests {
 
     #[test]
     fn without_a_prefix_there_is_room_for_all_and_never_fewer_than_wanted() {
-        for (listings, slots) in [(0, 100), (1, 100), (50, 100), (51, 102), (199, 398)] {
+        for (listings, slots) in [(0, 100), (1, 100), (50, 100), (88, 100), (89, 101), (199, 224)] {
             assert_eq!(choose(listings, 100), Ok(Layout { prefix_bits: 0, slots }), "{listings}");
         }
     }
 
     #[test]
-    fn buckets_overflow_less_often_than_promised_at_twice_the_size() {
+    fn buckets_overflow_less_often_than_promised_when_they_have_grown() {
         for (listings, candidates) in [
             (200_u64, 100),
             (399, 100),
@@ -122,15 +127,15 @@ mod tests {
             (1_000, 3),
         ] {
             let Layout { prefix_bits, slots } = choose(listings, candidates).unwrap();
-            let mean = mean(u128::from(listings) * 2, prefix_bits);
+            let mean = mean(grown(u128::from(listings)), prefix_bits);
             let bits = f64::from(prefix_bits);
             // The bound holds, and is met by the first number of slots that meets it.
             let exact = tail_bits(mean, slots + 1) - bits;
             let bound = overflow_bits(mean, prefix_bits, slots);
-            assert!(exact >= bound && bound >= 40.0, "{listings} {candidates}: {exact} {bound}");
-            assert!(overflow_bits(mean, prefix_bits, slots - 1) < 40.0);
+            assert!(exact >= bound && bound >= 20.0, "{listings} {candidates}: {exact} {bound}");
+            assert!(overflow_bits(mean, prefix_bits, slots - 1) < 20.0);
             // It wastes little: the exact tail needs hardly fewer.
-            let needed = (1..slots).find(|slots| tail_bits(mean, slots + 1) - bits >= 40.0).unwrap();
+            let needed = (1..slots).find(|slots| tail_bits(mean, slots + 1) - bits >= 20.0).unwrap();
             assert!(slots - needed <= 10, "{listings} {candidates}: {slots}, {needed}");
         }
         assert_eq!(choose(10_000_000, 100), Ok(Layout { prefix_bits: 16, slots: 471 }));
@@ -140,7 +145,7 @@ mod tests {
     fn locations_fit_in_practice() {
         let Layout { prefix_bits, slots } = choose(100_000, 100).unwrap();
         let mut counts = vec![0_u16; 1 << prefix_bits];
-        for listing in 0..200_000_u64 {
+        for listing in 0..112_500_u64 {
             // SplitMix64's finaliser.
             let mut x = (listing + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
             x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

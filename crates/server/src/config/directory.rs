@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use acquaint_protocol::bucket::weak::WeakDigits;
+use acquaint_protocol::bucket::weak::WeakLength;
 use acquaint_protocol::identifier::AccountFormat;
 use acquaint_service::Bucket;
 use acquaint_service::directory::{DirectoryPolicy, WeakPolicy};
@@ -102,7 +102,7 @@ pub(crate) fn policy(config: &Config) -> Option<DirectoryPolicy> {
     let digits = digits(rocketchat.digits).filter(|_| rocketchat.enabled);
     Some(DirectoryPolicy {
         provider: directory.provider.clone(),
-        candidates: directory.candidates,
+        candidates: short(directory.candidates),
         account_bytes: short(directory.account_bytes),
         listing_ttl: hours(24) * directory.listing_ttl_days,
         listings_of_account: directory.listings_of_account,
@@ -117,12 +117,8 @@ pub(crate) fn policy(config: &Config) -> Option<DirectoryPolicy> {
     })
 }
 
-fn digits(digits: u32) -> Option<WeakDigits> {
-    match digits {
-        4 => Some(WeakDigits::Four),
-        6 => Some(WeakDigits::Six),
-        _ => None,
-    }
+fn digits(digits: u32) -> Option<WeakLength> {
+    WeakLength::new(u8::try_from(digits).ok()?)
 }
 
 pub(super) fn check(config: &Config) -> Result<(), ConfigError> {

@@ -1,7 +1,7 @@
 //! Rocket.Chat's lookup by weak hashes, as its page has it (seed 003, `Optimized-Contact-Discovery`). Off by default: the
 //! answer is a fast hash of a phone number, which is the number.
 
-use acquaint_protocol::bucket::weak::{Answer, Entry, Query, WeakHash};
+use acquaint_protocol::bucket::weak::{Candidate, ContactsFound, QueryContacts, Refused, Weak};
 use acquaint_service::Seeker;
 use acquaint_service::directory::{DirectoryError, Found};
 use axum::Router;
@@ -36,7 +36,7 @@ async fn query(State(public): State<Public>, parts: Parts, body: Body) -> Respon
     }
 }
 
-async fn answer(public: &Public, parts: &Parts, body: Body) -> Result<Answer, Refusal> {
+async fn answer(public: &Public, parts: &Parts, body: Body) -> Result<ContactsFound, Refusal> {
     let digits = match public.discovery.weak_digits() {
         Ok(digits) => digits,
         Err(_) => {
@@ -55,9 +55,17 @@ async fn answer(public: &Public, parts: &Parts, body: Body) -> Result<Answer, Re
     let body = body::read(body, limits).await.map_err(|_| {
         Refusal::new(StatusCode::BAD_REQUEST, "the body is too large, too slow or broken off")
     })?;
-    let Query { weak_hashes } = Query::parse(&body).map_err(|error| Refusal::invalid(error.to_string()))?;
+    let asked = serde_json::from_slice::<QueryContacts>(&body);
+    let QueryContacts { weak_hashes } = asked.map_err(|_| {
+        Refusal::invalid("the body must be a JSON object with weakHashes, a list of texts".into())
+    })?;
+    let weak_hashes = weak_hashes.ok_or(Refusal {
+        status: StatusCode::BAD_REQUEST,
+        text: Text::NoHashes,
+        retry_after: None,
+    })?;
     let hash = |(at, text): (usize, &String)| {
-        WeakHash::parse(text, digits)
+        Weak::parse(text, digits)
             .map_err(|error| Refusal::invalid(format!("weakHashes: entry {at}: {error}")))
     };
     // Before they are counted one by one.
@@ -65,8 +73,9 @@ async fn answer(public: &Public, parts: &Parts, body: Body) -> Result<Answer, Re
     let hashes = weak_hashes.iter().enumerate().map(hash).collect::<Result<_, _>>()?;
     let found = public.discovery.weak_lookup(&seeker, hashes).await;
     let found = found.map_err(|error| refused(public, error))?;
-    let entry = |Found { strong, account, username }| Entry { h: strong, u: username, id: account };
-    Ok(Answer::new(found.into_iter().map(entry).collect()))
+    let candidate =
+        |Found { strong, account, username }| Candidate { h: strong.hex(), u: username, id: account };
+    Ok(ContactsFound { strong_hashes: found.into_iter().map(candidate).collect(), success: true })
 }
 
 /// Who asks: the session of the token, which has to be the user's that is named.
@@ -121,6 +130,8 @@ struct Refusal {
 enum Text {
     /// What Rocket.Chat says to those who are not logged in.
     NotLoggedIn,
+    /// The parameter is missing.
+    NoHashes,
     Told(String),
 }
 
@@ -138,7 +149,8 @@ impl Refusal {
             Text::NotLoggedIn => {
                 json!({ "status": "error", "message": "You must be logged in to do this." })
             }
-            Text::Told(error) => json!({ "success": false, "error": error }),
+            Text::NoHashes => json!(Refused::no_weak_hashes()),
+            Text::Told(error) => json!(Refused::because(error)),
         };
         whole(self.status, &body, self.retry_after)
     }

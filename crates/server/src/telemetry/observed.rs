@@ -10,11 +10,13 @@ use acquaint_protocol::identifier::Identifier;
 use acquaint_protocol::pair::{EpochId, PairHash};
 use acquaint_service::{Code, CodeSender, DeliveryError, Parts};
 use acquaint_store::{
-    Charge, Charged, CodeGuess, CodeHash, CodePut, CodeTaken, DeadNotice, EpochRecord, EpochRows, Event,
-    EventId, EventOutcome, Fence, ImportAccepted, ImportId, ImportProgress, ImportStep, KeyRecord,
-    LeasedDeparture, LeasedEvent, LeasedImport, LeasedNotice, LiveToken, Match, MatchPosition, Millis,
-    NewCode, NewEvent, NewImport, NoticeCounts, NoticeId, NoticeOutcome, NumberKey, OnceId, PendingImport,
-    Permit, Pseudonym, Removal, Retirement, ServerId, StepOutcome, Store, StoreError, StreamStep, SyncStatus,
+    ChangeId, Charge, Charged, CodeGuess, CodeHash, CodePut, CodeTaken, DeadNotice, DirectoryRecord,
+    Enrolled, EpochRecord, EpochRows, Event, EventId, EventOutcome, Fence, ImportAccepted, ImportId,
+    ImportProgress, ImportStep, IndexId, KeyRecord, LeasedDeparture, LeasedEvent, LeasedImport, LeasedNotice,
+    Listing, ListingId, LiveToken, Match, MatchPosition, Millis, NewCode, NewEvent, NewImport, NewListing,
+    NoticeCounts, NoticeId, NoticeOutcome, NumberKey, OnceId, PendingImport, Permit, Pick, Placement,
+    Pseudonym, Removal, Retirement, Revision, ServerId, StepOutcome, Store, StoreError, StreamStep,
+    SyncStatus, TokenUse,
 };
 use async_trait::async_trait;
 use metrics::{counter, gauge};
@@ -150,7 +152,7 @@ observe! {
     nothing: lease_departures(limit: u32, now: Millis, lease_until: Millis) -> Vec<LeasedDeparture>;
     nothing: settle_departure(account: Pseudonym, attempt: u32, again_at: Option<Millis>) -> ();
     nothing: levels(permits: Vec<Permit>, now: Millis) -> Vec<u32>;
-    nothing: live_tokens(account: Pseudonym, now: Millis) -> Vec<LiveToken>;
+    nothing: live_tokens(account: Pseudonym, token_use: TokenUse, now: Millis) -> Vec<LiveToken>;
     nothing: has_proof(account: Pseudonym, now: Millis) -> bool;
     import_accepted: accept_import(import: NewImport, now: Millis) -> ImportAccepted;
     nothing: next_import(now: Millis, lease_until: Millis) -> Option<LeasedImport>;
@@ -171,6 +173,19 @@ observe! {
     nothing: dead_notices(limit: u32, now: Millis) -> Vec<DeadNotice>;
     nothing: revive_notices(now: Millis) -> u64;
     nothing: pending_import(account: Pseudonym) -> Option<PendingImport>;
+    nothing: enrol(listing: NewListing, now: Millis) -> Enrolled;
+    nothing: listings_of(account: Pseudonym, now: Millis) -> Vec<Listing>;
+    nothing: withdraw(account: Pseudonym, id: Option<ListingId>, now: Millis) -> u32;
+    nothing: listings(pick: Pick, now: Millis) -> Vec<Listing>;
+    nothing: placements(index: IndexId, pick: Pick, now: Millis) -> Vec<(ListingId, Placement)>;
+    nothing: unplaced(index: IndexId, after: Option<ListingId>, limit: u32, now: Millis) -> Vec<Listing>;
+    nothing: place(placements: Vec<(ListingId, Revision, Placement)>, now: Millis) -> u32;
+    nothing: clear_index(index: IndexId, limit: u32) -> u32;
+    nothing: count_listings(index: Option<IndexId>, now: Millis) -> u64;
+    nothing: listing_changes(after: Option<ChangeId>, limit: u32) -> Vec<(ChangeId, ListingId)>;
+    nothing: directory_records() -> Vec<DirectoryRecord>;
+    nothing: add_directory_record(record: DirectoryRecord) -> bool;
+    nothing: change_directory_record(name: String, version: u32, states: (u8, u8), content: Option<Vec<u8>>) -> bool;
     nothing: remove_data(account: Pseudonym, pending: Option<(ImportId, Vec<NumberKey>)>, now: Millis) -> Removal;
     nothing: sweep(limit: u32, now: Millis) -> u64;
     nothing: ping() -> ();

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use acquaint_protocol::bucket::sealed::TAG_BYTES;
 use acquaint_store::{ChangeId, IndexId, ListingId, Millis, Pick};
 use tokio::sync::watch;
 
 use super::keys::{Keyring, Layout, make_first};
-use super::lookup::TAG;
 use super::named::NamedIndex;
 use super::{BucketIndex, Directory, Followed, POLL};
 use crate::Discovery;
@@ -41,7 +41,7 @@ impl Discovery {
 
     /// Follows what this server has just changed. If that fails, the next look does it, and until then the answers grow
     /// stale.
-    pub(super) async fn follow_now(&self, directory: &Directory) {
+    pub(crate) async fn follow_now(&self, directory: &Directory) {
         if let Err(error) = self.look(directory).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "the directory cannot be followed");
         }
@@ -105,7 +105,7 @@ impl Discovery {
                 continue;
             }
             let Some(Layout { bits, account_bytes, .. }) = epoch.layout() else { continue };
-            let slot = usize::from(account_bytes) + TAG;
+            let slot = usize::from(account_bytes) + TAG_BYTES;
             let mut index = BucketIndex::new(bits, slot);
             let mut after = None;
             loop {

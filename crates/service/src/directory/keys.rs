@@ -16,6 +16,7 @@ use acquaint_protocol::bucket::parameters::SigningKey;
 use acquaint_protocol::bucket::sealed::Filler;
 use acquaint_protocol::oprf::{PublicKey, ServerKey};
 use acquaint_store::{DirectoryRecord, IndexId, Millis, Store};
+use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::listing::DataKey;
@@ -23,15 +24,16 @@ use crate::ambient::{Entropy, bytes};
 use crate::codec::Reader;
 use crate::error::Internal;
 
+/// What the key of filler slots is derived with: it is the same at all servers, and nobody else knows it.
+const FILLER: &[u8] = b"acquaint bucket filler v1";
+
 pub(crate) const SIGNING: &str = "signing";
 pub(crate) const DATA: &str = "data";
 pub(crate) const OPRF: &str = "oprf/sealed-buckets";
 pub(crate) const LAYOUT: &str = "layout/sealed-buckets/";
 pub(crate) const PEPPER: &str = "pepper/matrix";
-/// The lasting number of the profile of sealed buckets in the store …
+/// The lasting number of the profile of sealed buckets in the store.
 pub(crate) const SEALED_BUCKETS: u8 = 1;
-/// … and its name on the wire.
-pub(crate) const SEALED_BUCKETS_NAME: &str = "sealed-buckets";
 
 /// How far an epoch is; the numbers stand in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -163,7 +165,10 @@ impl EpochKey {
     fn new(epoch: u32, seed: &[u8; 32]) -> Result<Self, Internal> {
         let key = ServerKey::derive(seed, OPRF.as_bytes())
             .map_err(|_| Internal::Unreadable("a key of the directory"))?;
-        let (public, filler) = (key.public_key(), Filler::new(&key));
+        let public = key.public_key();
+        let mut hash = Sha256::new_with_prefix(FILLER);
+        hash.update(*key.to_bytes());
+        let filler = Filler::new(hash.finalize().into());
         Ok(Self { epoch, key, public, filler })
     }
 

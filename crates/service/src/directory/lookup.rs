@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use acquaint_protocol::bucket::layout::PARAMETERS_TTL_S;
-use acquaint_protocol::bucket::parameters::Parameters;
-use acquaint_protocol::bucket::sealed::BucketsHead;
-use acquaint_protocol::bucket::weak::{WeakDigits, WeakHash};
+use acquaint_protocol::bucket::parameters::{Parameters, Terms};
+use acquaint_protocol::bucket::sealed::{AnswerShape, TAG_BYTES};
+use acquaint_protocol::bucket::weak::{Weak, WeakLength};
+use acquaint_protocol::bucket::{Bytes, SEALED};
 use acquaint_protocol::oprf::{BlindedElement, EvaluateError, EvaluatedElement, Proof};
 use acquaint_store::Limit;
 use sha2::{Digest, Sha256};
 
-use super::keys::{Epoch, EpochStage, Layout, SEALED_BUCKETS_NAME};
+use super::keys::{Epoch, EpochStage, Layout};
 use super::{Directory, Found, Live, MAX_STALE};
 use crate::Discovery;
 use crate::error::{Internal, LookupError};
@@ -19,6 +19,8 @@ use crate::policy::millis;
 
 /// Layouts of an epoch that are answered: the published one and the one before.
 const LAYOUTS: usize = 2;
+/// How long parameters are good for, in seconds.
+const PARAMETERS_TTL_S: u64 = 24 * 60 * 60;
 
 /// Why the directory does not answer.
 #[derive(Debug, thiserror::Error)]
@@ -95,21 +97,20 @@ impl Discovery {
         // The same for a whole hour, and for all: who fetched them when cannot be read from them.
         let hour = self.clock.now().div_euclid(3_600_000).saturating_mul(3600);
         let issued_at = u64::try_from(hour).unwrap_or_default();
-        let unsigned = Parameters {
+        let terms = Terms {
             provider: policy.provider.clone(),
-            profile: SEALED_BUCKETS_NAME.to_owned(),
+            profile: SEALED.to_owned(),
             epoch: epoch.key.epoch,
             layout: number,
             prefix_bits: bits,
             slots,
             account_bytes,
             max_batch: policy.max_batch,
-            oprf_public_key: epoch.key.public.0,
+            oprf_public_key: Bytes(epoch.key.public.0),
             issued_at,
             expires_at: issued_at.saturating_add(PARAMETERS_TTL_S),
-            ..Parameters::default()
         };
-        unsigned.sign(&keyring.signing).map_err(|_| Internal::Unreadable("the parameters").into())
+        terms.sign(&keyring.signing).map_err(|_| Internal::Unreadable("the parameters").into())
     }
 
     /// Whether there is a directory.
@@ -180,7 +181,7 @@ impl Discovery {
     ) -> Result<BucketAnswer, DirectoryError> {
         let directory = self.directory()?;
         let queries = directory.within("prefixes", prefixes.len())?;
-        let of = |live: &Live| {
+        let of = move |live: &Live| {
             let keyring = live.keyring.as_deref().ok_or(DirectoryError::Unavailable)?;
             let epoch = answered(keyring.epochs.get(&epoch))?.clone();
             let layout = epoch.layouts.iter().rev().take(LAYOUTS).find(|known| known.number == layout);
@@ -206,8 +207,8 @@ impl Discovery {
             let live = discovery.fresh(directory)?;
             let (key, layout) = of(&live)?;
             let index = live.sealed.get(&key.epoch).ok_or(DirectoryError::Unavailable)?;
-            let slot = usize::from(layout.account_bytes) + TAG;
-            let head = BucketsHead {
+            let slot = usize::from(layout.account_bytes) + TAG_BYTES;
+            let shape = AnswerShape {
                 epoch: key.epoch,
                 layout: layout.number,
                 prefix_bits: layout.bits,
@@ -216,7 +217,7 @@ impl Discovery {
                 count: u16::try_from(prefixes.len()).unwrap_or(u16::MAX),
             };
             let slots = usize::from(layout.slots);
-            let mut answer = head.encode().to_vec();
+            let mut answer = shape.header().to_vec();
             answer.reserve_exact(prefixes.len() * slots * slot);
             let mut fill = vec![0; slots * slot];
             for prefix in prefixes {
@@ -242,7 +243,7 @@ impl Discovery {
     ///
     /// # Errors
     /// [`DirectoryError::NotConfigured`].
-    pub fn weak_digits(&self) -> Result<WeakDigits, DirectoryError> {
+    pub fn weak_digits(&self) -> Result<WeakLength, DirectoryError> {
         let weak = self.directory()?.policy.weak.ok_or(DirectoryError::NotConfigured)?;
         Ok(weak.digits)
     }
@@ -254,7 +255,7 @@ impl Discovery {
     pub async fn weak_lookup(
         &self,
         seeker: &Seeker,
-        hashes: Vec<WeakHash>,
+        hashes: Vec<Weak>,
     ) -> Result<WeakAnswer, DirectoryError> {
         let directory = self.directory()?;
         let policy = directory.policy.weak.ok_or(DirectoryError::NotConfigured)?;
@@ -285,9 +286,6 @@ impl Discovery {
         Ok(live)
     }
 }
-
-/// What AES-GCM-SIV adds to an account's name.
-pub(super) const TAG: usize = 16;
 
 impl Directory {
     /// The size of a batch, if it is one that is answered.

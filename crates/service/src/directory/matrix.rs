@@ -1,7 +1,6 @@
 //! What the Matrix face needs: tokens of its own, and lookups by hashes with a pepper (Matrix identity service API, v2).
 
 use acquaint_custody::{CustodyError, Purpose};
-use acquaint_protocol::bucket::matrix::Hash;
 use acquaint_protocol::identifier::{AccountFormat, AccountId};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -87,7 +86,7 @@ impl Discovery {
         &self,
         seeker: &Seeker,
         pepper: &str,
-        hashes: &[Hash],
+        hashes: &[String],
     ) -> Result<Vec<(usize, String)>, PeppersError> {
         let present = self.matrix_pepper()?;
         if pepper != present {

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use acquaint_protocol::bucket::weak::WeakDigits;
+use acquaint_protocol::bucket::weak::WeakLength;
 use acquaint_store::{ChangeId, Millis};
 use tokio::sync::{Mutex, Notify, Semaphore};
 
@@ -49,7 +49,7 @@ pub struct DirectoryPolicy {
     /// The name of this provider, which keys are bound to; at most 255 bytes.
     pub provider: String,
     /// How many listings a bucket has at the least, on the average: who asks for one may mean any of them.
-    pub candidates: u32,
+    pub candidates: u16,
     /// Bytes of an account's name in an entry; accounts with longer ones cannot be listed.
     pub account_bytes: u16,
     /// How long a listing lives after its identifier was verified.
@@ -72,7 +72,7 @@ pub struct DirectoryPolicy {
 #[derive(Debug, Clone, Copy)]
 pub struct WeakPolicy {
     /// How long weak hashes are.
-    pub digits: WeakDigits,
+    pub digits: WeakLength,
     /// Weak hashes that an account may ask for.
     pub account: Bucket,
 }

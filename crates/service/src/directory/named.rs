@@ -4,7 +4,8 @@
 use std::collections::HashMap;
 
 use acquaint_protocol::bucket::matrix;
-use acquaint_protocol::bucket::weak::{StrongHash, WeakDigits, WeakHash};
+use acquaint_protocol::bucket::weak::{Strong, Weak, WeakLength};
+use acquaint_protocol::identifier::Sii;
 use acquaint_store::ListingId;
 
 use super::listing::{Content, Username};
@@ -13,7 +14,7 @@ use super::listing::{Content, Username};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     /// The identifier's strong hash.
-    pub strong: StrongHash,
+    pub strong: Strong,
     /// The account.
     pub account: String,
     /// What it is called; the account itself where it gave no name.
@@ -22,23 +23,23 @@ pub struct Found {
 
 /// Listings by the hashes of their identifiers.
 pub(crate) struct NamedIndex {
-    digits: Option<WeakDigits>,
+    digits: Option<WeakLength>,
     /// The pepper that the hashes of the Matrix face are made with.
     pepper: Option<String>,
     listings: HashMap<ListingId, Entry>,
-    weak: HashMap<WeakHash, Vec<ListingId>>,
-    peppered: HashMap<matrix::Hash, ListingId>,
+    weak: HashMap<Weak, Vec<ListingId>>,
+    peppered: HashMap<String, ListingId>,
 }
 
 struct Entry {
     account: Box<str>,
     username: Option<Box<str>>,
-    strong: Option<StrongHash>,
-    peppered: Option<matrix::Hash>,
+    strong: Option<Strong>,
+    peppered: Option<String>,
 }
 
 impl NamedIndex {
-    pub(crate) fn new(digits: Option<WeakDigits>, pepper: Option<String>) -> Self {
+    pub(crate) fn new(digits: Option<WeakLength>, pepper: Option<String>) -> Self {
         Self { digits, pepper, listings: HashMap::new(), weak: HashMap::new(), peppered: HashMap::new() }
     }
 
@@ -49,16 +50,16 @@ impl NamedIndex {
     pub(crate) fn put(&mut self, id: ListingId, content: &Content) {
         self.remove(id);
         let Content { sii, account, username } = content;
-        let strong = self.digits.map(|_| StrongHash::of(sii));
+        let strong = self.digits.map(|_| Strong::of(sii));
         if let (Some(strong), Some(digits)) = (&strong, self.digits) {
             self.weak.entry(strong.weak(digits)).or_default().push(id);
         }
         // Its clients know accounts by their Matrix ids; others would be of no use to them.
         let is_matrix = account.as_str().starts_with('@') && account.as_str().contains(':');
         let pepper = self.pepper.as_deref().filter(|_| is_matrix);
-        let peppered = pepper.map(|pepper| matrix::Hash::of(sii, pepper));
-        if let Some(hash) = peppered {
-            self.peppered.insert(hash, id);
+        let peppered = pepper.and_then(|pepper| peppered(sii, pepper));
+        if let Some(hash) = &peppered {
+            self.peppered.insert(hash.clone(), id);
         }
         let username = username.as_ref().map(Username::as_str).map(Box::from);
         self.listings.insert(id, Entry { account: account.as_str().into(), username, strong, peppered });
@@ -81,7 +82,7 @@ impl NamedIndex {
     }
 
     /// Whose identifier has this weak hash.
-    pub(crate) fn by_weak(&self, weak: &WeakHash) -> impl Iterator<Item = Found> {
+    pub(crate) fn by_weak(&self, weak: &Weak) -> impl Iterator<Item = Found> {
         self.weak.get(weak).into_iter().flatten().filter_map(|id| {
             let entry = self.listings.get(id)?;
             let account = entry.account.to_string();
@@ -91,8 +92,14 @@ impl NamedIndex {
     }
 
     /// Whose identifier has this hash with the pepper.
-    pub(crate) fn by_peppered(&self, hash: &matrix::Hash) -> Option<&str> {
+    pub(crate) fn by_peppered(&self, hash: &str) -> Option<&str> {
         let entry = self.listings.get(self.peppered.get(hash)?)?;
         Some(&entry.account)
     }
+}
+
+/// What clients of Matrix look an identifier up by.
+fn peppered(sii: &Sii, pepper: &str) -> Option<String> {
+    let (address, medium) = matrix::address(sii)?;
+    Some(matrix::hash(address, medium, pepper))
 }

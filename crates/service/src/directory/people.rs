@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use acquaint_protocol::bucket::SEALED;
 use acquaint_protocol::bucket::sealed::{Keys, Scope, seal_entry};
 use acquaint_protocol::identifier::{AccountId, Sii};
 use acquaint_store::{
@@ -9,7 +10,7 @@ use acquaint_store::{
 };
 use serde_json::json;
 
-use super::keys::{Epoch, SEALED_BUCKETS_NAME};
+use super::keys::Epoch;
 use super::listing::{Content, Username};
 use super::{Directory, DirectoryError, DirectoryPolicy};
 use crate::audit::to_its_end;
@@ -239,16 +240,14 @@ pub(super) fn place_in(
     if account.len() > usize::from(layout.account_bytes) {
         return Ok(None);
     }
+    let scope = Scope::new(&policy.provider, SEALED, key.epoch)
+        .map_err(|_| Internal::Unreadable("the name of the provider"))?;
     let output = key
         .key
         .output(content.sii.as_bytes())
         .map_err(|_| Internal::Unreadable("an identifier has no place in the directory"))?;
-    let keys = Keys::derive(&scope(policy, key.epoch), &output);
+    let keys = Keys::derive(&scope, &output);
     let slot = seal_entry(&keys, account, layout.account_bytes)
         .map_err(|_| Internal::Unreadable("an account's name is too long for the directory"))?;
     Ok(Some(Placement { index: key.index(), location: keys.location().to_be_bytes(), slot }))
-}
-
-pub(super) fn scope(policy: &DirectoryPolicy, epoch: u32) -> Scope<'_> {
-    Scope { provider: &policy.provider, profile: SEALED_BUCKETS_NAME, epoch }
 }

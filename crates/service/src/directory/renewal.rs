@@ -5,8 +5,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use acquaint_protocol::bucket::layout;
+use acquaint_protocol::bucket::layout::{self, Layout as Shape};
 use acquaint_store::{Charge, Charged, EventKind, IndexId, Limit, Listing, Millis, NewEvent, StoreError};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -84,6 +86,15 @@ impl Discovery {
         Ok(epoch)
     }
 
+    /// The key that clients pin, in base64url.
+    ///
+    /// # Errors
+    /// [`DirectoryError`].
+    pub fn directory_signing_key(&self) -> Result<String, DirectoryError> {
+        let keyring = self.directory()?.keyring().ok_or(DirectoryError::Unavailable)?;
+        Ok(URL_SAFE_NO_PAD.encode(keyring.signing.public()))
+    }
+
     /// The epochs of sealed buckets that are answered, or will be.
     ///
     /// # Errors
@@ -147,29 +158,11 @@ impl Discovery {
             let wanted = match epoch.layout() {
                 None => {
                     let listings = self.store.count_listings(None, now).await?;
-                    let layout::Chosen { prefix_bits, slots } = layout::choose(listings, k, 0);
+                    let Shape { prefix_bits, slots } = choose(listings, k)?;
                     let account_bytes = directory.policy.account_bytes;
                     Some(Layout { number: 1, bits: prefix_bits, slots, account_bytes })
                 }
-                Some(known) if epoch.stage == EpochStage::Current => {
-                    let live = directory.live();
-                    live.sealed.get(number).and_then(|index| {
-                        let listings = u64::try_from(index.len()).unwrap_or(u64::MAX);
-                        let fullest = index.fullest(known.bits);
-                        let chosen = layout::choose(listings, k, 0);
-                        let is_full = fullest > usize::from(known.slots);
-                        // Not at each listing that comes and goes about a boundary.
-                        let is_other = chosen.prefix_bits > known.bits || chosen.prefix_bits + 1 < known.bits;
-                        let layout::Chosen { prefix_bits, slots } =
-                            layout::choose(listings, k, index.fullest(chosen.prefix_bits));
-                        (is_full || is_other).then_some(Layout {
-                            number: known.number.saturating_add(1),
-                            bits: prefix_bits,
-                            slots,
-                            account_bytes: known.account_bytes,
-                        })
-                    })
-                }
+                Some(known) if epoch.stage == EpochStage::Current => self.grown(directory, *number, known)?,
                 Some(_) => None,
             };
             if let Some(layout) = wanted {
@@ -177,6 +170,24 @@ impl Discovery {
             }
         }
         Ok(changed)
+    }
+
+    /// A new layout for an epoch whose buckets are too full, or too many or too few.
+    fn grown(&self, directory: &Directory, epoch: u32, known: Layout) -> Result<Option<Layout>, Internal> {
+        let live = directory.live();
+        let Some(index) = live.sealed.get(&epoch) else { return Ok(None) };
+        let listings = u64::try_from(index.len()).unwrap_or(u64::MAX);
+        let Shape { prefix_bits, slots } = choose(listings, directory.policy.candidates)?;
+        let is_full = index.fullest(known.bits) > usize::from(known.slots);
+        // Not at each listing that comes and goes about a boundary.
+        let is_other = prefix_bits > known.bits || prefix_bits.saturating_add(1) < known.bits;
+        if !is_full && !is_other {
+            return Ok(None);
+        }
+        // Somebody may have been very unlucky.
+        let fullest = u16::try_from(index.fullest(prefix_bits)).map_err(|_| TOO_FULL)?;
+        let number = known.number.saturating_add(1);
+        Ok(Some(Layout { number, bits: prefix_bits, slots: slots.max(fullest), ..known }))
     }
 
     /// Places every listing in the index of an epoch that is not there yet.
@@ -316,6 +327,13 @@ impl Discovery {
             }
         }
     }
+}
+
+const TOO_FULL: Internal =
+    Internal::Unreadable("buckets would be too large: set `directory.candidates` lower");
+
+fn choose(listings: u64, candidates: u16) -> Result<Shape, Internal> {
+    layout::choose(listings, candidates).map_err(|_| TOO_FULL)
 }
 
 /// How far a filling came.

@@ -6,8 +6,7 @@ use serde::Deserialize;
 use url::Url;
 
 use crate::config::Config;
-use crate::outbound::CertificatesError;
-use crate::outbound::public::{PublicFault, PublicHttp};
+use crate::outbound::{CertificatesError, PublicFault, PublicHttp};
 
 /// How long a homeserver may take for an answer, and how many are asked at once.
 const WITHIN: Duration = Duration::from_secs(5);

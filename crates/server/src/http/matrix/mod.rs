@@ -5,7 +5,6 @@ pub(crate) mod homeserver;
 
 use std::sync::Arc;
 
-use acquaint_protocol::bucket::matrix::Hash;
 use acquaint_protocol::identifier::{AccountFormat, AccountId};
 use acquaint_service::Caller;
 use acquaint_service::directory::PeppersError;
@@ -139,7 +138,7 @@ async fn unknown(body: Body) -> MatrixError {
 /// An OpenID token, as a homeserver gave it to its account.
 #[derive(Deserialize)]
 struct OpenIdToken {
-    access_token: Zeroizing<String>,
+    access_token: String,
     matrix_server_name: String,
 }
 
@@ -152,6 +151,7 @@ async fn register(State(face): State<Face>, parts: Parts, body: Body) -> Answere
     let wanted =
         "the body must be an OpenID token: a JSON object with `access_token` and `matrix_server_name`";
     let OpenIdToken { access_token, matrix_server_name } = json_body(public, body, wanted).await?;
+    let access_token = Zeroizing::new(access_token);
     let account =
         homeservers.account(&matrix_server_name, &access_token).await.map_err(|error| match error {
             Unproven::Name => MatrixError::invalid(
@@ -224,15 +224,15 @@ async fn lookup(State(face): State<Face>, parts: Parts, body: Body) -> Answered 
         .discovery
         .check_batch("addresses", addresses.len().max(1))
         .map_err(|error| MatrixError::of(public, error))?;
-    let hashes = addresses.iter().enumerate().map(|(at, text)| {
-        Hash::parse(text).map_err(|error| MatrixError::invalid(format!("addresses: entry {at}: {error}")))
-    });
-    let hashes = hashes.collect::<Result<Vec<_>, _>>()?;
+    if let Some(at) = addresses.iter().position(|text| !is_hash(text)) {
+        let text = format!("addresses: entry {at} must be a SHA-256 in URL-safe base64 without padding");
+        return Err(MatrixError::invalid(text));
+    }
     let mut mappings = Map::new();
-    if !hashes.is_empty() {
+    if !addresses.is_empty() {
         let seeker =
             public.discovery.seeker(&caller).await.map_err(|error| MatrixError::of(public, error))?;
-        let found = public.discovery.matrix_lookup(&seeker, &pepper, &hashes).await;
+        let found = public.discovery.matrix_lookup(&seeker, &pepper, &addresses).await;
         let found = found.map_err(|error| match error {
             PeppersError::OtherPepper { pepper } => {
                 let text = "pepper is not the present one: it is `lookup_pepper` now";
@@ -250,6 +250,12 @@ async fn lookup(State(face): State<Face>, parts: Parts, body: Body) -> Answered 
         }
     }
     Ok(whole(StatusCode::OK, &json!({ "mappings": mappings })))
+}
+
+/// 32 bytes take 43 digits of base64.
+fn is_hash(text: &str) -> bool {
+    let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    text.len() == 43 && text.bytes().all(is_digit)
 }
 
 /// Whose token the request has; counted.

@@ -26,7 +26,7 @@ const MOST: usize = 16 * 1024;
 struct NewVerification {
     /// A phone number in international form, or an e-mail address where this service takes those.
     #[schema(example = "+12125550123")]
-    identifier: Zeroizing<String>,
+    identifier: String,
 }
 
 /// A code that came.
@@ -35,10 +35,10 @@ struct NewVerification {
 struct Confirmation {
     /// What it was sent to.
     #[schema(example = "+12125550123")]
-    identifier: Zeroizing<String>,
+    identifier: String,
     /// The six digits that were sent last.
     #[schema(example = "123456")]
-    code: Zeroizing<String>,
+    code: String,
 }
 
 /// The account owns the identifier.
@@ -58,7 +58,7 @@ struct NewListing {
     token: String,
     /// What the account is called, for lookups that tell a name: 1 to 64 bytes without spaces.
     #[schema(max_length = 64, example = "ada")]
-    username: Option<Zeroizing<String>>,
+    username: Option<String>,
 }
 
 /// A listing.
@@ -120,6 +120,7 @@ pub(super) async fn start(
     let (caller, body) = caller(&public, &parts, body, "startListing").await?;
     let wanted = "the body must be a JSON object with `identifier`, a phone number or an e-mail address";
     let NewVerification { identifier } = json(&public, body, MOST, wanted).await?;
+    let identifier = Zeroizing::new(identifier);
     let started = public.discovery.start_listing(&caller.account, &identifier).await;
     started.map_err(|error| public.problem(error))?;
     Ok(answer_with(StatusCode::ACCEPTED, &serde_json::json!({})))
@@ -151,6 +152,7 @@ pub(super) async fn confirm(
     let (caller, body) = caller(&public, &parts, body, "confirmListing").await?;
     let wanted = "the body must be a JSON object with `identifier` and `code`, both text";
     let Confirmation { identifier, code } = json(&public, body, MOST, wanted).await?;
+    let (identifier, code) = (Zeroizing::new(identifier), Zeroizing::new(code));
     let confirmed = public.discovery.confirm_listing(&caller.account, &identifier, &code).await;
     let (token, expires_at) = confirmed.map_err(|error| public.problem(error))?;
     Ok(answer(&Confirmed { token, expires_at: expires_at / 1000 }))
@@ -184,8 +186,7 @@ pub(super) async fn enrol(
     let (caller, body) = caller(&public, &parts, body, "enrol").await?;
     let wanted = "the body must be a JSON object with `token`, and perhaps `username`, both text";
     let NewListing { token, username } = json(&public, body, MOST, wanted).await?;
-    let username = username.as_ref().map(|name| name.as_str());
-    let enrolled = public.discovery.enrol(&caller.account, &token, username).await;
+    let enrolled = public.discovery.enrol(&caller.account, &token, username.as_deref()).await;
     let view = enrolled.map_err(|error| public.problem(error))?;
     Ok(answer_with(StatusCode::CREATED, &listing(view)))
 }

@@ -227,11 +227,6 @@ impl Problem {
         StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
-    /// The error's lasting name.
-    pub(in crate::http) fn code(&self) -> &'static str {
-        self.code
-    }
-
     /// What is wrong.
     pub(in crate::http) fn detail(&self) -> &str {
         &self.detail
