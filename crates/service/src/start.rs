@@ -151,12 +151,10 @@ impl Running {
         });
         // Before anything is hashed: for which epochs.
         epochs::look(&discovery).await?;
-        if discovery.directory.is_some() {
-            discovery.begin_directory().await?;
-        }
         // There before there is one, so that an alert can see it rise.
         metrics::counter!("acquaint_events_lost_total").increment(0);
         let (stop, stopped) = watch::channel(false);
+        discovery.begin_directory(&stopped).await?;
         let mut tasks = JoinSet::new();
         tasks.spawn(run_imports(Arc::clone(&discovery), stopped.clone()));
         tasks.spawn(keep_epochs(Arc::clone(&discovery), stopped.clone()));

@@ -27,6 +27,8 @@ mod sqlite {
 
     #[path = "credentials.rs"]
     mod credentials;
+    #[path = "directory.rs"]
+    mod directory;
     #[path = "import.rs"]
     mod import;
     #[path = "lookups.rs"]
@@ -48,6 +50,8 @@ mod postgres {
 
     #[path = "credentials.rs"]
     mod credentials;
+    #[path = "directory.rs"]
+    mod directory;
     #[path = "import.rs"]
     mod import;
     #[path = "lookups.rs"]

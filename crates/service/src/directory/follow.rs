@@ -1,6 +1,7 @@
 //! Following the store: keys, layouts and listings, so that what this server answers is what the store has.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use acquaint_protocol::bucket::sealed::TAG_BYTES;
 use acquaint_store::{ChangeId, IndexId, ListingId, Millis, Pick};
@@ -14,6 +15,10 @@ use crate::error::Internal;
 
 /// Rows that are read at once.
 const PAGE: u32 = 5_000;
+/// Listings that are read before a server answers.
+const READ_AT_START: u64 = 100_000;
+/// Steps that a new directory takes at most until it can be used.
+const STEPS: u32 = 10;
 /// A server that has not looked for this long begins anew: the store keeps changes for a day.
 const TOO_LONG_MS: Millis = 12 * 60 * 60 * 1000;
 
@@ -27,16 +32,36 @@ pub(crate) async fn follow(discovery: Arc<Discovery>, mut stop: watch::Receiver<
         directory.observe();
         tokio::select! {
             () = tokio::time::sleep(POLL) => {}
-            () = directory.changed.notified() => {}
             _ = stop.changed() => {}
         }
     }
 }
 
 impl Discovery {
-    /// Makes the directory's first keys.
-    pub(crate) async fn begin_directory(&self) -> Result<(), Internal> {
-        make_first(&*self.store, &*self.custody, &*self.entropy, self.clock.now()).await
+    /// Makes the directory's first keys, and reads what there is, unless that takes long: then lookups are refused for as
+    /// long as it takes in the background.
+    pub(crate) async fn begin_directory(&self, stop: &watch::Receiver<bool>) -> Result<(), Internal> {
+        let Ok(directory) = self.directory() else { return Ok(()) };
+        let now = self.clock.now();
+        make_first(&*self.store, &*self.custody, &*self.entropy, now).await?;
+        if self.store.count_listings(None, now).await? > READ_AT_START {
+            return Ok(());
+        }
+        self.look(directory).await?;
+        // Keys, layout, publication, and what is told of them.
+        for _ in 0..STEPS {
+            if self.renew(directory, stop).await? > Duration::ZERO {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks again if what is there has grown stale.
+    pub(super) async fn freshen(&self, directory: &Directory) {
+        if self.fresh(directory).is_err() {
+            self.follow_now(directory).await;
+        }
     }
 
     /// Follows what this server has just changed. If that fails, the next look does it, and until then the answers grow
@@ -45,6 +70,7 @@ impl Discovery {
         if let Err(error) = self.look(directory).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "the directory cannot be followed");
         }
+        directory.changed.notify_one();
     }
 
     /// Brings keys and indexes to what the store has.

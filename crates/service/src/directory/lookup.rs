@@ -86,8 +86,9 @@ impl Discovery {
     ///
     /// # Errors
     /// [`DirectoryError`].
-    pub fn bucket_parameters(&self) -> Result<Parameters, DirectoryError> {
+    pub async fn bucket_parameters(&self) -> Result<Parameters, DirectoryError> {
         let directory = self.directory()?;
+        self.freshen(directory).await;
         let live = self.fresh(directory)?;
         let keyring = live.keyring.as_deref().ok_or(DirectoryError::Unavailable)?;
         let epoch = keyring.current().ok_or(DirectoryError::Unavailable)?;
@@ -142,6 +143,7 @@ impl Discovery {
     ) -> Result<Evaluation, DirectoryError> {
         let directory = self.directory()?;
         let identifiers = directory.within("elements", elements.len())?;
+        self.freshen(directory).await;
         let key = {
             let live = self.fresh(directory)?;
             let keyring = live.keyring.as_deref().ok_or(DirectoryError::Unavailable)?;
@@ -181,6 +183,7 @@ impl Discovery {
     ) -> Result<BucketAnswer, DirectoryError> {
         let directory = self.directory()?;
         let queries = directory.within("prefixes", prefixes.len())?;
+        self.freshen(directory).await;
         let of = move |live: &Live| {
             let keyring = live.keyring.as_deref().ok_or(DirectoryError::Unavailable)?;
             let epoch = answered(keyring.epochs.get(&epoch))?.clone();
@@ -264,6 +267,7 @@ impl Discovery {
             hashes.sort_unstable();
             hashes.dedup();
             let amount = directory.within("weakHashes", hashes.len())?;
+            self.freshen(directory).await;
             self.fresh(directory)?.named.as_ref().ok_or(DirectoryError::Unavailable)?;
             self.charge_hashes(seeker, policy.account.permit(Limit::AccountWeakHashes, &[], amount)).await?;
             let live = self.fresh(directory)?;

@@ -70,9 +70,11 @@ impl Discovery {
     ///
     /// # Errors
     /// [`DirectoryError`].
-    pub fn matrix_pepper(&self) -> Result<String, DirectoryError> {
+    pub async fn matrix_pepper(&self) -> Result<String, DirectoryError> {
         self.has_matrix()?;
-        let live = self.fresh(self.directory()?)?;
+        let directory = self.directory()?;
+        self.freshen(directory).await;
+        let live = self.fresh(directory)?;
         let pepper = live.named.as_ref().and_then(|named| named.pepper());
         pepper.map(str::to_owned).ok_or(DirectoryError::Unavailable)
     }
@@ -88,7 +90,7 @@ impl Discovery {
         pepper: &str,
         hashes: &[String],
     ) -> Result<Vec<(usize, String)>, PeppersError> {
-        let present = self.matrix_pepper()?;
+        let present = self.matrix_pepper().await?;
         if pepper != present {
             return Err(PeppersError::OtherPepper { pepper: present });
         }

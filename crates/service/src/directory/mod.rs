@@ -82,7 +82,7 @@ pub(crate) struct Directory {
     policy: DirectoryPolicy,
     live: RwLock<Live>,
     followed: Mutex<Followed>,
-    /// Woken when this server changed something.
+    /// Woken when this server changed something: buckets may have to be cut anew.
     changed: Notify,
     /// How many answers are computed at once.
     work: Arc<Semaphore>,

@@ -43,7 +43,10 @@ pub(crate) async fn renew(discovery: Arc<Discovery>, mut stop: watch::Receiver<b
                 POLL
             }
         };
-        wait(pause, &mut stop).await;
+        tokio::select! {
+            () = wait(pause, &mut stop) => {}
+            () = directory.changed.notified() => {}
+        }
     }
 }
 
@@ -121,7 +124,11 @@ impl Discovery {
     }
 
     /// Does what is to be done now; returns when to look again.
-    async fn renew(&self, directory: &Directory, stop: &watch::Receiver<bool>) -> Result<Duration, Internal> {
+    pub(super) async fn renew(
+        &self,
+        directory: &Directory,
+        stop: &watch::Receiver<bool>,
+    ) -> Result<Duration, Internal> {
         let Some(keyring) = directory.keyring() else { return Ok(POLL) };
         let now = self.clock.now();
         let mut changed = self.lay_out(directory, &keyring, now).await?;

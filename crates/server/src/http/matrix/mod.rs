@@ -193,7 +193,7 @@ async fn accept_terms(State(face): State<Face>, parts: Parts, body: Body) -> Ans
 
 async fn hash_details(State(face): State<Face>, parts: Parts) -> Answered {
     caller(&face.public, &parts)?;
-    let pepper = face.public.discovery.matrix_pepper();
+    let pepper = face.public.discovery.matrix_pepper().await;
     let pepper = pepper.map_err(|error| MatrixError::of(&face.public, error))?;
     Ok(whole(StatusCode::OK, &json!({ "lookup_pepper": pepper, "algorithms": [SHA256] })))
 }

@@ -81,8 +81,8 @@ struct Wanted {
     )
 )]
 pub(super) async fn parameters(State(public): State<Public>) -> Result<Response, Problem> {
-    let parameters: Parameters =
-        public.discovery.bucket_parameters().map_err(|error| public.problem(error))?;
+    let parameters = public.discovery.bucket_parameters().await;
+    let parameters: Parameters = parameters.map_err(|error| public.problem(error))?;
     let mut response = answer(&parameters);
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=30"));
     Ok(response)
