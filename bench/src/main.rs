@@ -1,5 +1,6 @@
 //! Measurements. `cargo run --release -p bench -- NAME` prints a table, and with `--json` one object as its last line.
 
+mod bucket;
 mod credentials;
 mod custody;
 mod hashing;
@@ -43,6 +44,12 @@ enum Name {
         /// A short trial, whose figures say little
         #[arg(long)]
         quick: bool,
+    },
+    /// Sealed buckets: the index of ten million listings, its answers, and the OPRF; takes ten minutes and 4 GB of memory
+    Bucket {
+        /// How many listings
+        #[arg(long, default_value_t = 10_000_000)]
+        identifiers: usize,
     },
     /// Credentials: issued and checked in process, over HTTP with limits and audit log, and the limiter's front
     Credentials,
@@ -93,6 +100,7 @@ fn main() -> Result<()> {
         Name::Stretch => stretch::run(args.json),
         Name::Store(options) => runtime.block_on(store::run(&options, args.json)),
         Name::Custody { quick } => runtime.block_on(custody::run(quick, args.json)),
+        Name::Bucket { identifiers } => bucket::run(identifiers, args.json),
         Name::Credentials => runtime.block_on(credentials::run(args.json)),
         Name::TokenCredentials { folder } => credentials::in_process::token(&folder),
         Name::Serve { folder, .. } => runtime.block_on(server::serve(&folder)),

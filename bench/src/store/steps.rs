@@ -8,6 +8,7 @@ use acquaint_store::postgres::PostgresStore;
 use acquaint_store::{
     CodeGuess, CodeHash, CodePut, CodeTaken, Generation, Half, ImportAccepted, ImportId, ImportStep,
     KeyRecord, LeasedImport, NewCode, NewImport, NoticeTimes, NumberKey, StepOutcome, Store, TokenId,
+    TokenUse,
 };
 
 use super::rows::{DAY, KEPT, NOW, account, bytes, half};
@@ -160,6 +161,7 @@ async fn accepted(store: &PostgresStore, number: u64) -> Result<LeasedImport> {
         sealed_account: vec![0; 70],
         fresh_generation: Generation(1),
         token,
+        token_use: TokenUse::Matching,
         sealed_identifier: vec![0; 60],
         token_expires_at: NOW + DAY,
     };

@@ -116,6 +116,28 @@ impl BucketIndex {
         })
     }
 
+    /// Appends the bucket of `prefix` with `slots` slots, in the order of their bytes, so that nothing shows which ones `fill`
+    /// has filled. `false` if there are more listings than slots; then nothing is appended.
+    pub fn padded(
+        &self,
+        (bits, prefix): (u8, u32),
+        slots: usize,
+        fill: impl FnOnce(&mut [u8]),
+        answer: &mut Vec<u8>,
+    ) -> bool {
+        let mut bucket: Vec<&[u8]> = self.slots(bits, prefix).collect();
+        let Some(free) = slots.checked_sub(bucket.len()) else { return false };
+        let mut filling = vec![0; free * self.slot];
+        fill(&mut filling);
+        bucket.extend(filling.chunks_exact(self.slot.max(1)));
+        bucket.sort_unstable();
+        answer.reserve(slots * self.slot);
+        for slot in bucket {
+            answer.extend_from_slice(slot);
+        }
+        true
+    }
+
     /// How many slots the fullest bucket has by prefixes of `bits` bits.
     #[must_use]
     pub fn fullest(&self, bits: u8) -> usize {

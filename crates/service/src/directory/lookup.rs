@@ -222,17 +222,11 @@ impl Discovery {
             let slots = usize::from(layout.slots);
             let mut answer = shape.header().to_vec();
             answer.reserve_exact(prefixes.len() * slots * slot);
-            let mut fill = vec![0; slots * slot];
             for prefix in prefixes {
-                let mut bucket: Vec<&[u8]> = index.slots(layout.bits, prefix).collect();
-                // A bucket that is too full is rearranged in a moment; nobody is left out.
-                let free = slots.checked_sub(bucket.len()).ok_or(DirectoryError::Unavailable)?;
-                let fill = fill.get_mut(..free * slot).unwrap_or_default();
-                key.filler.fill(layout.number, prefix, fill);
-                bucket.extend(fill.chunks_exact(slot));
-                bucket.sort_unstable();
-                for slot in bucket {
-                    answer.extend_from_slice(slot);
+                let fill = |slots: &mut [u8]| key.filler.fill(layout.number, prefix, slots);
+                // One that is too full is cut anew in a moment; nobody is left out.
+                if !index.padded((layout.bits, prefix), slots, fill, &mut answer) {
+                    return Err(DirectoryError::Unavailable);
                 }
             }
             Ok::<_, DirectoryError>(BucketAnswer(answer))
