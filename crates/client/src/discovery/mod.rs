@@ -29,6 +29,7 @@ mod book;
 mod error;
 mod http;
 mod listings;
+pub mod measure;
 mod refresh;
 pub mod round;
 mod trust;
@@ -42,8 +43,24 @@ pub use refresh::{Directory, Refreshed};
 pub use trust::{Accepted, MAX_BUCKET_BYTES, Trust, TrustError};
 pub use weak::WeakLength;
 
+pub use acquaint_protocol::bucket::{layout, payload};
+
+use acquaint_protocol::bucket::Bytes;
+
 /// How long a result is good, in seconds: what is younger is not asked for again.
 pub const FRESH_S: u64 = 86_400;
+
+/// A provider's key from its text: 32 bytes in base64url.
+#[must_use]
+pub fn parse_key(text: &str) -> Option<[u8; 32]> {
+    Bytes::parse(text).map(|Bytes(key)| key)
+}
+
+/// A provider's key as a person compares it.
+#[must_use]
+pub fn key_text(key: &[u8; 32]) -> String {
+    Bytes(*key).to_string()
+}
 
 #[cfg(test)]
 mod tests;

@@ -130,10 +130,10 @@ impl BucketRound {
         self.shape.answer_bytes()
     }
 
-    /// How many identifiers are looked for.
+    /// Who is looked for.
     #[must_use]
-    pub fn wanted(&self) -> usize {
-        self.wanted.len()
+    pub fn identifiers(&self) -> BTreeSet<&Sii> {
+        self.wanted.iter().map(|(identifier, _)| identifier).collect()
     }
 
     /// Opens what these keys open, and remembers who is there and who is not. Returns whom it looked for.

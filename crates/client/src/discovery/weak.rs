@@ -88,6 +88,10 @@ impl WeakRound {
         QueryContacts { weak_hashes: Some(self.weak.iter().map(Weak::to_string).collect()) }
     }
 
+    pub(super) fn weak(&self) -> &[Weak] {
+        &self.weak
+    }
+
     /// Remembers who is there and who is not. Returns for how many.
     pub(super) fn finish(
         self,
