@@ -24,8 +24,9 @@ S slots in each of 2^B buckets:
   request  ≈ u · 46 + w · (digits of a prefix + 1)
   response ≈ u · 46 + w · S · (l + 16)
 
-`measured` is what this build sends: real messages of people who do not exist are made and counted. It is
-more than the page says, because nearly every weak hash meets somebody's listing where c is over 1.
+`as written` rounds c to two digits first, as the page does. `measured` is what this build sends: real
+messages of people who do not exist are made and counted. It is more than the page says: where c is over 1,
+nearly every contact's weak hash meets somebody's listing, and the page counts only those who are there.
 
 With --json: one object, {\"page\": {…}, \"sealed\": {…}, \"measured\": {…}}.")]
 pub(crate) struct Payload {

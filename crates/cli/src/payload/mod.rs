@@ -132,6 +132,7 @@ fn rows(args: &Payload, page: &Page, sealed: &Sealed, measured: &Both) -> Vec<St
         format!("  {name:<20}{sent:>15}{received:>15}{requests:>12}")
     };
     rows.extend([
+        reckoned("page, as written", page.request(), page.response_as_written()),
         reckoned("page, reckoned", page.request(), page.response()),
         counted("page, measured", &measured.weak),
         reckoned("sealed, reckoned", sealed.request(), sealed.response()),
@@ -152,7 +153,7 @@ fn as_json(page: &Page, sealed: &Sealed, measured: &Both) -> Value {
             "sw": page.weak_bytes, "ss": page.strong_bytes, "su": page.username_bytes, "n": page.users,
             "a": page.identifiers, "f": page.discoverable, "u": page.contacts, "b": page.known,
             "p": page.weak_hashes, "d": page.d(), "c": page.c(), "y": page.y(),
-            "request": page.request(), "response": page.response(),
+            "request": page.request(), "response": page.response(), "response_as_written": page.response_as_written(),
         },
         "sealed": {
             "prefix_bits": sealed.layout.prefix_bits, "slots": sealed.layout.slots, "w": sealed.buckets(),

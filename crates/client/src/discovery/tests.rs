@@ -14,6 +14,8 @@ use super::round::{BucketRound, OprfRound};
 use super::weak::WeakRound;
 use super::*;
 
+mod http;
+
 const NOW: u64 = 1_790_000_000;
 
 fn sii(number: usize) -> Sii {
