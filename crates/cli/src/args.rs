@@ -1,6 +1,8 @@
 //! The command line.
 
 pub(crate) mod keys;
+pub(crate) mod lookup;
+pub(crate) mod payload;
 pub(crate) mod transfer;
 
 use std::num::NonZeroU32;
@@ -54,6 +56,12 @@ pub(crate) enum Command {
     Dismiss(Dismiss),
     /// Remove everything that is stored of an account
     Remove(Remove),
+    /// Look people up in a server's directory: who of these wants to be found
+    Lookup(lookup::Lookup),
+    /// Be found in a server's directory, or no more
+    Directory(lookup::Directory),
+    /// Reckon what lookups cost in bytes, by Rocket.Chat's page and with sealed buckets; needs no server
+    Payload(payload::Payload),
     /// Show the form in which numbers and e-mail addresses are compared; needs no server
     Normalise(Normalise),
     /// Print a script that completes these commands in your shell

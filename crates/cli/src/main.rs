@@ -9,9 +9,11 @@ mod doctor;
 mod failure;
 mod init;
 mod keys;
+mod lookup;
 mod migrate;
 mod normalise;
 mod output;
+mod payload;
 mod remote;
 mod serve;
 mod store;
@@ -64,6 +66,9 @@ async fn run(args: Args) -> Result<(), Failure> {
         Command::Matches(matches) => remote::matches(matches).await,
         Command::Dismiss(dismiss) => remote::dismiss(dismiss).await,
         Command::Remove(remove) => remote::remove(remove).await,
+        Command::Lookup(lookup) => lookup::run(lookup).await,
+        Command::Directory(directory) => lookup::directory::run(directory.command).await,
+        Command::Payload(payload) => payload::run(&payload),
         Command::Normalise(normalise) => normalise::run(normalise),
         Command::Completions(completions) => completions::run(&completions),
     }

@@ -99,6 +99,10 @@ pub enum Reason {
     InvalidCode,
     /// A part of the server, or a provider behind it, failed.
     InternalError,
+    /// The directory has another epoch by now: fetch its parameters again.
+    EpochChanged,
+    /// The directory is cut into other buckets by now: fetch its parameters again.
+    LayoutChanged,
     /// One that this client does not know.
     Unknown(String),
 }
@@ -118,6 +122,8 @@ impl Reason {
             Self::InvalidPhone => "INVALID_PHONE",
             Self::InvalidCode => "INVALID_CODE",
             Self::InternalError => "INTERNAL_ERROR",
+            Self::EpochChanged => "EPOCH_CHANGED",
+            Self::LayoutChanged => "LAYOUT_CHANGED",
             Self::Unknown(name) => name,
         }
     }
@@ -136,6 +142,8 @@ impl From<&str> for Reason {
             "INVALID_PHONE" => Self::InvalidPhone,
             "INVALID_CODE" => Self::InvalidCode,
             "INTERNAL_ERROR" => Self::InternalError,
+            "EPOCH_CHANGED" => Self::EpochChanged,
+            "LAYOUT_CHANGED" => Self::LayoutChanged,
             other => Self::Unknown(other.to_owned()),
         }
     }

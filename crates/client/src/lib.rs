@@ -30,12 +30,15 @@
 //! # }
 //! ```
 //!
+//! [`discovery`] looks people up who want to be found, without that they have the caller in their address books.
+//!
 //! `examples/find_friends.rs` is a whole program. Every call has a deadline, and those that can be repeated without harm
 //! are repeated when the server cannot be reached ([`Settings`]). [`ClientError`] can be matched: it has the server's
 //! reason, and how long to wait where the server says so. No type here prints a number, an address or a key.
 
 pub mod address_book;
 mod client;
+pub mod discovery;
 mod error;
 mod operator;
 pub mod prepare;

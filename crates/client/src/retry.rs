@@ -20,7 +20,7 @@ pub(crate) enum Repeat {
 }
 
 impl Repeat {
-    fn allows(self, error: &ClientError) -> bool {
+    pub(crate) fn allows(self, error: &ClientError) -> bool {
         match (self, error) {
             (Self::Never, _) => false,
             (_, ClientError::NotConnected(_)) => true,
@@ -64,7 +64,7 @@ where
 }
 
 /// From half of `first · 2^(attempt − 1)` up to all of it, at random. Without randomness, all of it.
-fn pause(first: Duration, attempt: u32) -> Duration {
+pub(crate) fn pause(first: Duration, attempt: u32) -> Duration {
     let longest = first.saturating_mul(1_u32.checked_shl(attempt - 1).unwrap_or(u32::MAX));
     let part = getrandom::u32().map_or(1.0, |random| f64::from(random) / f64::from(u32::MAX));
     longest.mul_f64(0.5 + part / 2.0)

@@ -78,7 +78,7 @@ fn read(args: &args::Import) -> Result<Prepared, Failure> {
     Ok(list)
 }
 
-fn bytes(file: &Path) -> Result<Vec<u8>, Failure> {
+pub(crate) fn bytes(file: &Path) -> Result<Vec<u8>, Failure> {
     let named = |error: std::io::Error| match error.kind() {
         ErrorKind::IsADirectory => {
             format!("{} is a folder: name the file of the address book", file.display())

@@ -17,7 +17,11 @@ mod kill;
 #[cfg(test)]
 mod leaks;
 #[cfg(test)]
+mod lookup;
+#[cfg(test)]
 mod operation;
+#[cfg(test)]
+mod payload;
 #[cfg(test)]
 mod postgres;
 #[cfg(test)]

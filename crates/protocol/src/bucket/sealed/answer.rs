@@ -108,7 +108,8 @@ impl<'a> Buckets<'a> {
     /// The slots of each bucket, in the order of the prefixes that were asked for.
     pub fn iter(
         &self,
-    ) -> impl ExactSizeIterator<Item = impl ExactSizeIterator<Item = &'a [u8]> + use<'a>> + use<'a> {
+    ) -> impl ExactSizeIterator<Item = impl ExactSizeIterator<Item = &'a [u8]> + Clone + use<'a>> + use<'a>
+    {
         let slot_bytes = usize::from(self.shape.slot_bytes).max(1);
         let bucket_bytes = usize::from(self.shape.slots) * usize::from(self.shape.slot_bytes);
         self.buckets.chunks_exact(bucket_bytes.max(1)).map(move |bucket| bucket.chunks_exact(slot_bytes))

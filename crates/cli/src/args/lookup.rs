@@ -1,0 +1,181 @@
+//! The arguments of `acquaint lookup` and `acquaint directory`.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+use super::ServerAddress;
+
+/// Who calls.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Who {
+    /// The account's session token; better in the environment than on the command line
+    #[arg(long, env = "ACQUAINT_SESSION", hide_env_values = true)]
+    pub(crate) session: Option<String>,
+    /// The account: with --api-key, for whom a back end calls; with --profile rocketchat, the user's id
+    #[arg(long, env = "ACQUAINT_ACTOR")]
+    pub(crate) actor: Option<String>,
+    #[command(flatten)]
+    pub(crate) server: ServerAddress,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  acquaint lookup --url https://contacts.example.com --session TOKEN +12125550123 bob@example.com
+      who of these wants to be found; nothing is kept
+  acquaint lookup --session TOKEN --vcf contacts.vcf --region US --book friends.book
+      a whole address book; the next time, only what is new or older than a day is asked for
+  acquaint lookup --actor did:plc:alice --api-key KEY --book alice.book +12125550123
+      a back end, for one of its accounts
+  acquaint lookup --profile rocketchat --session TOKEN --actor USERID --digits 4 +918888888888
+      by weak hashes, as Rocket.Chat's page has it
+
+The profile `sealed`: the server evaluates blinded elements, proves that it used the key that it
+publishes, and gives whole buckets of sealed entries; only the right number opens one. The server
+learns for each contact the number of its bucket (`prefix_bits` bits) and nothing else. What is
+published must be signed by the provider's key: give it with --provider-key, as the provider shows
+it elsewhere (a web page, an app); otherwise the first one that is met is kept in the book, and any
+other is refused from then on.
+
+The profile `rocketchat`: the server sees 16 or 24 bits of the hash of every contact, and answers
+hashes that are as good as the numbers of strangers. For servers that offer nothing else.
+
+For each person a line is printed: the name in your address book (or what you gave), a tab, the
+account. With --json, one object: asked, fresh, evaluated, buckets, round_trips, sent, received (bytes),
+skipped (counts by reason), provider_key, first_use, found (name, contact, account).")]
+pub(crate) struct Lookup {
+    #[command(flatten)]
+    pub(crate) who: Who,
+    /// How people are looked up
+    #[arg(long, default_value = "bucket", value_parser = ["bucket"])]
+    pub(crate) mode: String,
+    /// The kind of buckets
+    #[arg(long, default_value = "sealed", value_parser = ["sealed", "rocketchat"])]
+    pub(crate) profile: String,
+    /// Remember here what was learnt; made if it is not there, for your eyes alone. Without it nothing is kept
+    #[arg(long, value_name = "FILE")]
+    pub(crate) book: Option<PathBuf>,
+    /// Look up an address book (.vcf or .csv); `-` for standard input
+    #[arg(long, value_name = "FILE", required_unless_present = "identifiers")]
+    pub(crate) vcf: Option<PathBuf>,
+    /// Where numbers without a country code are from, as US
+    #[arg(long)]
+    pub(crate) region: Option<String>,
+    /// The provider's key, in base64url: parameters that another one signed are refused
+    #[arg(long, value_name = "KEY")]
+    pub(crate) provider_key: Option<String>,
+    /// The most bits of a prefix that are told; each one more halves the people that a prefix leaves
+    #[arg(long, value_name = "BITS", default_value_t = 24, value_parser = clap::value_parser!(u8).range(0..=32))]
+    pub(crate) max_prefix_bits: u8,
+    /// Digits of a weak hash, with --profile rocketchat: 4 as the page has it, 6 as its program had
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u8).range(4..=6))]
+    pub(crate) digits: u8,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Phone numbers and e-mail addresses
+    pub(crate) identifiers: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Directory {
+    #[command(subcommand)]
+    pub(crate) command: DirectoryCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DirectoryCommand {
+    /// Prove that a phone number, or an e-mail address, is yours, and print a token for one listing
+    #[command(after_help = "Examples:
+  acquaint directory verify --session TOKEN +12125550101
+      sends a code, asks for it, and prints the token on standard output
+  acquaint directory verify --session TOKEN --send +12125550101
+  acquaint directory verify --session TOKEN --code 123456 +12125550101
+      the same in two steps, for scripts
+
+This says nothing to anybody: only `acquaint directory enrol` makes you findable. A token of `acquaint
+verify` is none here, nor the other way round.
+
+With --json: {\"token\", \"expires_at\"}, and with --send {\"sent\": true}.")]
+    Verify(Verify),
+    /// Be found by what the token is of, by everybody who knows it
+    #[command(after_help = "Example:
+  acquaint directory enrol --session TOKEN --token \"$(acquaint directory verify --session TOKEN +12125550101)\"
+
+The listing ends by itself when the number is not verified again in the time that the server sets, and when
+another account verifies the same number and enrols it.
+
+With --json: {\"id\", \"identifier\", \"username\"?, \"verified_at\", \"expires_at\"}.")]
+    Enrol(Enrol),
+    /// Show by what you are found
+    #[command(after_help = "Example:
+  acquaint directory list --session TOKEN
+
+One line for each listing: its id, what it is of, and when it ends. With --json: {\"listings\": [{\"id\",
+\"identifier\", \"username\"?, \"verified_at\", \"expires_at\"}]}.")]
+    List(List),
+    /// Be found no more, by one listing or by any
+    #[command(after_help = "Examples:
+  acquaint directory withdraw --session TOKEN ID
+      with an id of `acquaint directory list`
+  acquaint directory withdraw --session TOKEN --all
+
+Answers that others have already may be kept for 60 seconds. With --json: {\"withdrawn\": true}.")]
+    Withdraw(Withdraw),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Verify {
+    #[command(flatten)]
+    pub(crate) who: Who,
+    /// The number, in international form; or an e-mail address
+    pub(crate) identifier: String,
+    /// Have the code sent, and no more
+    #[arg(long, conflicts_with = "code")]
+    pub(crate) send: bool,
+    /// The code that was sent before; no other is sent
+    #[arg(long)]
+    pub(crate) code: Option<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Enrol {
+    #[command(flatten)]
+    pub(crate) who: Who,
+    /// What `acquaint directory verify` printed; good for one listing
+    #[arg(long)]
+    pub(crate) token: String,
+    /// The name that others find, where the server takes one
+    #[arg(long)]
+    pub(crate) username: Option<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct List {
+    #[command(flatten)]
+    pub(crate) who: Who,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Withdraw {
+    #[command(flatten)]
+    pub(crate) who: Who,
+    /// Which listing
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    pub(crate) id: Option<String>,
+    /// All of the account's
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}

@@ -1,0 +1,100 @@
+//! `acquaint directory`: one's own listings.
+
+use acquaint_client::discovery::{Directory, Listing, Profile, Verified};
+use acquaint_client::{ClientError, Reason};
+use serde_json::json;
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+use super::{connect, one_line};
+use crate::args::lookup::{DirectoryCommand, Enrol, List, Verify, Withdraw};
+use crate::failure::Failure;
+use crate::output::{self, counted};
+
+pub(crate) async fn run(command: DirectoryCommand) -> Result<(), Failure> {
+    match command {
+        DirectoryCommand::Verify(args) => verify(args).await,
+        DirectoryCommand::Enrol(args) => enrol(args).await,
+        DirectoryCommand::List(args) => list(args).await,
+        DirectoryCommand::Withdraw(args) => withdraw(args).await,
+    }
+}
+
+async fn verify(args: Verify) -> Result<(), Failure> {
+    let Verify { who, identifier, send, code, json } = args;
+    let mut directory = connect(&who, Profile::Sealed)?;
+    if send {
+        directory.start_verification(&identifier).await?;
+        output::note("A code was sent. `acquaint directory verify --code CODE` exchanges it for a token.");
+        return if json { output::json(&json!({ "sent": true })) } else { Ok(()) };
+    }
+    let verified = match code {
+        Some(code) => directory.confirm(&identifier, code.trim()).await?,
+        None => asked(&mut directory, &identifier).await?,
+    };
+    let Verified { token, expires_at } = verified;
+    if json {
+        output::json(&json!({ "token": token, "expires_at": expires_at }))
+    } else {
+        output::line(&token)
+    }
+}
+
+/// Has a code sent and asks for it until it is right or refused.
+async fn asked(directory: &mut Directory, identifier: &str) -> Result<Verified, Failure> {
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    directory.start_verification(identifier).await?;
+    loop {
+        output::prompt("A code was sent. Enter its six digits: ");
+        let code = lines.next_line().await?.ok_or("no code was entered")?;
+        match directory.confirm(identifier, code.trim()).await {
+            Err(ClientError::Refused { reason: Reason::InvalidCode, message, .. }) => output::note(&message),
+            outcome => return Ok(outcome?),
+        }
+    }
+}
+
+async fn enrol(args: Enrol) -> Result<(), Failure> {
+    let Enrol { who, token, username, json } = args;
+    let mut directory = connect(&who, Profile::Sealed)?;
+    let listing = directory.enrol(token.trim(), username.as_deref()).await?;
+    if json {
+        return output::json(&serde_json::to_value(&listing)?);
+    }
+    line(&listing)?;
+    output::note(
+        "Everybody who knows this number or address can find the account now. `acquaint directory withdraw` ends it.",
+    );
+    Ok(())
+}
+
+async fn list(args: List) -> Result<(), Failure> {
+    let listings = connect(&args.who, Profile::Sealed)?.listings().await?;
+    if args.json {
+        return output::json(&json!({ "listings": listings }));
+    }
+    listings.iter().try_for_each(line)?;
+    output::note(&format!("{}.", counted(listings.len(), "listing", "listings")));
+    Ok(())
+}
+
+async fn withdraw(args: Withdraw) -> Result<(), Failure> {
+    let mut directory = connect(&args.who, Profile::Sealed)?;
+    match &args.id {
+        Some(id) => directory.withdraw(id).await?,
+        None => directory.withdraw_all().await?,
+    }
+    if args.json {
+        return output::json(&json!({ "withdrawn": true }));
+    }
+    output::note("Withdrawn. Answers that others have already may be kept for a minute.");
+    Ok(())
+}
+
+/// Id, identifier, end.
+fn line(listing: &Listing) -> Result<(), Failure> {
+    let ends = output::day(listing.expires_at.saturating_mul(1000));
+    let named =
+        listing.username.as_deref().map(|name| format!("\tas {}", one_line(name))).unwrap_or_default();
+    let text = format!("{}\t{}\tuntil {ends}{named}", one_line(&listing.id), one_line(&listing.identifier));
+    output::line(&text)
+}

@@ -1,0 +1,223 @@
+//! `acquaint lookup`.
+
+pub(crate) mod directory;
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use acquaint_client::address_book::{self, AddressBook};
+use acquaint_client::discovery::{
+    Book, Caller, Directory, DiscoveryError, Profile, Refreshed, Trust, WeakLength, key_text, parse_key,
+};
+use acquaint_client::identifier::{Identifier, Region, Sii};
+use acquaint_client::prepare::{Prepared, Wanted, prepare};
+use acquaint_client::{ClientError, Settings, SkipReason, Skipped};
+use acquaint_server::Ambient;
+use indicatif::ProgressBar;
+use serde_json::{Map, Value, json};
+
+use crate::args::lookup::{Lookup, Who};
+use crate::failure::Failure;
+use crate::output::{self, counted};
+use crate::remote;
+
+pub(crate) async fn run(args: Lookup) -> Result<(), Failure> {
+    let profile = if args.profile == "sealed" { Profile::Sealed } else { Profile::Weak };
+    let (people, skipped) = people(&args)?;
+    let trust = Trust { signing_key: provider_key(&args)?, max_prefix_bits: args.max_prefix_bits };
+    let length = WeakLength::new(args.digits).ok_or("--digits: a weak hash has 4 digits, or 6")?;
+    // Before anything is asked: a file that is no book is not found out after the quota is spent.
+    let mut book = match &args.book {
+        Some(path) => Book::open(path, profile)?,
+        None => Book::new(profile),
+    };
+    let mut directory = connect(&args.who, profile)?;
+    let now = u64::try_from(Ambient::default().clock.now() / 1000)?;
+    let identifiers: Vec<Sii> = people.iter().map(|person| person.identifier.clone()).collect();
+    let due = book.due(&identifiers, now).len();
+    if profile == Profile::Weak && due > 0 {
+        output::note(
+            "Warning: --profile rocketchat tells the server a good part of each number's hash, and the server tells \
+             you hashes of strangers that are as good as their numbers. Use it where there is no other.",
+        );
+    }
+    let bar = ProgressBar::new_spinner()
+        .with_message(format!("looking up {}", counted(due, "contact", "contacts")));
+    bar.enable_steady_tick(std::time::Duration::from_millis(100));
+    let outcome = tokio::select! {
+        outcome = async { match profile {
+            Profile::Sealed => directory.refresh(&mut book, &identifiers, &trust, now).await,
+            Profile::Weak => directory.refresh_weak(&mut book, &identifiers, length, now).await,
+        } } => outcome.map_err(told),
+        stop = tokio::signal::ctrl_c() => stop.map_err(Failure::from).and(Err("stopped".into())),
+    };
+    bar.finish_and_clear();
+    // Whatever came of it: what was paid for is kept.
+    let kept = args.book.as_deref().map_or(Ok(()), |path| book.save(path));
+    let done = outcome?;
+    kept?;
+    tell(&args, &book, &people, &skipped, &done)
+}
+
+/// Whoever is looked up.
+struct Wish {
+    identifier: Sii,
+    /// As it is written, for the person.
+    text: String,
+    name: Option<String>,
+}
+
+/// Whom the arguments name, each once, and what was left out.
+fn people(args: &Lookup) -> Result<(Vec<Wish>, Skipped), Failure> {
+    let region = args.region.as_deref().map(Region::parse).transpose();
+    let region = region.map_err(|error| format!("--region: {error}"))?;
+    let mut all = Vec::new();
+    for text in &args.identifiers {
+        let identifier = Identifier::parse(text, region).map_err(|error| {
+            // Which of them it was is told by its place: it may be a number that is nobody's business.
+            let place = all.len() + 1;
+            format!("the contact in place {place}: {error}")
+        })?;
+        all.push((identifier, None));
+    }
+    let mut skipped = Skipped::default();
+    if let Some(file) = &args.vcf {
+        let AddressBook { contacts, unreadable, .. } = address_book::read(&remote::import::bytes(file)?)?;
+        let Prepared { entries, skipped: left_out } =
+            prepare(&contacts, Wanted { region, emails: true, own: &[] });
+        skipped = left_out;
+        skipped.extend(&unreadable);
+        all.extend(entries.into_iter().map(|entry| (entry.identifier, entry.name)));
+        tell_skipped(&skipped);
+    }
+    let mut places: HashMap<Sii, usize> = HashMap::new();
+    let mut people: Vec<Wish> = Vec::new();
+    for (identifier, name) in all {
+        let sii = match &identifier {
+            Identifier::Phone(phone) => Sii::from(phone),
+            Identifier::Email(email) => Sii::from(email),
+        };
+        match places.get(&sii).and_then(|place| people.get_mut(*place)) {
+            Some(known) => known.name = known.name.take().or(name),
+            None => {
+                places.insert(sii.clone(), people.len());
+                people.push(Wish { identifier: sii, text: identifier.as_str().to_owned(), name });
+            }
+        }
+    }
+    if people.is_empty() {
+        return Err("there is no phone number or e-mail address to look up".into());
+    }
+    Ok((people, skipped))
+}
+
+fn tell_skipped(skipped: &Skipped) {
+    if skipped.total() > 0 {
+        output::note("Left out:");
+    }
+    for (reason, count) in skipped.iter() {
+        let hint = if reason == SkipReason::NoRegion { " (--region US)" } else { "" };
+        output::note(&format!("{count:>7}  {}{hint}", reason.words()));
+    }
+}
+
+fn provider_key(args: &Lookup) -> Result<Option<[u8; 32]>, Failure> {
+    let key = args
+        .provider_key
+        .as_deref()
+        .map(|text| parse_key(text).ok_or("--provider-key: a key is 32 bytes in base64url, 43 characters"));
+    Ok(key.transpose()?)
+}
+
+/// The directory, for whoever calls.
+pub(crate) fn connect(who: &Who, profile: Profile) -> Result<Directory, Failure> {
+    let (url, settings) = remote::address(&who.server)?;
+    let caller = match (profile, &who.session, &who.actor) {
+        (Profile::Sealed, Some(session), _) => Caller::Session(session.clone()),
+        (Profile::Sealed, None, Some(account)) => Caller::BackEnd(account.clone()),
+        (Profile::Weak, Some(token), Some(user)) => {
+            Caller::RocketChat { token: token.clone(), user: user.clone() }
+        }
+        (Profile::Sealed, None, None) => {
+            return Err("who looks up? Give --session TOKEN, or --actor ACCOUNT with --api-key KEY".into());
+        }
+        (Profile::Weak, _, _) => {
+            return Err("Rocket.Chat's way needs both: --session TOKEN and --actor USERID".into());
+        }
+    };
+    Ok(Directory::new(&url, Settings { ..settings }, caller)?)
+}
+
+/// An error with what the person can do.
+fn told(error: DiscoveryError) -> Failure {
+    let what = match &error {
+        DiscoveryError::Call(ClientError::Unauthenticated) => {
+            "\n  (the session or the API key is not accepted)"
+        }
+        DiscoveryError::Trust(_) | DiscoveryError::Oprf(_) => {
+            "\n  Nothing more was asked. If the provider says nothing of it, ask them why; --book names another book."
+        }
+        _ => return error.into(),
+    };
+    format!("{error}{what}").into()
+}
+
+fn tell(
+    args: &Lookup,
+    book: &Book,
+    people: &[Wish],
+    skipped: &Skipped,
+    done: &Refreshed,
+) -> Result<(), Failure> {
+    let found = people.iter().filter_map(|person| Some((person, book.found(&person.identifier)?)));
+    if args.json {
+        let found: Vec<Value> = found
+            .map(|(person, account)| json!({ "name": person.name, "contact": person.text, "account": account }))
+            .collect();
+        let skipped: Map<String, Value> =
+            skipped.iter().map(|(reason, count)| (reason.name().to_owned(), count.into())).collect();
+        return output::json(&json!({
+            "asked": done.asked, "fresh": done.fresh, "evaluated": done.evaluated, "buckets": done.buckets,
+            "round_trips": done.round_trips, "sent": done.sent, "received": done.received, "skipped": skipped,
+            "provider_key": book.signing_key().map(|key| key_text(&key)),
+            "first_use": done.first_use.is_some(), "found": found,
+        }));
+    }
+    let mut count = 0;
+    for (person, account) in found {
+        let name = person.name.as_deref().unwrap_or(&person.text);
+        output::line(&format!("{}\t{}", one_line(name), one_line(account)))?;
+        count += 1;
+    }
+    output::note(&format!("{count} of {} can be found here.", counted(people.len(), "contact", "contacts")));
+    output::note(&format!(
+        "Asked for: {} in {} ({} bytes sent, {} received). From the book: {}.",
+        counted(done.asked, "contact", "contacts"),
+        counted(done.round_trips, "request", "requests"),
+        done.sent,
+        done.received,
+        done.fresh
+    ));
+    if let Some(key) = done.first_use {
+        first_use(&key, args.book.as_deref());
+    }
+    Ok(())
+}
+
+/// Said loudly: from here on everything rests on it.
+fn first_use(key: &[u8; 32], book: Option<&Path>) {
+    let key = key_text(key);
+    output::note(&format!(
+        "NOTE: this provider's key was met for the first time, and is trusted for that alone:\n  {key}\n  Compare it \
+         with what the provider shows elsewhere, and give it with --provider-key."
+    ));
+    output::note(match book {
+        Some(_) => "  The book keeps it: another key is refused from now on.",
+        None => "  Without --book it is not kept: the next lookup trusts whatever it meets.",
+    });
+}
+
+/// A text in one line and without tabs, whatever a file or a server has in it: one line is one person.
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}

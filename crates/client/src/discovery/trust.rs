@@ -1,0 +1,122 @@
+//! Whether parameters are to be used: a provider must not be able to mark a person by a key, or by buckets, of their own.
+
+use acquaint_protocol::bucket::Bytes;
+use acquaint_protocol::bucket::parameters::{Parameters, ParametersError, Terms};
+
+use super::{Book, Profile};
+
+/// Bytes of a bucket at most, and of an answer: what is more is not asked for.
+pub const MAX_BUCKET_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Whom a client trusts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trust {
+    /// The provider's key, as it is known from elsewhere. Without it the key that is met first is kept, and everything
+    /// after must be signed by that ([`Accepted::first_use`]).
+    pub signing_key: Option<[u8; 32]>,
+    /// The most bits of a prefix that are told of anyone: the more, the fewer people does a prefix leave. Some ten thousand
+    /// million numbers are in use, so that 24 bits leave some 600. Default 24, which does for a directory of 1.6 thousand
+    /// million listings with 100 candidates under each prefix.
+    pub max_prefix_bits: u8,
+}
+
+impl Default for Trust {
+    fn default() -> Self {
+        Self { signing_key: None, max_prefix_bits: 24 }
+    }
+}
+
+/// Parameters that are used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    /// What was signed.
+    pub terms: Terms,
+    /// The provider's key, if it was met for the first time and nothing but that speaks for it: to be told to the person,
+    /// who may compare it with what the provider says elsewhere.
+    pub first_use: Option<[u8; 32]>,
+}
+
+/// Why parameters are not used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrustError {
+    /// They are not properly signed, or not of now.
+    #[error("the directory is not trusted: {0}")]
+    Parameters(#[from] ParametersError),
+    /// The pinned key is not the one that the book was made with.
+    #[error("the book was made with another provider key than the pinned one: use another book")]
+    OtherBook,
+    /// The book is another provider's.
+    #[error("the book is another provider's: use another book")]
+    OtherProvider,
+    /// The book is one of another profile.
+    #[error("the book is one of another profile")]
+    OtherProfile,
+    /// The epoch is older than one that was seen.
+    #[error("the directory is not trusted: it went back to an older epoch")]
+    OldEpoch,
+    /// The epoch has another key than was seen for it.
+    #[error(
+        "the directory is not trusted: it has two keys for one epoch, as one would to tell this client from others"
+    )]
+    TwoKeys,
+    /// A prefix would tell too much.
+    #[error("the directory asks for longer prefixes than are told: they would leave too few people")]
+    LongPrefix,
+    /// A bucket would be larger than [`MAX_BUCKET_BYTES`].
+    #[error("the directory's buckets are larger than 64 MiB")]
+    LargeBuckets,
+}
+
+impl Book {
+    /// Looks whether `parameters` are to be used at `now` (Unix seconds), and remembers what must not change. A refusal
+    /// changes nothing.
+    ///
+    /// # Errors
+    /// See [`TrustError`].
+    pub fn accept(
+        &mut self,
+        parameters: &Parameters,
+        trust: &Trust,
+        now: u64,
+    ) -> Result<Accepted, TrustError> {
+        if self.profile != Profile::Sealed {
+            return Err(TrustError::OtherProfile);
+        }
+        let known = self.signing_key.map(|key| key.0);
+        if trust.signing_key.is_some_and(|pinned| known.is_some_and(|known| known != pinned)) {
+            return Err(TrustError::OtherBook);
+        }
+        let expected = trust.signing_key.or(known);
+        let Parameters { terms, signing_key, signature: _ } = parameters;
+        parameters.verify(&expected.unwrap_or(signing_key.0), now)?;
+        if self.provider.as_ref().is_some_and(|provider| *provider != terms.provider) {
+            return Err(TrustError::OtherProvider);
+        }
+        match self.keys.last_key_value() {
+            Some((newest, _)) if *newest > terms.epoch => return Err(TrustError::OldEpoch),
+            Some((newest, key)) if *newest == terms.epoch && *key != terms.oprf_public_key => {
+                return Err(TrustError::TwoKeys);
+            }
+            _ => {}
+        }
+        if terms.prefix_bits > trust.max_prefix_bits {
+            return Err(TrustError::LongPrefix);
+        }
+        if bucket_bytes(terms) > MAX_BUCKET_BYTES {
+            return Err(TrustError::LargeBuckets);
+        }
+        self.provider = Some(terms.provider.clone());
+        self.signing_key = Some(Bytes(signing_key.0));
+        if self.keys.insert(terms.epoch, terms.oprf_public_key).is_none() {
+            self.begin_epoch();
+        }
+        let first_use = expected.is_none().then_some(signing_key.0);
+        Ok(Accepted { terms: terms.clone(), first_use })
+    }
+}
+
+/// Bytes of one bucket.
+pub(super) fn bucket_bytes(terms: &Terms) -> u64 {
+    u64::from(terms.slots) * terms.slot_bytes().map_or(u64::MAX / 0xffff, u64::from)
+}
