@@ -397,7 +397,7 @@ pub(super) async fn changes(
             .await?
         }
         None => {
-            let sql = "SELECT id, listing FROM listing_changes ORDER BY id DESC LIMIT least($1, 1)";
+            let sql = "SELECT id, listing FROM listing_changes ORDER BY id DESC LIMIT least($1::bigint, 1)";
             unit.query(sql, &[&i64::from(limit)]).await?
         }
     };
