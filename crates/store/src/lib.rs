@@ -301,14 +301,16 @@ pub trait Store: Send + Sync {
     async fn revive_notices(&self, now: Millis) -> Result<u64, StoreError>;
 
     /// Puts a listing up and consumes its token. The identifier's listing of another account gives way if it was verified
-    /// earlier, or has expired; at a tie it stands. Placements of the identifier's former listing go. A change is noted.
+    /// earlier, or has expired; at a tie it stands. The account's own is renewed: what is sealed is replaced, and
+    /// verification and end are those of the later verification. Placements of the identifier's former listing go. A change
+    /// is noted, whose number is the listing's revision.
     async fn enrol(&self, listing: NewListing, now: Millis) -> Result<Enrolled, StoreError>;
 
     /// The account's listings, the oldest verification first.
     async fn listings_of(&self, account: Pseudonym, now: Millis) -> Result<Vec<Listing>, StoreError>;
 
     /// Takes down the account's listing `id`, or all that it has, with their placements. Returns how many there were; a
-    /// change is noted for each.
+    /// change is noted for each, also for one that had expired and was not swept yet.
     async fn withdraw(
         &self,
         account: Pseudonym,
@@ -316,7 +318,7 @@ pub trait Store: Send + Sync {
         now: Millis,
     ) -> Result<u32, StoreError>;
 
-    /// Listings, in the order of their ids.
+    /// Listings, in the order of their ids, each once.
     async fn listings(&self, pick: Pick, now: Millis) -> Result<Vec<Listing>, StoreError>;
 
     /// Placements in one index, of listings that stand, in the order of their ids.
@@ -344,7 +346,7 @@ pub trait Store: Send + Sync {
         now: Millis,
     ) -> Result<u32, StoreError>;
 
-    /// Deletes up to `limit` placements of an index. Returns how many.
+    /// Deletes up to `limit` placements of an index, and notes no change. Returns how many.
     async fn clear_index(&self, index: IndexId, limit: u32) -> Result<u32, StoreError>;
 
     /// How many listings there are; with `Some` how many of them have a placement in that index.
@@ -352,7 +354,7 @@ pub trait Store: Send + Sync {
 
     /// Which listings were put up, changed, placed or taken down behind `after`, in order, up to `limit`. Who goes on behind
     /// the last that it got misses none. Changes are kept for a day: who has not asked for longer begins anew. Without
-    /// `after`, only the last one: where to begin before reading everything.
+    /// `after`, only the last one: where to begin before reading everything; where there is none, that is `ChangeId(0)`.
     async fn listing_changes(
         &self,
         after: Option<ChangeId>,
@@ -374,10 +376,11 @@ pub trait Store: Send + Sync {
         content: Option<Vec<u8>>,
     ) -> Result<bool, StoreError>;
 
-    /// Deletes everything of the account: listings, halves, matches on both sides (the other side's half stands again), code,
+    /// Deletes everything of the account: listings with their placements, halves, matches on both sides (the other side's half stands again), code,
     /// tokens, notices to and about it, pending import, sync status, its own dismissals, follows of it and by it, what it paid
     /// for, its departure, its row and so its generation. What stays: spent quota levels until they have leaked out, others'
-    /// dismissals of it, and the audit log. The caller names the pending import that
+    /// dismissals of it, the audit log, and for a day the ids of its listings among the [changes](Self::listing_changes), which
+    /// name no account and tell that these are gone. The caller names the pending import that
     /// it saw, with its identifiers, which are thereby released; if that is no longer so, nothing happens. When it returns
     /// `Removed`, nobody can read it any more. The embedded store has then left no byte of it in the database's files;
     /// [`StoreError::LogNotCut`] means that the rows are gone but the files may still hold them. PostgreSQL's files hold
@@ -391,8 +394,9 @@ pub trait Store: Send + Sync {
     ) -> Result<Removal, StoreError>;
 
     /// Deletes up to `limit` expired rows of each kind: codes, tokens, notices, halves, matches (the unexpired side's half stands
-    /// again), empty buckets, numbers of imports that are a day old, and accounts (name and sync status) whose time to be
-    /// forgotten has come and that no half, match, import or token names; also what was paid for or used and is over, and
+    /// again), listings with their placements (a change is noted for each), changes of listings that are a day old, empty
+    /// buckets, numbers of imports that are a day old, and accounts (name and sync status) whose time to be forgotten has
+    /// come and that no half, match, import, listing or token names; also what was paid for or used and is over, and
     /// departures of accounts that are gone. It looks at follows once a day, and deletes those whose match is gone. Returns
     /// how many it deleted or looked at; call again while that is not zero.
     async fn sweep(&self, limit: u32, now: Millis) -> Result<u64, StoreError>;

@@ -7,9 +7,13 @@
 mod charges;
 mod codes;
 mod crossing;
+mod directory;
+mod directory_crossing;
+mod directory_model;
 mod epochs;
 mod events;
 mod imports;
+mod indexes;
 mod listing;
 mod matching;
 mod model;
@@ -69,11 +73,20 @@ where
         streams: one_server_reads_a_stream, one_of_many_servers_has_it, whom_one_follows_is_counted_no_more,
             a_follow_ends_with_the_account, a_follow_outlives_what_keeps_the_match,
             a_follow_goes_when_its_match_is_gone, departures_are_confirmed_or_not, departures_go_with_their_account;
+        directory: a_token_for_the_one_is_none_for_the_other, a_token_lists_once,
+            the_later_verification_has_the_identifier, the_own_listing_is_renewed, so_many_for_an_account,
+            an_expired_listing_is_absent, what_is_withdrawn_is_gone, goes_with_its_account, is_apart_from_matching,
+            expired_listings_and_old_changes_are_swept, a_listing_keeps_the_name_of_its_account;
+        indexes: pages_go_on_behind_the_last, what_is_unplaced_is_placed_while_it_is_the_same,
+            an_index_is_cleared_and_no_other, changes_are_read_in_pages, records_go_from_state_to_state;
+        directory_crossing: of_many_that_enrol_at_once_the_latest_has_it, many_at_once_never_exceed_what_an_account_may_have,
+            who_follows_the_changes_misses_nothing;
         crossing: every_mutual_pair_matches_once, rotations_in_the_middle_lose_no_match,
             an_epoch_is_cleared_beside_imports_and_a_removal;
     }
     for seed in 0..24 {
         eprintln!("conformance: model, seed {seed}");
         model::agrees(Scene::new(new_store().await), seed).await;
+        directory_model::agrees(Scene::new(new_store().await), seed).await;
     }
 }

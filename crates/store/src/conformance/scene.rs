@@ -98,9 +98,18 @@ impl Scene {
 
     /// The number is verified: the account has a row and a token that lasts.
     pub(super) async fn verify(&self, who: u8, now: Millis) -> (TokenId, Generation) {
+        self.verify_for(TokenUse::Matching, who, now).await
+    }
+
+    pub(super) async fn verify_for(
+        &self,
+        token_use: TokenUse,
+        who: u8,
+        now: Millis,
+    ) -> (TokenId, Generation) {
         let code = NewCode { too_recent_after: FAR, ..new_code(who, who, now) };
         assert_eq!(self.store.put_code(code, now).await.unwrap(), CodePut::Stored);
-        let guess = self.guess(who, who);
+        let guess = CodeGuess { token_use, ..self.guess(who, who) };
         let token = guess.token;
         let CodeTaken::Taken { generation } = self.store.take_code(guess, now).await.unwrap() else {
             unreachable!("the right code is taken")

@@ -7,7 +7,8 @@ use super::private_server::PostgresServer;
 use super::scene::Person;
 use super::{Options, PostgresStore};
 use crate::{
-    Charge, Charged, FollowChange, FollowRecord, PaidRequest, Removal, RequestId, ServerId, Store, StreamStep,
+    Charge, Charged, FollowChange, FollowRecord, IndexId, PaidRequest, Removal, RequestId, ServerId, Store,
+    StreamStep,
 };
 
 /// As the operator's guide recommends, where a crash needs nothing else.
@@ -51,6 +52,10 @@ async fn a_removed_account_leaves_the_files() {
     assert_eq!(store.charge(charge, 1).await.unwrap(), Charged::Taken(0));
     let about = "SELECT (SELECT count(*) FROM follows), (SELECT count(*) FROM departures), (SELECT count(*) FROM paid)";
     assert_eq!(server.sql(&database, about), "2|1|1");
+    // Is listed, and once more.
+    for person in [bystander, leaver, partner, leaver] {
+        person.enrol(&store).await;
+    }
     leaver.accept(&store, 7).await;
     let checkpoint = || {
         server.sql(&database, "SELECT pg_switch_wal()");
@@ -81,6 +86,7 @@ async fn a_removed_account_leaves_the_files() {
     }
     // The others are there as before.
     assert_eq!(server.sql(&database, "SELECT count(*) FROM accounts"), "2");
+    assert_eq!(store.count_listings(Some(IndexId { profile: 1, epoch: 1 }), 2).await.unwrap(), 2);
     let partner = [("pseudonym", partner.account().as_bytes().to_vec())];
     assert!(!found(&server.data(), &partner)[0].is_empty());
 }

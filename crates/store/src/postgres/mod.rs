@@ -15,6 +15,7 @@ mod erasure;
 mod error;
 mod events;
 mod imports;
+mod indexes;
 mod ledger;
 mod look;
 mod notices;
@@ -31,6 +32,8 @@ mod unit;
 // The tests' server, without the rest of the test kit: that would build the whole application for these tests.
 #[cfg(test)]
 mod crossing_tests;
+#[cfg(test)]
+mod directory_tests;
 #[cfg(test)]
 mod erasure_tests;
 #[cfg(test)]
@@ -483,7 +486,7 @@ impl Store for PostgresStore {
         pick: Pick,
         now: Millis,
     ) -> Result<Vec<(ListingId, Placement)>, StoreError> {
-        plainly!(self, |unit| directory::placements(unit, index, &pick, now))
+        plainly!(self, |unit| indexes::placements(unit, index, &pick, now))
     }
 
     async fn unplaced(
@@ -493,7 +496,7 @@ impl Store for PostgresStore {
         limit: u32,
         now: Millis,
     ) -> Result<Vec<Listing>, StoreError> {
-        plainly!(self, |unit| directory::unplaced(unit, index, after, limit, now))
+        plainly!(self, |unit| indexes::unplaced(unit, index, after, limit, now))
     }
 
     async fn place(
@@ -501,15 +504,15 @@ impl Store for PostgresStore {
         placements: Vec<(ListingId, Revision, Placement)>,
         now: Millis,
     ) -> Result<u32, StoreError> {
-        transact!(self, |unit| directory::place(unit, &placements, now))
+        transact!(self, |unit| indexes::place(unit, &placements, now))
     }
 
     async fn clear_index(&self, index: IndexId, limit: u32) -> Result<u32, StoreError> {
-        transact!(self, |unit| directory::clear_index(unit, index, limit))
+        transact!(self, |unit| indexes::clear_index(unit, index, limit))
     }
 
     async fn count_listings(&self, index: Option<IndexId>, now: Millis) -> Result<u64, StoreError> {
-        plainly!(self, |unit| directory::count(unit, index, now))
+        plainly!(self, |unit| indexes::count(unit, index, now))
     }
 
     async fn listing_changes(
@@ -521,11 +524,11 @@ impl Store for PostgresStore {
     }
 
     async fn directory_records(&self) -> Result<Vec<DirectoryRecord>, StoreError> {
-        plainly!(self, |unit| directory::records(unit))
+        plainly!(self, |unit| indexes::records(unit))
     }
 
     async fn add_directory_record(&self, record: DirectoryRecord) -> Result<bool, StoreError> {
-        transact!(self, |unit| directory::add_record(unit, &record))
+        transact!(self, |unit| indexes::add_record(unit, &record))
     }
 
     async fn change_directory_record(
@@ -535,7 +538,7 @@ impl Store for PostgresStore {
         states: (u8, u8),
         content: Option<Vec<u8>>,
     ) -> Result<bool, StoreError> {
-        transact!(self, |unit| directory::change_record(unit, &name, version, states, content.as_deref()))
+        transact!(self, |unit| indexes::change_record(unit, &name, version, states, content.as_deref()))
     }
 
     async fn remove_data(

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use acquaint_protocol::pair::{EpochId, PairHash};
 
 use crate::{
-    CodeGuess, CodeHash, CodeTaken, Generation, Half, HalfOutcome, ImportAccepted, ImportId, ImportStep,
-    LeasedImport, Millis, NewCode, NewImport, NoticeTimes, NumberKey, Pseudonym, StepOutcome, Store, TokenId,
-    TokenUse,
+    CodeGuess, CodeHash, CodeTaken, Enrolled, Generation, Half, HalfOutcome, ImportAccepted, ImportId,
+    ImportStep, IndexId, LeasedImport, ListingId, Millis, NewCode, NewImport, NewListing, NoticeTimes,
+    NumberKey, Placement, Pseudonym, StepOutcome, Store, TokenId, TokenUse,
 };
 
 pub(super) const FAR: Millis = 1_000_000_000;
@@ -82,6 +82,30 @@ impl Person {
         (token, generation)
     }
 
+    /// Has a listing from now on.
+    pub(super) async fn enrol(&self, store: &dyn Store) {
+        store.put_code(self.code(), 0).await.unwrap();
+        let guess = CodeGuess { token_use: TokenUse::Directory, ..self.guess() };
+        let token = guess.token;
+        assert!(matches!(store.take_code(guess, 0).await.unwrap(), CodeTaken::Taken { .. }));
+        let listing = NewListing {
+            // Stays for a day among the changes.
+            id: ListingId::from_bytes(self.bytes(400_001)),
+            account: self.account(),
+            token,
+            sealed: self.bytes::<90>(400_002).to_vec(),
+            verified_at: 0,
+            expires_at: FAR,
+            placements: vec![Placement {
+                index: IndexId { profile: 1, epoch: 1 },
+                location: self.bytes(400_003),
+                slot: self.bytes::<90>(400_004).to_vec(),
+            }],
+            most: 1,
+        };
+        assert_eq!(store.enrol(listing, 0).await.unwrap(), Enrolled::Listed);
+    }
+
     pub(super) async fn new_import(&self, store: &dyn Store, total: u32) -> NewImport {
         let (token, generation) = self.verify(store).await;
         self.import_of(token, generation, total)
@@ -153,6 +177,9 @@ impl Person {
             ("name", self.bytes::<70>(5).to_vec()),
             ("list", self.bytes::<9000>(8)[..500].to_vec()),
             ("identifier", self.bytes::<60>(9).to_vec()),
+            ("listing", self.bytes::<90>(400_002).to_vec()),
+            ("location", self.bytes::<8>(400_003).to_vec()),
+            ("slot", self.bytes::<90>(400_004).to_vec()),
         ]
     }
 }

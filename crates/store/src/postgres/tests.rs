@@ -8,9 +8,10 @@ use super::private_server::PostgresServer;
 use super::scene::{FAR, Person};
 use super::{OpenError, Options, PostgresStore, epochs, events, look, streams};
 use crate::{
-    Charge, Charged, CodeTaken, EpochState, EventKind, EventOutcome, FollowChange, FollowRecord, Half,
-    ImportAccepted, KeyRecord, Limit, NewEvent, NewImport, NoticeOutcome, Permit, Removal, ServerId,
-    StepOutcome, Store, StreamStep, TokenUse, conformance,
+    ChangeId, Charge, Charged, CodeGuess, CodeTaken, Enrolled, EpochState, EventKind, EventOutcome,
+    FollowChange, FollowRecord, Half, ImportAccepted, KeyRecord, Limit, ListingId, NewEvent, NewImport,
+    NewListing, NoticeOutcome, Permit, Removal, ServerId, StepOutcome, Store, StreamStep, TokenUse,
+    conformance,
 };
 
 /// A store in a database of its own.
@@ -55,7 +56,7 @@ async fn keeps_the_contract() {
 }
 
 /// As two servers have it.
-async fn two() -> (String, [Arc<PostgresStore>; 2]) {
+pub(super) async fn two() -> (String, [Arc<PostgresStore>; 2]) {
     let (database, first) = fresh().await;
     let second = PostgresStore::open(&options(&database)).await.unwrap();
     (database, [Arc::new(first), Arc::new(second)])
@@ -474,7 +475,7 @@ async fn servers_that_start_at_once_migrate_once() {
     for start in starts {
         start.await.unwrap();
     }
-    assert_eq!(server.sql(&database, "SELECT version, usable_from FROM acquaint_schema"), "4|1");
+    assert_eq!(server.sql(&database, "SELECT version, usable_from FROM acquaint_schema"), "5|1");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -485,15 +486,15 @@ async fn an_expanded_schema_is_worked_on_and_a_contracted_one_refused() {
     // A newer release beside this one has added something.
     server.sql(
         &database,
-        "ALTER TABLE accounts ADD COLUMN later bigint; UPDATE acquaint_schema SET version = 5",
+        "ALTER TABLE accounts ADD COLUMN later bigint; UPDATE acquaint_schema SET version = 6",
     );
     let store = PostgresStore::open(&options(&database)).await.unwrap();
     let person = Person { seed: 30 };
     person.import(&store, vec![person.half(1, true)]).await;
     // And then taken something away.
-    server.sql(&database, "UPDATE acquaint_schema SET usable_from = 5");
+    server.sql(&database, "UPDATE acquaint_schema SET usable_from = 6");
     let error = PostgresStore::open(&options(&database)).await.unwrap_err();
-    assert!(matches!(error, OpenError::Newer { found: 5, usable_from: 5, known: 4 }), "{error}");
+    assert!(matches!(error, OpenError::Newer { found: 6, usable_from: 6, known: 5 }), "{error}");
     assert!(error.to_string().contains("use a newer program"));
 }
 
@@ -514,13 +515,13 @@ async fn a_database_of_the_first_version_is_migrated_with_its_data() {
     );
     let options = options(&database);
     let before = look(&options).await.unwrap();
-    assert_eq!((before.version, before.known_version, before.keys.len()), (1, 4, 3));
+    assert_eq!((before.version, before.known_version, before.keys.len()), (1, 5, 3));
     let store = PostgresStore::open(&options).await.unwrap();
     assert_eq!(store.key_records().await.unwrap().len(), 3);
     let states: Vec<_> = store.epochs().await.unwrap().into_iter().map(|record| record.state).collect();
     assert_eq!(states, [EpochState::Current, EpochState::Live]);
     let after = look(&options).await.unwrap();
-    assert_eq!((after.version, after.lacks, after.keys.len()), (4, None, 3));
+    assert_eq!((after.version, after.lacks, after.keys.len()), (5, None, 3));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -585,7 +586,23 @@ async fn a_role_that_owns_nothing_can_do_all_but_migrate() {
     store.settle_event(leased.event.id, 1, EventOutcome::Done).await.unwrap();
     assert_eq!(store.events(None, 9).await.unwrap(), [leased.event]);
     assert_eq!(store.sweep_events(9, 9).await.unwrap(), 1);
-    store.sweep(10, 1).await.unwrap();
+    let guess = CodeGuess { token_use: TokenUse::Directory, ..person.guess() };
+    store.put_code(person.code(), 1).await.unwrap();
+    let (token, id) = (guess.token, ListingId::from_bytes([1; 16]));
+    store.take_code(guess, 1).await.unwrap();
+    let listing = NewListing {
+        id,
+        account: person.account(),
+        token,
+        sealed: vec![1],
+        verified_at: 1,
+        expires_at: 5,
+        placements: vec![],
+        most: 1,
+    };
+    assert_eq!(store.enrol(listing, 1).await.unwrap(), Enrolled::Listed);
+    store.sweep(10, 6).await.unwrap();
+    assert_eq!(store.listing_changes(Some(ChangeId(0)), 9).await.unwrap().len(), 2);
     let error =
         std::error::Error::source(&store.rewrite(|_, _| true).await.unwrap_err()).unwrap().to_string();
     assert!(error.contains("the role lacks a privilege"), "{error}");

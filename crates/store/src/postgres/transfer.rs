@@ -22,7 +22,7 @@ const MARK: &str = "CREATE TABLE acquaint_transfer (
     one boolean NOT NULL PRIMARY KEY DEFAULT true CHECK (one), origin bytea NOT NULL, place bytea)";
 
 /// Tables whose rows a transfer does not carry, and that must be empty before one begins.
-const NOT_CARRIED: [&str; 2] = ["matches", "answers"];
+const NOT_CARRIED: [&str; 3] = ["matches", "answers", "listing_changes"];
 
 /// How many places are settled at once.
 const SETTLED: u32 = 1000;

@@ -13,7 +13,7 @@ use super::tests::options;
 use super::{OpenError, PostgresSink, PostgresSource, PostgresStore};
 use crate::sqlite::{self, Depth, SqliteSink, SqliteSource, SqliteStore, check, database_in};
 use crate::transfer::{Carried, KINDS, Progress, Row, Source, TransferError, Watch, carry, counts, named};
-use crate::{EventId, EventKind, NewEvent, ServerId, Store};
+use crate::{DirectoryRecord, EventId, EventKind, ListingId, NewEvent, Pick, ServerId, Store};
 
 /// Every table, with the ends of what each column can hold: no time, the largest epoch, the smallest generation, an empty
 /// key, a long list, dead letters, withdrawn codes. More pairs and matches than one batch takes.
@@ -24,7 +24,7 @@ const SCENE: &str = "
     INSERT INTO accounts VALUES (zeroblob(16), x'', -9223372036854775808, 9223372036854775807, 9223372036854775807);
     INSERT INTO codes SELECT account, iif(generation % 2, randomblob(32), NULL), randomblob(32),
         iif(generation % 2, 5, NULL), 99, abs(generation % 5) FROM accounts;
-    INSERT INTO tokens SELECT randomblob(16), account, randomblob(50), 77 FROM accounts, (SELECT 1 UNION ALL SELECT 2);
+    INSERT INTO tokens SELECT randomblob(16), account, randomblob(50), 77, n FROM accounts, (SELECT 0 AS n UNION ALL SELECT 1);
     INSERT INTO limits SELECT 1 + (generation & 7), account, 86400000 * 3, 3600000, 7200000 FROM accounts;
     INSERT INTO limits VALUES (4, x'', 5, 6, NULL), (11, x'5553', 9223372036854775807, 0, NULL);
     INSERT INTO imports SELECT randomblob(16), account, generation, 1000, abs(generation % 1000), 7, 123456, forget_at
@@ -50,7 +50,17 @@ const SCENE: &str = "
     INSERT INTO follows SELECT account, randomblob(16), other, 86400000 FROM matches WHERE bit;
     INSERT INTO streams VALUES ('wss://a.example/subscribe', 9223372036854775807, zeroblob(16), 77), ('b', NULL, NULL, NULL);
     INSERT INTO departures SELECT account, abs(generation % 99), 2 FROM accounts LIMIT 9;
-    INSERT INTO proofs SELECT account, abs(generation / 2) FROM accounts LIMIT 9";
+    INSERT INTO proofs SELECT account, abs(generation / 2) FROM accounts LIMIT 9;
+    WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50)
+    INSERT INTO listings SELECT randomblob(16), account, randomblob(90), i, abs(generation / 2), abs(random() % 8999)
+        FROM accounts, n;
+    INSERT INTO listings SELECT x'ffffffffffffffffffffffffffffffff', account, x'', 0, 1, 9000 FROM accounts LIMIT 1;
+    INSERT INTO listing_changes SELECT revision, 1, listing FROM listings WHERE revision = 9000;
+    DELETE FROM listing_changes;
+    INSERT INTO placements SELECT p, p * 16843009, listing, randomblob(8), randomblob(p)
+        FROM listings, (SELECT 0 AS p UNION ALL SELECT 255);
+    INSERT INTO directory_records VALUES ('oprf/b', 4294967295, 255, zeroblob(9000), 5), ('oprf/b', 1, 0, x'', -1),
+        ('Z', 3, 1, x'07', 9223372036854775807)";
 
 /// The same, as rows of an embedded store that was closed.
 fn scene() -> TempDir {
@@ -174,6 +184,13 @@ async fn what_goes_to_postgresql_and_back_is_the_same() {
         let stream = "wss://a.example/subscribe".to_owned();
         let leased = store.lease_stream(stream, ServerId([9; 16]), 0, 50).await.unwrap();
         assert_eq!(leased, Some(Some(i64::MAX)));
+        // No change gets a number that a listing has.
+        let last = Pick::These(vec![ListingId::from_bytes([255; 16])]);
+        let last = store.listings(last, 0).await.unwrap().remove(0);
+        assert_eq!(last.revision.0, 9000);
+        assert_eq!(store.withdraw(last.account, Some(last.id), 0).await.unwrap(), 1);
+        let changes = store.listing_changes(None, 1).await.unwrap();
+        assert!(changes[0].0.0 > 9000 && changes[0].1 == last.id);
     }
 }
 
@@ -193,7 +210,7 @@ async fn every_column_is_carried() {
     let there = names(
         &database,
         "SELECT t.name || '.' || c.name FROM sqlite_schema AS t JOIN pragma_table_info(t.name) AS c
-         WHERE t.type = 'table' AND t.name NOT IN ('matches', 'import_lists', 'sqlite_sequence') ORDER BY 1",
+         WHERE t.type = 'table' AND t.name NOT IN ('matches', 'import_lists', 'listing_changes', 'sqlite_sequence') ORDER BY 1",
     );
     let carried_here = carried(true);
     let left: Vec<&String> = there.iter().filter(|column| !carried_here.contains(*column)).collect();
@@ -204,7 +221,7 @@ async fn every_column_is_carried() {
     let there = PostgresServer::shared().sql(
         &database,
         "SELECT table_name || '.' || column_name FROM information_schema.columns WHERE table_schema = 'public'
-         AND table_name !~ '_[0-9]+$' AND table_name NOT IN ('matches', 'gates', 'answers', 'servers', 'acquaint_schema')
+         AND table_name !~ '_[0-9]+$' AND table_name NOT IN ('matches', 'gates', 'answers', 'servers', 'listing_changes', 'acquaint_schema')
          ORDER BY 1",
     );
     let carried_there = carried(false);
@@ -282,6 +299,7 @@ async fn only_the_same_source_goes_on_and_only_into_an_empty_store() {
         ("limits", "INSERT INTO limits (level, at, limit_kind, key) VALUES (1, 1, 4, '')"),
         ("answers", "INSERT INTO answers VALUES (1, 1, '', '', '')"),
         ("matches", "INSERT INTO matches VALUES (1, 1, 1, 1, '', '', '')"),
+        ("listing_changes", "INSERT INTO listing_changes (at, listing) VALUES (1, '')"),
     ] {
         let database = empty();
         drop(PostgresStore::open(&options(&database)).await.unwrap());
@@ -301,11 +319,18 @@ async fn only_the_same_source_goes_on_and_only_into_an_empty_store() {
     store.record_keys(vec![record]).await.unwrap();
     // And where it began with a stream.
     store.lease_stream("b".into(), ServerId([1; 16]), 0, 1).await.unwrap().unwrap();
+    // And a key that it made for the directory.
+    let record =
+        DirectoryRecord { name: "oprf/b".into(), version: 1, state: 7, content: vec![7], made_at: 7 };
+    assert!(store.add_directory_record(record.clone()).await.unwrap());
     to_postgres(second.path(), &database, &on).await.unwrap();
     assert_eq!(store.key_records().await.unwrap().len(), 3);
+    let records = store.directory_records().await.unwrap();
+    assert!(records.len() == 3 && !records.contains(&record));
     let third = TempDir::new().unwrap();
     let store = SqliteStore::open(third.path()).unwrap();
     store.lease_stream("b".into(), ServerId([1; 16]), 0, 1).await.unwrap().unwrap();
+    assert!(store.add_directory_record(record).await.unwrap());
     drop(store);
     to_sqlite(&database, third.path(), &on).await.unwrap();
 }

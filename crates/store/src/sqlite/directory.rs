@@ -142,13 +142,12 @@ pub(super) fn withdraw(
     Ok(u32::try_from(standing).unwrap_or(u32::MAX))
 }
 
+/// By the key alone: an index on the time would have to be sorted.
+pub(super) const PAGE: &str = "WHERE listing > ?1 AND +expires_at > ?2 ORDER BY listing LIMIT ?3";
+
 pub(super) fn listings(connection: &Connection, pick: &Pick, now: Millis) -> Result<Vec<Listing>> {
     match pick {
-        Pick::After(after, limit) => select(
-            connection,
-            "WHERE listing > ?1 AND expires_at > ?2 ORDER BY listing LIMIT ?3",
-            params![behind(after.as_ref()), now, limit],
-        ),
+        Pick::After(after, limit) => select(connection, PAGE, params![behind(after.as_ref()), now, limit]),
         Pick::These(ids) => {
             let mut found = Vec::new();
             for id in crate::directory::in_order(ids) {
@@ -210,7 +209,7 @@ pub(super) fn paging() -> String {
     format!("{PLACEMENT} AND placements.listing > :after ORDER BY placements.listing LIMIT :limit")
 }
 
-pub(super) const UNPLACED: &str = "WHERE listing > :after AND expires_at > :now AND NOT EXISTS
+pub(super) const UNPLACED: &str = "WHERE listing > :after AND +expires_at > :now AND NOT EXISTS
      (SELECT 1 FROM placements WHERE profile = :profile AND epoch = :epoch AND placements.listing = listings.listing)
      ORDER BY listing LIMIT :limit";
 

@@ -11,9 +11,10 @@ use rusqlite::Connection;
 
 use super::SqliteStore;
 use crate::{
-    Charge, Charged, CodeGuess, CodeHash, CodeTaken, FollowChange, FollowRecord, Generation, Half,
-    ImportAccepted, ImportId, ImportStep, NewCode, NewImport, NoticeTimes, NumberKey, PaidRequest, Pseudonym,
-    Removal, RequestId, ServerId, StepOutcome, Store, StoreError, StreamStep, TokenId, TokenUse,
+    Charge, Charged, CodeGuess, CodeHash, CodeTaken, Enrolled, FollowChange, FollowRecord, Generation, Half,
+    ImportAccepted, ImportId, ImportStep, IndexId, ListingId, NewCode, NewImport, NewListing, NoticeTimes,
+    NumberKey, PaidRequest, Placement, Pseudonym, Removal, RequestId, ServerId, StepOutcome, Store,
+    StoreError, StreamStep, TokenId, TokenUse,
 };
 
 const FAR: i64 = 1_000_000_000;
@@ -47,7 +48,7 @@ impl Person {
         Half { hashes: vec![(EpochId::new(1), PairHash::from_bytes(self.bytes(100 + contact)))], bit }
     }
 
-    async fn verify(&self, store: &SqliteStore) -> (TokenId, Generation) {
+    async fn verify(&self, store: &SqliteStore, token_use: TokenUse) -> (TokenId, Generation) {
         let account = self.account();
         let code_hash = CodeHash::from_bytes(self.bytes(3));
         let code = NewCode {
@@ -60,7 +61,7 @@ impl Person {
             permits: vec![],
         };
         store.put_code(code, 0).await.unwrap();
-        let token = TokenId::from_bytes(self.bytes(4));
+        let token = TokenId::from_bytes(self.bytes(if token_use == TokenUse::Matching { 4 } else { 13 }));
         let guess = CodeGuess {
             account,
             code_hash,
@@ -71,7 +72,7 @@ impl Person {
             sealed_account: self.bytes::<70>(5).to_vec(),
             fresh_generation: Generation(i64::from_be_bytes(self.bytes(6))),
             token,
-            token_use: TokenUse::Matching,
+            token_use,
             sealed_identifier: self.bytes::<60>(9).to_vec(),
             token_expires_at: FAR,
         };
@@ -82,7 +83,7 @@ impl Person {
     }
 
     pub(super) async fn accept(&self, store: &SqliteStore, total: u32) -> NewImport {
-        let (token, generation) = self.verify(store).await;
+        let (token, generation) = self.verify(store, TokenUse::Matching).await;
         let import = NewImport {
             id: ImportId::from_bytes(self.bytes(7)),
             tokens: vec![token],
@@ -148,6 +149,30 @@ impl Person {
         };
         let charge = Charge { request: Some(request), ..Charge::default() };
         assert_eq!(store.charge(charge, 0).await.unwrap(), Charged::Taken(0));
+        self.enrol(store).await;
+    }
+
+    /// Is listed, and once more: what the first listing was made of goes with it.
+    async fn enrol(&self, store: &SqliteStore) {
+        for turn in 0..2 {
+            let (token, _) = self.verify(store, TokenUse::Directory).await;
+            let listing = NewListing {
+                // Stays for a day among the changes.
+                id: ListingId::from_bytes(self.bytes(14)),
+                account: self.account(),
+                token,
+                sealed: self.bytes::<5000>(15 + turn).to_vec(),
+                verified_at: 0,
+                expires_at: FAR,
+                placements: vec![Placement {
+                    index: IndexId { profile: 1, epoch: 1 },
+                    location: self.bytes(17 + turn),
+                    slot: self.bytes::<90>(19 + turn).to_vec(),
+                }],
+                most: 1,
+            };
+            assert_eq!(store.enrol(listing, 0).await.unwrap(), Enrolled::Listed);
+        }
     }
 
     /// Every byte string that may not be left, each as long as is telling.
@@ -164,7 +189,13 @@ impl Person {
             self.bytes::<16>(10).to_vec(),
             self.bytes::<16>(11).to_vec(),
             self.bytes::<32>(12).to_vec(),
+            self.bytes::<16>(13).to_vec(),
         ];
+        for turn in 0..2 {
+            traces.extend(self.bytes::<5000>(15 + turn).chunks(12).map(<[u8]>::to_vec));
+            traces.push(self.bytes::<8>(17 + turn).to_vec());
+            traces.push(self.bytes::<90>(19 + turn).to_vec());
+        }
         traces.extend(self.bytes::<9000>(8).chunks(12).map(<[u8]>::to_vec));
         traces.extend((0..contacts).map(|contact| self.bytes::<32>(100 + contact).to_vec()));
         traces

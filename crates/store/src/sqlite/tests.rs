@@ -189,3 +189,38 @@ async fn the_audit_log_is_only_added_to() {
     assert!(source.contains("the audit log is only added to"), "{source}");
     assert_eq!(store.events(None, 9).await.unwrap(), before);
 }
+
+/// Each page of many millions is found by its key, and nothing is read twice or sorted.
+#[test]
+fn the_directory_is_paged_by_its_keys() {
+    let mut connection = Connection::open_in_memory().unwrap();
+    super::schema::migrate(&mut connection).unwrap();
+    for (statement, steps) in [
+        (
+            super::directory::paging(),
+            vec![
+                "SEARCH placements USING PRIMARY KEY (profile=? AND epoch=? AND listing>?)",
+                "SEARCH listings USING PRIMARY KEY (listing=?)",
+            ],
+        ),
+        (
+            format!("SELECT 1 FROM listings {}", super::directory::UNPLACED),
+            vec![
+                "SEARCH listings USING PRIMARY KEY (listing>?)",
+                "CORRELATED SCALAR SUBQUERY 1",
+                "SEARCH placements USING PRIMARY KEY (profile=? AND epoch=? AND listing=?)",
+            ],
+        ),
+        (
+            format!("SELECT 1 FROM listings {}", super::directory::PAGE),
+            vec!["SEARCH listings USING PRIMARY KEY (listing>?)"],
+        ),
+    ] {
+        let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {statement}")).unwrap();
+        let (mut rows, mut found) = (plan.raw_query(), Vec::new());
+        while let Some(row) = rows.next().unwrap() {
+            found.push(row.get_unwrap::<_, String>(3));
+        }
+        assert_eq!(found, steps, "{statement}");
+    }
+}

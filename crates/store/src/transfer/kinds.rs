@@ -32,6 +32,8 @@ pub struct Column {
     pub form: Form,
     /// Whether it can be null.
     pub null: bool,
+    /// What is in it of a release that did not have it; without that, such a release's rows cannot be completed.
+    pub absent: Option<i64>,
 }
 
 /// A kind of rows.
@@ -64,7 +66,7 @@ pub(crate) struct Place {
 }
 
 const fn column(name: &'static str, form: Form) -> Column {
-    Column { name, form, null: false }
+    Column { name, form, null: false, absent: None }
 }
 
 const fn whole(name: &'static str) -> Column {
@@ -83,6 +85,10 @@ const fn or_null(column: Column) -> Column {
     Column { null: true, ..column }
 }
 
+const fn else_zero(column: Column) -> Column {
+    Column { absent: Some(0), ..column }
+}
+
 const fn table(from: &'static str, key: &'static [&'static str]) -> Place {
     Place { from, counted: None, key, put: &[] }
 }
@@ -91,7 +97,7 @@ const fn table(from: &'static str, key: &'static [&'static str]) -> Place {
 pub const KEYS: usize = 0;
 
 /// Every kind, in the order in which they are carried.
-pub static KINDS: [Kind; 19] = [
+pub static KINDS: [Kind; 22] = [
     Kind {
         name: "keys",
         columns: &[
@@ -134,7 +140,14 @@ pub static KINDS: [Kind; 19] = [
     },
     Kind {
         name: "tokens",
-        columns: &[id("token"), id("account"), column("sealed", Form::Bytes), whole("expires_at")],
+        columns: &[
+            id("token"),
+            id("account"),
+            column("sealed", Form::Bytes),
+            whole("expires_at"),
+            // What it is good for: in earlier releases always importing.
+            else_zero(column("token_use", Form::Narrow("smallint"))),
+        ],
         batch: 2000,
         embedded: table("tokens", &["token"]),
         postgres: table("tokens", &["account", "token"]),
@@ -353,10 +366,75 @@ pub static KINDS: [Kind; 19] = [
         embedded: table("proofs", &["account"]),
         postgres: table("proofs", &["account"]),
     },
+    // Changes are not carried, since whoever follows them does not outlive the move; but none gets a number that a listing
+    // already has as its revision.
+    Kind {
+        name: "listings",
+        columns: &[
+            id("listing"),
+            id("account"),
+            column("sealed", Form::Bytes),
+            whole("verified_at"),
+            whole("expires_at"),
+            whole("revision"),
+        ],
+        batch: 2000,
+        embedded: Place {
+            from: "listings",
+            counted: None,
+            key: &["listing"],
+            put: &[
+                "INSERT INTO listings (listing, account, sealed, verified_at, expires_at, revision)
+                 VALUES (:listing, :account, :sealed, :verified_at, :expires_at, :revision)",
+                "INSERT INTO sqlite_sequence (name, seq) SELECT 'listing_changes', 0
+                 WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'listing_changes')",
+                "UPDATE sqlite_sequence SET seq = :revision WHERE name = 'listing_changes' AND seq < :revision",
+            ],
+        },
+        postgres: Place {
+            from: "listings",
+            counted: None,
+            key: &["listing"],
+            put: &[
+                ", put AS (
+                     INSERT INTO listings (listing, account, sealed, verified_at, expires_at, revision)
+                     SELECT listing, account, sealed, verified_at, expires_at, revision FROM moved RETURNING revision)
+                 SELECT setval(name, greatest(max(revision), nextval(name)))
+                 FROM put, CAST(pg_get_serial_sequence('listing_changes', 'id') AS regclass) AS sequence (name)
+                 GROUP BY name",
+            ],
+        },
+    },
+    Kind {
+        name: "placements",
+        columns: &[
+            column("profile", Form::Narrow("smallint")),
+            whole("epoch"),
+            id("listing"),
+            column("location", Form::Exactly(8)),
+            column("slot", Form::Bytes),
+        ],
+        batch: 2000,
+        embedded: table("placements", &["profile", "epoch", "listing"]),
+        postgres: table("placements", &["profile", "epoch", "listing"]),
+    },
+    Kind {
+        name: "directory_records",
+        columns: &[
+            column("name", Form::Text),
+            whole("version"),
+            column("state", Form::Narrow("smallint")),
+            column("content", Form::Bytes),
+            whole("made_at"),
+        ],
+        batch: 100,
+        embedded: table("directory_records", &["name", "version"]),
+        postgres: table("directory_records", &["name", "version"]),
+    },
 ];
 
 /// Kinds that a server writes that has served nobody: a sink gives up what it finds of them.
-pub(crate) const SELF_MADE: [&str; 2] = ["keys", "streams"];
+pub(crate) const SELF_MADE: [&str; 3] = ["keys", "streams", "directory_records"];
 
 impl Kind {
     /// The kind at an index of [`KINDS`].

@@ -200,7 +200,7 @@ impl Layout {
     ///
     /// # Errors
     /// [`TransferError::Newer`] where this release lacks a kind or a column of it, [`TransferError::Older`] where the
-    /// file lacks a column of a kind, or [`TransferError::Unreadable`].
+    /// file lacks a column of a kind that cannot be [completed](Column::absent), or [`TransferError::Unreadable`].
     pub fn decode(from: &mut Reader<'_>) -> Result<Self, TransferError> {
         let mut kinds: Vec<(usize, Vec<usize>)> = Vec::new();
         for _ in 0..number(from)? {
@@ -217,7 +217,8 @@ impl Layout {
                 }
                 columns.push(at);
             }
-            if !(0..kind.columns.len()).all(|at| columns.contains(&at)) {
+            let is_there = |(at, column): (usize, &Column)| column.absent.is_some() || columns.contains(&at);
+            if !kind.columns.iter().enumerate().all(is_there) {
                 return Err(TransferError::Older);
             }
             if kinds.iter().any(|(there, _)| *there == index) {
@@ -243,7 +244,8 @@ impl Layout {
     pub fn row(&self, number: usize, from: &mut Reader<'_>) -> Result<Row, TransferError> {
         let (index, columns) = self.at(number)?;
         let wanted = Kind::at(*index)?.columns;
-        let mut row: Row = vec![Value::Null; wanted.len()];
+        let absent = |column: &Column| column.absent.map_or(Value::Null, Value::Whole);
+        let mut row: Row = wanted.iter().map(absent).collect();
         for at in columns {
             if let Some(place) = row.get_mut(*at) {
                 *place = from.value()?;

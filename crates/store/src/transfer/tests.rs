@@ -94,9 +94,9 @@ fn values_of_another_form_are_refused() {
 }
 
 /// The columns of a file, by name.
-fn layout_of(columns: &[&str]) -> Result<Layout, TransferError> {
+fn layout_of(kind: &str, columns: &[&str]) -> Result<Layout, TransferError> {
     let text = |text: &str| Value::Text(text.to_owned());
-    let mut values = vec![Value::Whole(1), text("keys"), Value::Whole(i64::try_from(columns.len()).unwrap())];
+    let mut values = vec![Value::Whole(1), text(kind), Value::Whole(i64::try_from(columns.len()).unwrap())];
     values.extend(columns.iter().map(|name| text(name)));
     let mut bytes = Vec::new();
     encode(&values, &mut bytes).unwrap();
@@ -106,10 +106,25 @@ fn layout_of(columns: &[&str]) -> Result<Layout, TransferError> {
 #[test]
 fn other_releases_are_told_by_their_columns() {
     let columns: Vec<&str> = KINDS[0].columns.iter().map(|column| column.name).collect();
-    layout_of(&columns).unwrap();
+    layout_of("keys", &columns).unwrap();
     let newer = [columns.as_slice(), &["colour"]].concat();
-    assert!(matches!(layout_of(&newer), Err(TransferError::Newer)));
-    assert!(matches!(layout_of(&columns[1..]), Err(TransferError::Older)));
+    assert!(matches!(layout_of("keys", &newer), Err(TransferError::Newer)));
+    assert!(matches!(layout_of("keys", &columns[1..]), Err(TransferError::Older)));
+}
+
+/// A file of a release that knew no directory.
+#[test]
+fn a_token_of_an_older_release_is_for_importing() {
+    let layout = layout_of("tokens", &["token", "account", "sealed", "expires_at"]).unwrap();
+    let old = [Value::Bytes(vec![1; 16]), Value::Bytes(vec![2; 16]), Value::Bytes(vec![3]), Value::Whole(4)];
+    let mut bytes = Vec::new();
+    encode(&old, &mut bytes).unwrap();
+    let row = layout.row(0, &mut Reader::new(&bytes)).unwrap();
+    assert!(row == [old.as_slice(), &[Value::Whole(0)]].concat());
+    assert!(matches!(
+        layout_of("tokens", &["token", "account", "sealed", "token_use"]),
+        Err(TransferError::Older)
+    ));
 }
 
 #[test]
