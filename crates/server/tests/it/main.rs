@@ -7,6 +7,7 @@ mod bad_input;
 mod clock;
 mod delivery;
 mod deploy;
+mod directory_servers;
 mod emails;
 mod enumeration;
 mod hardening;
@@ -29,6 +30,8 @@ mod sqlite {
     mod credentials;
     #[path = "directory.rs"]
     mod directory;
+    #[path = "directory_epochs.rs"]
+    mod directory_epochs;
     #[path = "import.rs"]
     mod import;
     #[path = "lookups.rs"]
@@ -52,6 +55,8 @@ mod postgres {
     mod credentials;
     #[path = "directory.rs"]
     mod directory;
+    #[path = "directory_epochs.rs"]
+    mod directory_epochs;
     #[path = "import.rs"]
     mod import;
     #[path = "lookups.rs"]
