@@ -35,10 +35,14 @@ mod sqlite {
     mod lookups;
     #[path = "matching.rs"]
     mod matching;
+    #[path = "matrix.rs"]
+    mod matrix;
     #[path = "network.rs"]
     mod network;
     #[path = "notifications.rs"]
     mod notifications;
+    #[path = "rocketchat.rs"]
+    mod rocketchat;
     #[path = "verification.rs"]
     mod verification;
 }
@@ -58,10 +62,14 @@ mod postgres {
     mod lookups;
     #[path = "matching.rs"]
     mod matching;
+    #[path = "matrix.rs"]
+    mod matrix;
     #[path = "network.rs"]
     mod network;
     #[path = "notifications.rs"]
     mod notifications;
+    #[path = "rocketchat.rs"]
+    mod rocketchat;
     #[path = "verification.rs"]
     mod verification;
 }
