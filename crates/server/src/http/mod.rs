@@ -73,10 +73,12 @@ pub(crate) fn router(
         limits,
         lxm_prefix: config.atproto.lxm_prefix.as_str().into(),
     };
-    let matrix = homeservers.map(|homeservers| matrix::router(public.clone(), homeservers));
-    let rocketchat = config.rocketchat.enabled.then(|| rocketchat::router(public.clone()));
+    let matrix = match homeservers {
+        Some(homeservers) => matrix::router(public.clone(), homeservers),
+        None => matrix::off(),
+    };
     let public =
-        rest::router(public.clone()).merge(xrpc::router(public)).merge(rocketchat.unwrap_or_default());
+        rest::router(public.clone()).merge(xrpc::router(public.clone())).merge(rocketchat::router(public));
     let rpc = Router::new()
         .fallback_service(rpc)
         .layer(from_fn_with_state(limits, give_reasons))
@@ -85,7 +87,7 @@ pub(crate) fn router(
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready).with_state(discovery))
         .merge(with_cors(public, config))
-        .merge(matrix.unwrap_or_default())
+        .merge(matrix)
         .merge(operator.layer(from_fn_with_state(key, require_key)))
         .fallback_service(rpc)
         .layer(from_fn(host::require_host))

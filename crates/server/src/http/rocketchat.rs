@@ -11,22 +11,28 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, StatusCode, header};
-use serde_json::json;
 
-use super::body::{self, BodyLimits, discard};
+use super::body::{self, BodyLimits, Unread, discard};
 use super::face::{NoCaller, Public, single};
 use crate::session::SessionError;
 
-/// Bytes of the largest body: 10,000 weak hashes, which is the most that the configuration allows.
-const MOST: usize = 256 * 1024;
+/// Bytes of the largest body: 10,000 weak hashes, which is the most that the configuration allows, and room to tell who sends
+/// all prefixes there are that these are too many.
+const MOST: usize = 1024 * 1024;
 /// The path as its clients call it.
 pub(super) const PATH: &str = "/api/v1/query.contacts";
 
 const TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
 const USER: HeaderName = HeaderName::from_static("x-user-id");
 
+/// Where it is switched off, it answers that there is no such thing.
 pub(super) fn router(public: Public) -> Router {
-    Router::new().route(PATH, post(query)).with_state(public)
+    Router::new().route(PATH, post(query)).method_not_allowed_fallback(wrong_method).with_state(public)
+}
+
+async fn wrong_method(body: Body) -> Response {
+    discard(body).await;
+    failure(StatusCode::METHOD_NOT_ALLOWED, "this lookup takes POST")
 }
 
 async fn query(State(public): State<Public>, parts: Parts, body: Body) -> Response {
@@ -52,10 +58,18 @@ async fn answer(public: &Public, parts: &Parts, body: Body) -> Result<ContactsFo
         }
     };
     let limits = BodyLimits { bytes: MOST.min(public.limits.bytes), time: public.limits.time };
-    let body = body::read(body, limits).await.map_err(|_| {
-        Refusal::new(StatusCode::BAD_REQUEST, "the body is too large, too slow or broken off")
+    let body = body::read(body, limits).await.map_err(|unread| match unread {
+        Unread::TooLarge => {
+            Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than what may be asked takes")
+        }
+        Unread::TooSlow => Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body came too slowly"),
+        Unread::Broken => Refusal::new(StatusCode::BAD_REQUEST, "the body broke off"),
     })?;
-    let asked = serde_json::from_slice::<QueryContacts>(&body);
+    // The page's server reads nothing as an object without members.
+    let asked = match body.trim_ascii() {
+        [] => Ok(QueryContacts { weak_hashes: None }),
+        body => serde_json::from_slice(body),
+    };
     let QueryContacts { weak_hashes } = asked.map_err(|_| {
         Refusal::invalid("the body must be a JSON object with weakHashes, a list of texts".into())
     })?;
@@ -64,6 +78,10 @@ async fn answer(public: &Public, parts: &Parts, body: Body) -> Result<ContactsFo
         text: Text::NoHashes,
         retry_after: None,
     })?;
+    // Who has no contacts knows nobody here; the page's server takes that as a list like others.
+    if weak_hashes.is_empty() {
+        return Ok(ContactsFound { strong_hashes: Vec::new(), success: true });
+    }
     let hash = |(at, text): (usize, &String)| {
         Weak::parse(text, digits)
             .map_err(|error| Refusal::invalid(format!("weakHashes: entry {at}: {error}")))
@@ -135,6 +153,17 @@ enum Text {
     Told(String),
 }
 
+/// What Rocket.Chat's API says to whoever has no good session, in its order.
+#[derive(serde::Serialize)]
+struct NotLoggedIn {
+    status: &'static str,
+    message: &'static str,
+}
+
+impl NotLoggedIn {
+    const DEFAULT: Self = Self { status: "error", message: "You must be logged in to do this." };
+}
+
 impl Refusal {
     fn new(status: StatusCode, text: &str) -> Self {
         Self { status, text: Text::Told(text.into()), retry_after: None }
@@ -145,14 +174,12 @@ impl Refusal {
     }
 
     fn into_answer(self) -> Response {
-        let body = match self.text {
-            Text::NotLoggedIn => {
-                json!({ "status": "error", "message": "You must be logged in to do this." })
-            }
-            Text::NoHashes => json!(Refused::no_weak_hashes()),
-            Text::Told(error) => json!(Refused::because(error)),
-        };
-        whole(self.status, &body, self.retry_after)
+        let (status, retry_after) = (self.status, self.retry_after);
+        match self.text {
+            Text::NotLoggedIn => whole(status, &NotLoggedIn::DEFAULT, retry_after),
+            Text::NoHashes => whole(status, &Refused::no_weak_hashes(), retry_after),
+            Text::Told(error) => whole(status, &Refused::because(error), retry_after),
+        }
     }
 }
 

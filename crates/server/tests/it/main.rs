@@ -38,10 +38,14 @@ mod sqlite {
     mod lookups;
     #[path = "matching.rs"]
     mod matching;
+    #[path = "matrix.rs"]
+    mod matrix;
     #[path = "network.rs"]
     mod network;
     #[path = "notifications.rs"]
     mod notifications;
+    #[path = "rocketchat.rs"]
+    mod rocketchat;
     #[path = "verification.rs"]
     mod verification;
 }
@@ -63,10 +67,14 @@ mod postgres {
     mod lookups;
     #[path = "matching.rs"]
     mod matching;
+    #[path = "matrix.rs"]
+    mod matrix;
     #[path = "network.rs"]
     mod network;
     #[path = "notifications.rs"]
     mod notifications;
+    #[path = "rocketchat.rs"]
+    mod rocketchat;
     #[path = "verification.rs"]
     mod verification;
 }

@@ -165,18 +165,21 @@ impl Discovery {
             return Ok(());
         }
         let mut named = NamedIndex::new(policy.weak.map(|weak| weak.digits), pepper);
+        // All or nothing: who takes what is there, page by page, and does not come to the end begins anew, and never ends.
+        let count = self.store.count_listings(None, now).await?;
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        if count > 0 && !self.may_unseal(directory, count, "an index of hashes", now).await? {
+            // The rest of the directory is none the worse for it.
+            return Ok(());
+        }
         let mut after = None;
         loop {
             let page = self.store.listings(Pick::After(after, PAGE), now).await?;
             let Some(last) = page.last() else { break };
             after = Some(last.id);
-            let count = u32::try_from(page.len()).unwrap_or(u32::MAX);
-            if !self.may_unseal(directory, count, "an index of hashes", now).await? {
-                // The rest of the directory is none the worse for it.
-                return Ok(());
-            }
             for listing in page {
-                named.put(listing.id, &keyring.data.open(listing.id, &listing.sealed)?);
+                let content = keyring.data.open(listing.id, &listing.sealed)?;
+                named.put(listing.id, &content, listing.expires_at);
             }
         }
         directory.live_mut().named = Some(named);
@@ -209,15 +212,16 @@ impl Discovery {
         let listings = self.store.listings(Pick::These(ids.clone()), now).await?;
         let mut contents = Vec::with_capacity(listings.len());
         for listing in listings {
-            contents.push((listing.id, keyring.data.open(listing.id, &listing.sealed)?));
+            let content = keyring.data.open(listing.id, &listing.sealed)?;
+            contents.push((listing.id, content, listing.expires_at));
         }
         let mut live = directory.live_mut();
         if let Some(named) = &mut live.named {
             for id in ids {
                 named.remove(id);
             }
-            for (id, content) in contents {
-                named.put(id, &content);
+            for (id, content, expires_at) in contents {
+                named.put(id, &content, expires_at);
             }
         }
         Ok(())

@@ -248,7 +248,7 @@ impl Discovery {
     /// Whose identifiers have one of these weak hashes (seed 003); charges each different hash.
     ///
     /// # Errors
-    /// [`DirectoryError`]; then nothing was charged.
+    /// [`DirectoryError`]; then nothing was charged, unless the store could not be followed any more while it was.
     pub async fn weak_lookup(
         &self,
         seeker: &Seeker,
@@ -264,9 +264,9 @@ impl Discovery {
             self.freshen(directory).await;
             self.fresh(directory)?.named.as_ref().ok_or(DirectoryError::Unavailable)?;
             self.charge_hashes(seeker, policy.account.permit(Limit::AccountWeakHashes, &[], amount)).await?;
-            let live = self.fresh(directory)?;
+            let (live, now) = (self.fresh(directory)?, self.clock.now());
             let named = live.named.as_ref().ok_or(DirectoryError::Unavailable)?;
-            hashes.iter().flat_map(|hash| named.by_weak(hash)).collect()
+            hashes.iter().flat_map(|hash| named.by_weak(hash, now)).collect()
         };
         Ok(found)
     }

@@ -1,5 +1,7 @@
 //! What the Matrix face needs: tokens of its own, and lookups by hashes with a pepper (Matrix identity service API, v2).
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use acquaint_custody::{CustodyError, Purpose};
 use acquaint_protocol::identifier::{AccountFormat, AccountId};
 use base64::Engine;
@@ -54,9 +56,8 @@ impl Discovery {
     /// [`DirectoryError`].
     pub fn matrix_account(&self, token: &str) -> Result<Option<AccountId>, DirectoryError> {
         self.has_matrix()?;
-        let Some(sealed) = URL_SAFE_NO_PAD.decode(token).ok().filter(|_| token.len() <= MOST) else {
-            return Ok(None);
-        };
+        let Some(sealed) = Some(token).filter(|token| token.len() <= MOST) else { return Ok(None) };
+        let Ok(sealed) = URL_SAFE_NO_PAD.decode(sealed) else { return Ok(None) };
         let content = match self.custody.open(Purpose::Token, AAD, &sealed) {
             Ok(content) => content,
             Err(CustodyError::NotOurs) => return Ok(None),
@@ -79,8 +80,7 @@ impl Discovery {
         pepper.map(str::to_owned).ok_or(DirectoryError::Unavailable)
     }
 
-    /// Whose these hashes are: pairs of a hash's place in the list and an account. Charges an identifier and a query for
-    /// each.
+    /// Whose these hashes are: accounts by hash. Charges an identifier and a query for each different hash.
     ///
     /// # Errors
     /// [`PeppersError`]; then nothing was charged.
@@ -88,20 +88,38 @@ impl Discovery {
         &self,
         seeker: &Seeker,
         pepper: &str,
-        hashes: &[String],
-    ) -> Result<Vec<(usize, String)>, PeppersError> {
+        hashes: Vec<String>,
+    ) -> Result<BTreeMap<String, String>, PeppersError> {
         let present = self.matrix_pepper().await?;
         if pepper != present {
             return Err(PeppersError::OtherPepper { pepper: present });
         }
         let directory = self.directory()?;
+        let hashes: BTreeSet<String> = hashes.into_iter().collect();
+        if hashes.is_empty() {
+            return Ok(BTreeMap::new());
+        }
         let amount = directory.within("addresses", hashes.len())?;
+        // Before it is charged: the pepper may change meanwhile, and then there would be nothing to find any more.
+        let found = {
+            let (live, now) = (self.fresh(directory)?, self.clock.now());
+            let named = live.named.as_ref().ok_or(DirectoryError::Unavailable)?;
+            match named.pepper() {
+                Some(other) if other != pepper => {
+                    return Err(PeppersError::OtherPepper { pepper: other.to_owned() });
+                }
+                Some(_) => {}
+                None => return Err(DirectoryError::Unavailable.into()),
+            }
+            let known = hashes.into_iter().filter_map(|hash| {
+                let account = named.by_peppered(&hash, now)?.to_owned();
+                Some((hash, account))
+            });
+            known.collect()
+        };
         let bill = Bill { identifiers: amount, queries: amount, request: None };
         self.charge_lookup(seeker, bill).await.map_err(DirectoryError::from)?;
-        let live = self.fresh(directory)?;
-        let named = live.named.as_ref().ok_or(DirectoryError::Unavailable)?;
-        let found = hashes.iter().enumerate();
-        Ok(found.filter_map(|(at, hash)| Some((at, named.by_peppered(hash)?.to_owned()))).collect())
+        Ok(found)
     }
 
     fn has_matrix(&self) -> Result<(), DirectoryError> {

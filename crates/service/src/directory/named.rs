@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use acquaint_protocol::bucket::matrix;
 use acquaint_protocol::bucket::weak::{Strong, Weak, WeakLength};
 use acquaint_protocol::identifier::Sii;
-use acquaint_store::ListingId;
+use acquaint_store::{ListingId, Millis};
 
 use super::listing::{Content, Username};
 
@@ -32,6 +32,8 @@ pub(crate) struct NamedIndex {
 }
 
 struct Entry {
+    /// From then on it is not answered any more, whether it was swept or not.
+    expires_at: Millis,
     account: Box<str>,
     username: Option<Box<str>>,
     strong: Option<Strong>,
@@ -47,7 +49,7 @@ impl NamedIndex {
         self.pepper.as_deref()
     }
 
-    pub(crate) fn put(&mut self, id: ListingId, content: &Content) {
+    pub(crate) fn put(&mut self, id: ListingId, content: &Content, expires_at: Millis) {
         self.remove(id);
         let Content { sii, account, username } = content;
         let strong = self.digits.map(|_| Strong::of(sii));
@@ -62,7 +64,8 @@ impl NamedIndex {
             self.peppered.insert(hash.clone(), id);
         }
         let username = username.as_ref().map(Username::as_str).map(Box::from);
-        self.listings.insert(id, Entry { account: account.as_str().into(), username, strong, peppered });
+        let account = account.as_str().into();
+        self.listings.insert(id, Entry { expires_at, account, username, strong, peppered });
     }
 
     pub(crate) fn remove(&mut self, id: ListingId) {
@@ -82,9 +85,9 @@ impl NamedIndex {
     }
 
     /// Whose identifier has this weak hash.
-    pub(crate) fn by_weak(&self, weak: &Weak) -> impl Iterator<Item = Found> {
-        self.weak.get(weak).into_iter().flatten().filter_map(|id| {
-            let entry = self.listings.get(id)?;
+    pub(crate) fn by_weak(&self, weak: &Weak, now: Millis) -> impl Iterator<Item = Found> {
+        self.weak.get(weak).into_iter().flatten().filter_map(move |id| {
+            let entry = self.listings.get(id).filter(|entry| entry.expires_at > now)?;
             let account = entry.account.to_string();
             let username = entry.username.as_ref().map_or_else(|| account.clone(), |name| name.to_string());
             Some(Found { strong: entry.strong?, account, username })
@@ -92,9 +95,9 @@ impl NamedIndex {
     }
 
     /// Whose identifier has this hash with the pepper.
-    pub(crate) fn by_peppered(&self, hash: &str) -> Option<&str> {
+    pub(crate) fn by_peppered(&self, hash: &str, now: Millis) -> Option<&str> {
         let entry = self.listings.get(self.peppered.get(hash)?)?;
-        Some(&entry.account)
+        (entry.expires_at > now).then_some(&*entry.account)
     }
 }
 

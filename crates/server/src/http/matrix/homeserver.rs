@@ -15,6 +15,8 @@ const AT_ONCE: usize = 32;
 const PORT: u16 = 8448;
 /// The longest name of a homeserver: a DNS name has 253 characters, and a port six.
 const MOST: usize = 259;
+/// The longest Matrix id (specification, "Common Identifier Format").
+const MOST_OF_ID: usize = 255;
 
 /// Asks homeservers.
 pub(crate) struct Homeservers {
@@ -22,6 +24,8 @@ pub(crate) struct Homeservers {
     /// Those whose accounts may ask; empty for all.
     known: Vec<String>,
     scheme: &'static str,
+    /// Where `.well-known` is asked: the port of the scheme.
+    web_port: u16,
 }
 
 /// Why an OpenID token is not taken.
@@ -49,11 +53,9 @@ struct UserInfo {
 impl Homeservers {
     pub(crate) fn new(config: &Config) -> Result<Self, CertificatesError> {
         let private_too = config.matrix.allow_private_addresses;
-        Ok(Self {
-            http: PublicHttp::new(private_too, WITHIN, AT_ONCE)?,
-            known: config.matrix.homeservers.clone(),
-            scheme: if private_too { "http" } else { "https" },
-        })
+        let (scheme, web_port) = if private_too { ("http", 80) } else { ("https", 443) };
+        let http = PublicHttp::new(private_too, WITHIN, AT_ONCE)?;
+        Ok(Self { http, known: config.matrix.homeservers.clone(), scheme, web_port })
     }
 
     /// The account that `name` gave this token to.
@@ -67,9 +69,12 @@ impl Homeservers {
         let base = format!("{}://{authority}/_matrix/federation/v1/openid/userinfo", self.scheme);
         let mut url = Url::parse(&base).map_err(|_| Unproven::Name)?;
         url.query_pairs_mut().append_pair("access_token", token);
+        if !self.http.admits(&url) {
+            return Err(Unproven::Name);
+        }
+        // Whether a name leads to a private address or nowhere is the operator's business.
         let answer = self.http.get(url).await.map_err(|fault| match fault {
-            PublicFault::Forbidden => Unproven::Name,
-            PublicFault::Unavailable => Unproven::Unavailable,
+            PublicFault::Forbidden | PublicFault::Unavailable => Unproven::Unavailable,
         })?;
         if answer.status.is_server_error() {
             return Err(Unproven::Unavailable);
@@ -77,7 +82,9 @@ impl Homeservers {
         let info = answer.json::<UserInfo>().filter(|_| answer.status.is_success());
         let UserInfo { sub } = info.ok_or(Unproven::Refused)?;
         // Else a homeserver could speak for another's accounts.
-        let is_its = sub.starts_with('@') && sub.split_once(':').is_some_and(|(_, server)| server == name);
+        let is_its = sub.starts_with('@')
+            && sub.len() <= MOST_OF_ID
+            && sub.split_once(':').is_some_and(|(_, server)| server == name);
         is_its.then_some(sub).ok_or(Unproven::Refused)
     }
 
@@ -85,9 +92,8 @@ impl Homeservers {
     /// (SRV) are not looked up.
     async fn delegated(&self, host: &str) -> String {
         let usual = || format!("{host}:{PORT}");
-        let Ok(url) = Url::parse(&format!("{}://{host}/.well-known/matrix/server", self.scheme)) else {
-            return usual();
-        };
+        let url = format!("{}://{host}:{}/.well-known/matrix/server", self.scheme, self.web_port);
+        let Ok(url) = Url::parse(&url) else { return usual() };
         let Ok(answer) = self.http.get(url).await else { return usual() };
         let told = answer.json::<WellKnown>().filter(|_| answer.status.is_success());
         match told.as_ref().and_then(|told| Some((parts(&told.server)?, &told.server))) {
@@ -112,29 +118,4 @@ fn parts(name: &str) -> Option<(&str, Option<u16>)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_lead_to_hosts_and_to_nothing_else() {
-        assert_eq!(parts("example.org"), Some(("example.org", None)));
-        assert_eq!(parts("example.org:8448"), Some(("example.org", Some(8448))));
-        for bad in [
-            "",
-            ":1",
-            "example.org:",
-            "example.org:x",
-            "example.org:99999",
-            "example.org/path",
-            "a@b",
-            "a?b",
-            "a#b",
-            "[::1]:1",
-            "example.org:1:2",
-            "exa mple.org",
-            "example.org:+80",
-        ] {
-            assert_eq!(parts(bad), None, "{bad}");
-        }
-    }
-}
+mod tests;

@@ -6,8 +6,8 @@ pub(crate) mod homeserver;
 use std::sync::Arc;
 
 use acquaint_protocol::identifier::{AccountFormat, AccountId};
-use acquaint_service::Caller;
 use acquaint_service::directory::PeppersError;
+use acquaint_service::{Caller, LookupError};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
@@ -17,11 +17,12 @@ use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode, header};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::error::Category;
 use serde_json::{Map, Value, json};
 use tower_http::cors::{Any, CorsLayer};
 use zeroize::Zeroizing;
 
-use super::body::{self, BodyLimits, discard};
+use super::body::{self, BodyLimits, Unread, discard};
 use super::face::{Public, single};
 use super::rest::problem::{Problem, Refusal};
 use homeserver::{Homeservers, Unproven};
@@ -41,15 +42,6 @@ struct Face {
 
 /// Everything under `/_matrix/identity`.
 pub(super) fn router(public: Public, homeservers: Arc<Homeservers>) -> Router {
-    // The specification lets every page call ("Web browser clients").
-    let cors = CorsLayer::new()
-        .allow_origin(Any)
-        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS])
-        .allow_headers([
-            header::HeaderName::from_static("x-requested-with"),
-            header::CONTENT_TYPE,
-            header::AUTHORIZATION,
-        ]);
     Router::new()
         .route("/_matrix/identity/versions", get(versions))
         .route("/_matrix/identity/v2", get(ping))
@@ -59,9 +51,26 @@ pub(super) fn router(public: Public, homeservers: Arc<Homeservers>) -> Router {
         .route("/_matrix/identity/v2/hash_details", get(hash_details))
         .route("/_matrix/identity/v2/lookup", post(lookup))
         .route("/_matrix/identity/{*rest}", any(unknown))
-        .method_not_allowed_fallback(unknown)
-        .layer(cors)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(cors())
         .with_state(Face { public, homeservers })
+}
+
+/// The same where this face is switched off: there is nothing.
+pub(super) fn off() -> Router {
+    Router::new().route("/_matrix/identity/{*rest}", any(unknown)).layer(cors())
+}
+
+/// The specification lets every page call ("Web browser clients").
+fn cors() -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(Any)
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS])
+        .allow_headers([
+            header::HeaderName::from_static("x-requested-with"),
+            header::CONTENT_TYPE,
+            header::AUTHORIZATION,
+        ])
 }
 
 /// An error in the form of Matrix ("Standard error response").
@@ -135,6 +144,12 @@ async fn unknown(body: Body) -> MatrixError {
     MatrixError::new(StatusCode::NOT_FOUND, "M_UNRECOGNIZED", "this identity server does lookups only")
 }
 
+async fn wrong_method(body: Body) -> MatrixError {
+    discard(body).await;
+    let text = "this endpoint does not take this method";
+    MatrixError::new(StatusCode::METHOD_NOT_ALLOWED, "M_UNRECOGNIZED", text)
+}
+
 /// An OpenID token, as a homeserver gave it to its account.
 #[derive(Deserialize)]
 struct OpenIdToken {
@@ -145,9 +160,13 @@ struct OpenIdToken {
 async fn register(State(face): State<Face>, parts: Parts, body: Body) -> Answered {
     let Face { public, homeservers } = &face;
     // Strangers have this server ask others.
-    let stranger = public.discovery.count_stranger(public.address(&parts));
-    let stranger =
-        stranger.map_err(|limited| MatrixError::of(public, acquaint_service::LookupError::from(limited)))?;
+    let stranger = match public.discovery.count_stranger(public.address(&parts)) {
+        Ok(stranger) => stranger,
+        Err(limited) => {
+            discard(body).await;
+            return Err(MatrixError::of(public, LookupError::from(limited)));
+        }
+    };
     let wanted =
         "the body must be an OpenID token: a JSON object with `access_token` and `matrix_server_name`";
     let OpenIdToken { access_token, matrix_server_name } = json_body(public, body, wanted).await?;
@@ -228,27 +247,18 @@ async fn lookup(State(face): State<Face>, parts: Parts, body: Body) -> Answered 
         let text = format!("addresses: entry {at} must be a SHA-256 in URL-safe base64 without padding");
         return Err(MatrixError::invalid(text));
     }
-    let mut mappings = Map::new();
-    if !addresses.is_empty() {
-        let seeker =
-            public.discovery.seeker(&caller).await.map_err(|error| MatrixError::of(public, error))?;
-        let found = public.discovery.matrix_lookup(&seeker, &pepper, &addresses).await;
-        let found = found.map_err(|error| match error {
-            PeppersError::OtherPepper { pepper } => {
-                let text = "pepper is not the present one: it is `lookup_pepper` now";
-                let mut error = MatrixError::new(StatusCode::BAD_REQUEST, "M_INVALID_PEPPER", text);
-                error.more.insert("algorithm".into(), json!(SHA256));
-                error.more.insert("lookup_pepper".into(), json!(pepper));
-                error
-            }
-            PeppersError::Directory(error) => MatrixError::of(public, error),
-        })?;
-        for (at, account) in found {
-            if let Some(address) = addresses.get(at) {
-                mappings.insert(address.clone(), json!(account));
-            }
+    let seeker = public.discovery.seeker(&caller).await.map_err(|error| MatrixError::of(public, error))?;
+    let found = public.discovery.matrix_lookup(&seeker, &pepper, addresses).await;
+    let mappings = found.map_err(|error| match error {
+        PeppersError::OtherPepper { pepper } => {
+            let text = "pepper is not the present one: it is `lookup_pepper` now";
+            let mut error = MatrixError::new(StatusCode::BAD_REQUEST, "M_INVALID_PEPPER", text);
+            error.more.insert("algorithm".into(), json!(SHA256));
+            error.more.insert("lookup_pepper".into(), json!(pepper));
+            error
         }
-    }
+        PeppersError::Directory(error) => MatrixError::of(public, error),
+    })?;
     Ok(whole(StatusCode::OK, &json!({ "mappings": mappings })))
 }
 
@@ -273,7 +283,7 @@ fn caller(public: &Public, parts: &Parts) -> Result<Caller, MatrixError> {
     let account = account.ok_or_else(MatrixError::unauthorised)?;
     let caller = Caller { account, provider: "matrix".into(), address: Some(public.address(parts)) };
     let counted = public.discovery.count_call(&caller);
-    counted.map_err(|limited| MatrixError::of(public, acquaint_service::LookupError::from(limited)))?;
+    counted.map_err(|limited| MatrixError::of(public, LookupError::from(limited)))?;
     Ok(caller)
 }
 
@@ -283,9 +293,23 @@ async fn json_body<T: DeserializeOwned>(
     wanted: &'static str,
 ) -> Result<T, MatrixError> {
     let limits = BodyLimits { bytes: MOST.min(public.limits.bytes), time: public.limits.time };
-    let body = body::read(body, limits).await;
-    let body = body.map_err(|_| MatrixError::invalid("the body is too large, too slow or broken off"))?;
-    serde_json::from_slice(&body).map_err(|_| MatrixError::new(StatusCode::BAD_REQUEST, "M_BAD_JSON", wanted))
+    let body = body::read(body, limits).await.map_err(|unread| match unread {
+        Unread::TooLarge => {
+            let text = "the body is larger than what may be asked takes";
+            MatrixError::new(StatusCode::PAYLOAD_TOO_LARGE, "M_TOO_LARGE", text)
+        }
+        Unread::TooSlow => {
+            MatrixError::new(StatusCode::REQUEST_TIMEOUT, "M_UNKNOWN", "the body came too slowly")
+        }
+        Unread::Broken => MatrixError::new(StatusCode::BAD_REQUEST, "M_NOT_JSON", "the body broke off"),
+    })?;
+    serde_json::from_slice(&body).map_err(|error| {
+        let code = match error.classify() {
+            Category::Data => "M_BAD_JSON",
+            Category::Io | Category::Syntax | Category::Eof => "M_NOT_JSON",
+        };
+        MatrixError::new(StatusCode::BAD_REQUEST, code, wanted)
+    })
 }
 
 fn whole(status: StatusCode, body: &impl Serialize) -> Response {
@@ -296,5 +320,8 @@ fn whole(status: StatusCode, body: &impl Serialize) -> Response {
 
 /// A failure that is about no field.
 pub(super) fn failure(status: StatusCode, message: &'static str) -> Response {
-    MatrixError::new(status, "M_UNKNOWN", message).into_response()
+    let mut response = MatrixError::new(status, "M_UNKNOWN", message).into_response();
+    // It is made where the router does not see it, and pages are to read it all the same.
+    response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    response
 }
