@@ -9,6 +9,7 @@ mod log_guard;
 pub mod mail;
 pub mod network;
 mod on_postgres;
+mod own_tokens;
 pub mod postgres;
 pub mod provider;
 pub mod softhsm;
@@ -35,6 +36,7 @@ use tokio::task::JoinHandle;
 pub use ambient::{HandClock, SeededEntropy};
 pub use answer::Answer;
 pub use on_postgres::PostgresApp;
+pub use own_tokens::own_tokens;
 use postgres::PostgresServer;
 
 /// The operator's key of every test server.

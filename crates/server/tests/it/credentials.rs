@@ -4,11 +4,9 @@ use std::time::Duration;
 
 use acquaint_server::config::Config;
 use acquaint_testkit::provider::{Provider, Reply};
-use acquaint_testkit::{Answer, BACK_END_KEY, back_end, did, number};
+use acquaint_testkit::{Answer, BACK_END_KEY, back_end, did, number, own_tokens};
 use base64::Engine;
-use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
+use base64::prelude::BASE64_STANDARD;
 
 use super::App;
 
@@ -26,20 +24,6 @@ async fn app(change: impl FnOnce(&mut Config)) -> App {
         change(config);
     })
     .await
-}
-
-/// The key of the operator's own tokens.
-const SECRET: &str = "a secret of these tests that has 32 bytes or more";
-
-/// A token of the operator's own.
-fn token(app: &App, did: &str) -> String {
-    let now = app.discovery().now() / 1000;
-    let part = |value: serde_json::Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
-    let head = part(serde_json::json!({ "alg": "HS256", "typ": "JWT" }));
-    let claims = part(serde_json::json!({ "sub": did, "aud": "contacts", "exp": now + 60 }));
-    let signed = format!("{head}.{claims}");
-    let mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).unwrap().chain_update(&signed);
-    format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
 }
 
 async fn issue(app: &App, who: usize, path: &str) -> Answer {
@@ -172,13 +156,12 @@ async fn limits_of_a_prefix_a_provider_and_all() {
     let behind = app(|config| {
         config.credentials.prefix = 2;
         config.credentials.prefix_per_day = 96;
-        config.tokens.hmac_secret = SECRET.into();
-        config.tokens.audience = "contacts".into();
+        own_tokens(config);
         config.http.client_address_header = "x-forwarded-for".into();
     })
     .await;
     let from = async |who: usize, address: &str| {
-        let headers = format!("authorization: Bearer {}\r\n{address}", token(&behind, &did(who)));
+        let headers = format!("authorization: Bearer {}\r\n{address}", behind.own_token(&did(who)));
         behind.ask("GET", PATH, &headers, "").await.status
     };
     for addresses in [

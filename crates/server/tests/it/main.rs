@@ -7,6 +7,7 @@ mod bad_input;
 mod clock;
 mod delivery;
 mod deploy;
+mod directory_attacks;
 mod directory_servers;
 mod emails;
 mod enumeration;

@@ -3,17 +3,12 @@
 use std::time::Duration;
 
 use acquaint_server::config::Config;
-use acquaint_testkit::{Answer, BACK_END_KEY, back_end};
-use base64::Engine;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use hmac::{Hmac, KeyInit, Mac};
+use acquaint_testkit::{Answer, BACK_END_KEY, back_end, own_tokens};
 use serde_json::{Value, json};
-use sha2::Sha256;
 
 use super::App;
 
 const PATH: &str = "/api/v1/query.contacts";
-const SECRET: &str = "0123456789abcdef0123456789abcdef";
 /// Ids as Rocket.Chat makes them.
 const JOHNY: &str = "aobEdbYhXfu5hkeqG";
 const JANE: &str = "rbAXPnMktTFbNpwtJ";
@@ -33,21 +28,11 @@ fn configure(config: &mut Config) {
     config.directory.provider = "contacts.example".into();
     config.verification.emails = true;
     config.rocketchat.enabled = true;
-    config.tokens.hmac_secret = SECRET.into();
-    config.tokens.audience = "acquaint".into();
-}
-
-/// A token of the operator's for a user.
-fn token(app: &App, user: &str) -> String {
-    let part = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
-    let claims = json!({ "sub": user, "aud": "acquaint", "exp": app.discovery().now() / 1000 + 300 });
-    let signed = format!("{}.{}", part(&json!({ "typ": "JWT", "alg": "HS256" })), part(&claims));
-    let mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).unwrap().chain_update(&signed);
-    format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
+    own_tokens(config);
 }
 
 async fn query_as(app: &App, user: &str, body: &str) -> Answer {
-    let headers = format!("x-auth-token: {}\r\nx-user-id: {user}\r\n", token(app, user));
+    let headers = format!("x-auth-token: {}\r\nx-user-id: {user}\r\n", app.own_token(user));
     app.ask("POST", PATH, &headers, body).await
 }
 
@@ -146,13 +131,13 @@ async fn the_page_is_answered_byte_for_byte_with_four_digits_and_with_six() {
 #[tokio::test(flavor = "multi_thread")]
 async fn all_that_is_no_session_gets_one_answer() {
     let app = app(|_| {}).await;
-    let (good, other) = (token(&app, SEEKER), token(&app, JANE));
+    let (good, other) = (app.own_token(SEEKER), app.own_token(JANE));
     let over = {
-        let past = token(&app, SEEKER);
+        let past = app.own_token(SEEKER);
         app.clock.advance(Duration::from_secs(600));
         past
     };
-    let good_now = token(&app, SEEKER);
+    let good_now = app.own_token(SEEKER);
     assert_ne!(good, good_now);
     let auth = |token: &str| format!("x-auth-token: {token}\r\n");
     let user = |user: &str| format!("x-user-id: {user}\r\n");
