@@ -5,6 +5,7 @@ mod credentials;
 mod custody;
 mod hashing;
 mod import;
+mod leaks;
 mod load;
 mod machine;
 mod server;
@@ -51,6 +52,8 @@ enum Name {
         #[arg(long, default_value_t = 10_000_000)]
         identifiers: usize,
     },
+    /// What a lookup by prefix tells: candidates by country, many contacts together, the cost of filling
+    Leaks,
     /// Credentials: issued and checked in process, over HTTP with limits and audit log, and the limiter's front
     Credentials,
     /// Issues and checks credentials with keys in a token, as `credentials` wants it measured
@@ -101,6 +104,7 @@ fn main() -> Result<()> {
         Name::Store(options) => runtime.block_on(store::run(&options, args.json)),
         Name::Custody { quick } => runtime.block_on(custody::run(quick, args.json)),
         Name::Bucket { identifiers } => bucket::run(identifiers, args.json),
+        Name::Leaks => leaks::run(args.json),
         Name::Credentials => runtime.block_on(credentials::run(args.json)),
         Name::TokenCredentials { folder } => credentials::in_process::token(&folder),
         Name::Serve { folder, .. } => runtime.block_on(server::serve(&folder)),

@@ -119,7 +119,9 @@ async fn an_account_with_a_number_tries_fifty_thousand_once() {
     app.clock.advance(HOUR);
     let later = spend().await;
     assert!((8..=9).contains(&later), "144 and 50 a day come back: {later}");
-    println!("sealed-buckets, an account with a verified number: 50050 numbers at once, {later} in the next hour");
+    println!(
+        "sealed-buckets, an account with a verified number: 50050 numbers at once, {later} in the next hour"
+    );
 }
 
 async fn weak(app: &App, who: usize, hashes: &[String]) -> Answer {
