@@ -15,7 +15,7 @@ use tracing::Instrument;
 
 use super::connect::refusal::method_of;
 use super::face::face_of;
-use super::xrpc;
+use super::{matrix, rocketchat, xrpc};
 use crate::telemetry::{metrics, traces};
 
 static COUNT: AtomicU64 = AtomicU64::new(1);

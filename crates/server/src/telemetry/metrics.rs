@@ -273,6 +273,12 @@ fn describe() {
         "acquaint_lookups_charged_total",
         "Lookups charged, by outcome or by the limit that refused"
     );
+    describe_gauge!("acquaint_directory_listings", "Listings in the newest index of the directory");
+    describe_gauge!("acquaint_directory_index_bytes", "Memory of the directory's indexes");
+    describe_gauge!("acquaint_directory_age_seconds", "Since the directory's changes were last seen");
+    describe_counter!("acquaint_oprf_evaluations_total", "Blinded identifiers evaluated");
+    describe_counter!("acquaint_bucket_answers_total", "Buckets answered");
+    describe_counter!("acquaint_identifiers_unsealed_total", "Identifiers opened in bulk, by outcome");
     describe_counter!("acquaint_calls_refused_total", "Calls of people refused for their number, by limit");
     describe_counter!("acquaint_events_total", "Events noted in the audit log, by kind");
     describe_gauge!("acquaint_events_waiting", "Events that the webhook is still to be told of");

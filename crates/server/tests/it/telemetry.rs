@@ -126,6 +126,28 @@ async fn credentials_and_lookups(app: &App) {
     while app.discovery().count_call(&caller).is_ok() {}
 }
 
+/// An account listed, looked up, and placed under a new key.
+async fn directory(app: &App) {
+    let number = number(3);
+    let call = async |method: &str, path: &str, body: serde_json::Value| {
+        let answer = app.as_account(&did(3), method, path, &body.to_string()).await;
+        assert!((200..300).contains(&answer.status), "{path}: {answer:?}");
+        answer
+    };
+    call("POST", "/v1/directory/verifications", serde_json::json!({ "identifier": number })).await;
+    let guess = serde_json::json!({ "identifier": number, "code": app.code(&number) });
+    let confirmed = call("POST", "/v1/directory/verifications/confirm", guess).await;
+    let listing = serde_json::json!({ "token": confirmed.text("token") });
+    call("POST", "/v1/directory/listings", listing).await;
+    // RFC 9496's generator.
+    let element = "4vKuCmq8TnGohKlhxQBRX1jjC2qlgt2NtqZZReCNLXY";
+    call("POST", "/v1/directory/oprf", serde_json::json!({ "epoch": 1, "elements": [element] })).await;
+    let told = app.ask("GET", "/v1/directory/parameters", "", "").await.json();
+    let buckets = serde_json::json!({ "epoch": 1, "layout": told["layout"], "prefixes": [0] });
+    call("POST", "/v1/directory/buckets", buckets).await;
+    app.discovery().rotate_directory().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_metric_is_documented_and_every_documented_metric_is_there() {
     let receiver = Provider::start([Reply::Json(200, "{}".into())]).await;
@@ -135,6 +157,7 @@ async fn every_metric_is_documented_and_every_documented_metric_is_there() {
         config.budget.pair_per_second = 1_000_000;
         back_end(config);
         config.credentials.audiences = vec!["discovery:1".into()];
+        config.directory.provider = "contacts.example".into();
         config.audit.webhook_url = receiver.url.clone();
         config.audit.webhook_secret = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=".into();
         config.network.jetstream_url = network.jetstream.clone();
@@ -149,6 +172,7 @@ async fn every_metric_is_documented_and_every_documented_metric_is_there() {
     let (_folder, encrypted) = crate::tls::serve(|config| config.tls = tls).await;
     story(&app).await;
     credentials_and_lookups(&app).await;
+    directory(&app).await;
     while network.subscriptions().is_empty() {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
@@ -160,6 +184,7 @@ async fn every_metric_is_documented_and_every_documented_metric_is_there() {
         "acquaint_event_deliveries_total{",
         "acquaint_departures_total{",
         "acquaint_stream_lag_seconds ",
+        "acquaint_identifiers_unsealed_total{",
     ];
     let mut text = scrape(&app).await;
     for _ in 0..600 {

@@ -29,7 +29,7 @@ pub(crate) async fn follow(discovery: Arc<Discovery>, mut stop: watch::Receiver<
         if let Err(error) = discovery.look(directory).await {
             tracing::error!(error = &error as &dyn std::error::Error, "the directory cannot be followed");
         }
-        directory.observe();
+        directory.observe(discovery.clock.now());
         tokio::select! {
             () = tokio::time::sleep(POLL) => {}
             _ = stop.changed() => {}
@@ -235,9 +235,12 @@ fn put(index: &mut BucketIndex, id: ListingId, placement: &acquaint_store::Place
 }
 
 impl Directory {
-    /// Sets `acquaint_directory_listings` and `acquaint_directory_index_bytes`.
-    fn observe(&self) {
+    /// Sets `acquaint_directory_listings`, `acquaint_directory_index_bytes` and `acquaint_directory_age_seconds`.
+    fn observe(&self, now: Millis) {
         let live = self.live();
+        if let Some(at) = live.fresh_at {
+            metrics::gauge!("acquaint_directory_age_seconds").set(now.saturating_sub(at) as f64 / 1000.0);
+        }
         let newest = live.sealed.last_key_value();
         let count = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
         if let Some((_, index)) = newest {

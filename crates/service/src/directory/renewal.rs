@@ -334,9 +334,13 @@ impl Discovery {
         match self.store.charge(charge, now).await? {
             Charged::Taken(_) | Charged::Repeated | Charged::OtherRequest => {
                 self.event_noted(EventKind::IdentifiersUnsealed);
+                metrics::counter!("acquaint_identifiers_unsealed_total", "outcome" => "opened")
+                    .increment(count.into());
                 Ok(true)
             }
             Charged::Exhausted(_) => {
+                metrics::counter!("acquaint_identifiers_unsealed_total", "outcome" => "over_budget")
+                    .increment(count.into());
                 tracing::error!(
                     "the day's budget for opening identifiers in bulk is spent: `directory.unsealings_per_day`"
                 );

@@ -325,3 +325,16 @@ pub(super) fn failure(status: StatusCode, message: &'static str) -> Response {
     response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     response
 }
+
+/// What the metrics call a path under [`PREFIX`].
+pub(super) fn label(path: &str) -> &'static str {
+    match path.strip_prefix(PREFIX) {
+        Some("v2/account/register") => "matrix_register",
+        Some("v2/account") => "matrix_account",
+        Some("v2/terms") => "matrix_terms",
+        Some("v2/hash_details") => "matrix_hash_details",
+        Some("v2/lookup") => "matrix_lookup",
+        Some("versions" | "v2") => "matrix_versions",
+        _ => "unknown",
+    }
+}
