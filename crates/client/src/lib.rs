@@ -52,7 +52,10 @@ pub use acquaint_protocol::identifier;
 
 pub use client::{Client, Found, Page, Removed, SyncStatus};
 pub use error::{ClientError, Reason};
-pub use operator::{AuditEvent, DeadLetter, Epoch, EpochRows, Epochs, Notifications, Operator, Retirement};
+pub use operator::{
+    AuditEvent, DeadLetter, DirectoryEpoch, DirectoryKeys, DirectoryRotation, Epoch, EpochRows, Epochs,
+    Notifications, Operator, Retirement,
+};
 pub use settings::Settings;
 pub use skipped::{SkipReason, Skipped};
 

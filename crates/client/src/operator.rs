@@ -97,6 +97,43 @@ pub enum Retirement {
     Unknown,
 }
 
+/// The keys of a service's directory.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct DirectoryKeys {
+    /// The key that clients pin, in base64url; `None` where there is no directory, or not yet.
+    pub signing_key: Option<String>,
+    /// The epochs of sealed buckets, the oldest first.
+    pub epochs: Vec<DirectoryEpoch>,
+}
+
+/// An epoch of a directory's sealed buckets.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct DirectoryEpoch {
+    /// Its number.
+    pub epoch: u32,
+    /// `filling`, `current` or `former`.
+    pub stage: String,
+    /// Listings in its index at the server that was asked.
+    pub listings: u64,
+    /// When its key was made, in milliseconds since 1970-01-01T00:00:00Z.
+    pub made_at: i64,
+}
+
+/// What became of a new key that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "outcome")]
+pub enum DirectoryRotation {
+    /// It is made, and published once all listings are placed under it.
+    Made {
+        /// Its number.
+        epoch: u32,
+    },
+    /// There is one already to which that applies.
+    Filling,
+    /// There is no directory.
+    NoDirectory,
+}
+
 /// An event of the audit log.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct AuditEvent {
@@ -171,6 +208,22 @@ impl Operator {
     /// [`ClientError`].
     pub async fn epochs(&self) -> Result<Epochs, ClientError> {
         self.call(Method::GET, "/operator/epochs").await
+    }
+
+    /// The directory's keys.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn directory(&self) -> Result<DirectoryKeys, ClientError> {
+        self.call(Method::GET, "/operator/directory").await
+    }
+
+    /// Has a new key made for the directory's sealed buckets.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn rotate_directory(&self) -> Result<DirectoryRotation, ClientError> {
+        self.call(Method::POST, "/operator/directory/rotate").await
     }
 
     /// The audit log's next events after the one with the id `after`, in order, at most 1000; none at the end.

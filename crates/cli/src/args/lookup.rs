@@ -122,6 +122,31 @@ One line for each listing: its id, what it is of, and when it ends. With --json:
 
 Answers that others have already may be kept for 60 seconds. With --json: {\"withdrawn\": true}.")]
     Withdraw(Withdraw),
+    /// For operators: show the provider's key, and the keys that identifiers are looked up by
+    #[command(after_help = "Example:
+  acquaint directory status --config /etc/acquaint/acquaint.toml
+
+With --json: {\"signing_key\", \"epochs\": [{\"epoch\", \"stage\" (`filling`, `current` or `former`), \"listings\",
+\"made_at\" (milliseconds since 1970)}]}.")]
+    Status(Operate),
+    /// For operators: make a new key that identifiers are looked up by
+    #[command(after_help = "Example:
+  acquaint directory rotate --config /etc/acquaint/acquaint.toml
+
+Every listing is placed under the new key in the background, then the key is published; the one before is
+answered for `directory.former_epoch_hours` more. Clients have all their contacts evaluated anew.
+
+With --json: {\"epoch\"}.")]
+    Rotate(Operate),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Operate {
+    #[command(flatten)]
+    pub(crate) server: ServerAddress,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -1,14 +1,15 @@
 //! `acquaint directory`: one's own listings.
 
 use acquaint_client::discovery::{Directory, Listing, Profile, Verified};
-use acquaint_client::{ClientError, Reason};
+use acquaint_client::{ClientError, DirectoryEpoch, DirectoryKeys, DirectoryRotation, Operator, Reason};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use super::{connect, one_line};
-use crate::args::lookup::{DirectoryCommand, Enrol, List, Verify, Withdraw};
+use crate::args::lookup::{DirectoryCommand, Enrol, List, Operate, Verify, Withdraw};
 use crate::failure::Failure;
 use crate::output::{self, counted};
+use crate::remote::address;
 
 pub(crate) async fn run(command: DirectoryCommand) -> Result<(), Failure> {
     match command {
@@ -16,7 +17,59 @@ pub(crate) async fn run(command: DirectoryCommand) -> Result<(), Failure> {
         DirectoryCommand::Enrol(args) => enrol(args).await,
         DirectoryCommand::List(args) => list(args).await,
         DirectoryCommand::Withdraw(args) => withdraw(args).await,
+        DirectoryCommand::Status(args) => status(args).await,
+        DirectoryCommand::Rotate(args) => rotate(args).await,
     }
+}
+
+async fn status(args: Operate) -> Result<(), Failure> {
+    let (url, settings) = address(&args.server)?;
+    let DirectoryKeys { signing_key, epochs } = Operator::new(&url, settings)?.directory().await?;
+    if args.json {
+        let epochs: Vec<_> = epochs
+            .iter()
+            .map(|DirectoryEpoch { epoch, stage, listings, made_at }| {
+                json!({ "epoch": epoch, "stage": stage, "listings": listings, "made_at": made_at })
+            })
+            .collect();
+        return output::json(&json!({ "signing_key": signing_key, "epochs": epochs }));
+    }
+    let Some(signing_key) = signing_key else {
+        output::note("This server has no directory: `directory.provider` in its configuration makes one.");
+        return Ok(());
+    };
+    output::line(&format!("provider key {signing_key}"))?;
+    for DirectoryEpoch { epoch, stage, listings, made_at } in epochs {
+        let listings = counted(usize::try_from(listings).unwrap_or(usize::MAX), "listing", "listings");
+        let day = output::day(made_at);
+        output::line(&format!("epoch {epoch}: {}, {listings}, made {day}", one_line(&stage)))?;
+    }
+    Ok(())
+}
+
+async fn rotate(args: Operate) -> Result<(), Failure> {
+    let (url, settings) = address(&args.server)?;
+    let epoch = match Operator::new(&url, settings)?.rotate_directory().await? {
+        DirectoryRotation::Made { epoch } => epoch,
+        DirectoryRotation::Filling => {
+            return Err(
+                "a new key is being filled already: `acquaint directory status` shows how far it is".into()
+            );
+        }
+        DirectoryRotation::NoDirectory => {
+            return Err(
+                "this server has no directory: `directory.provider` in its configuration makes one".into()
+            );
+        }
+    };
+    if args.json {
+        return output::json(&json!({ "epoch": epoch }));
+    }
+    output::note(&format!(
+        "The key of epoch {epoch} is made. It is published once all listings are placed under it: `acquaint directory \
+         status` shows how far that is."
+    ));
+    Ok(())
 }
 
 async fn verify(args: Verify) -> Result<(), Failure> {

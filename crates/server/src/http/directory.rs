@@ -6,10 +6,11 @@ use acquaint_service::Discovery;
 use acquaint_service::directory::{DirectoryEpoch, DirectoryError};
 use axum::Router;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::{get, post};
-use http::{StatusCode, header};
 use serde_json::{Value, json};
+
+use super::operator::answer;
 
 /// `GET /operator/directory` and `POST /operator/directory/rotate`.
 pub(super) fn router(discovery: Arc<Discovery>) -> Router {
@@ -19,39 +20,30 @@ pub(super) fn router(discovery: Arc<Discovery>) -> Router {
         .with_state(discovery)
 }
 
-/// `{"signing_key" (base64url), "epochs": [{"epoch", "stage", "listings", "made_at" (milliseconds since 1970)}]}`.
+/// `{"signing_key" (base64url, or null), "epochs": [{"epoch", "stage", "listings", "made_at" (milliseconds since 1970)}]}`;
+/// without epochs where there is no directory.
 async fn show(State(discovery): State<Arc<Discovery>>) -> Response {
-    answer(discovery.directory_epochs().map(|epochs| {
-        json!({
+    answer(match discovery.directory_epochs() {
+        Ok(epochs) => Ok(json!({
             "signing_key": discovery.directory_signing_key().ok(),
             "epochs": epochs.into_iter().map(epoch).collect::<Vec<_>>(),
-        })
-    }))
+        })),
+        Err(DirectoryError::NotConfigured) => Ok(json!({ "signing_key": null, "epochs": [] })),
+        Err(error) => Err(error),
+    })
 }
 
 fn epoch(DirectoryEpoch { epoch, stage, listings, made_at }: DirectoryEpoch) -> Value {
     json!({ "epoch": epoch, "stage": stage, "listings": listings, "made_at": made_at })
 }
 
-/// `{"epoch"}`: the new one, which is published once all listings are placed under its key.
+/// `{"outcome", "epoch"}`: `made` with the new epoch, which is published once all listings are placed under its key;
+/// `filling` while there is such a one, `no_directory` where there is none.
 async fn rotate(State(discovery): State<Arc<Discovery>>) -> Response {
-    answer(discovery.rotate_directory().await.map(|epoch| json!({ "epoch": epoch })))
-}
-
-fn answer(outcome: Result<Value, DirectoryError>) -> Response {
-    let kind = [(header::CONTENT_TYPE, "application/json")];
-    match outcome {
-        Ok(body) => (kind, body.to_string()).into_response(),
-        Err(error) => {
-            let status = match error {
-                DirectoryError::NotConfigured => StatusCode::NOT_FOUND,
-                DirectoryError::Unavailable => StatusCode::CONFLICT,
-                _ => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "the directory failed");
-                    StatusCode::INTERNAL_SERVER_ERROR
-                }
-            };
-            (status, kind, json!({ "error": error.to_string() }).to_string()).into_response()
-        }
-    }
+    answer(match discovery.rotate_directory().await {
+        Ok(epoch) => Ok(json!({ "outcome": "made", "epoch": epoch })),
+        Err(DirectoryError::Unavailable) => Ok(json!({ "outcome": "filling", "epoch": null })),
+        Err(DirectoryError::NotConfigured) => Ok(json!({ "outcome": "no_directory", "epoch": null })),
+        Err(error) => Err(error),
+    })
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use acquaint_service::{DeadLetter, Discovery};
+use acquaint_service::{DeadLetter, Discovery, Internal};
 use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
@@ -27,7 +27,7 @@ async fn list(State(discovery): State<Arc<Discovery>>) -> Response {
     let listed = async {
         let counts = discovery.notice_counts().await?;
         let letters: Vec<Value> = discovery.dead_letters(LISTED).await?.into_iter().map(letter).collect();
-        Ok(json!({ "waiting": counts.waiting, "dead": counts.dead, "letters": letters }))
+        Ok::<_, Internal>(json!({ "waiting": counts.waiting, "dead": counts.dead, "letters": letters }))
     };
     answer(listed.await)
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use acquaint_service::{Discovery, Internal};
+use acquaint_service::Discovery;
 use axum::Router;
 use axum::extract::State;
 use axum::middleware::{from_fn, from_fn_with_state};
@@ -49,7 +49,7 @@ async fn bound(
 }
 
 /// What an operator asked for, as JSON.
-pub(super) fn answer(outcome: Result<Value, Internal>) -> Response {
+pub(super) fn answer<E: std::error::Error + 'static>(outcome: Result<Value, E>) -> Response {
     let (status, body) = match outcome {
         Ok(body) => (StatusCode::OK, body),
         Err(error) => {
