@@ -1,8 +1,6 @@
 //! What both stores reckon alike about the directory.
 
-use std::collections::BTreeSet;
-
-use crate::{Listing, ListingId, Millis, NewListing};
+use crate::{Listing, Millis, NewListing};
 
 /// How long changes are kept.
 pub(crate) const CHANGES_KEPT: Millis = 24 * 60 * 60 * 1000;
@@ -14,9 +12,4 @@ pub(crate) fn ends(new: &NewListing, standing: Option<&Listing>) -> (Millis, Mil
         Some(there) => (there.verified_at, there.expires_at),
         None => (new.verified_at, new.expires_at),
     }
-}
-
-/// Each once, in order.
-pub(crate) fn in_order(ids: &[ListingId]) -> BTreeSet<ListingId> {
-    ids.iter().copied().collect()
 }

@@ -1,5 +1,7 @@
 //! The directory: listings, where they stand in indexes, and what changed.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{Connection, OptionalExtension, Params, Result, Row, named_params, params};
 
 use crate::{
@@ -150,12 +152,17 @@ pub(super) fn listings(connection: &Connection, pick: &Pick, now: Millis) -> Res
         Pick::After(after, limit) => select(connection, PAGE, params![behind(after.as_ref()), now, limit]),
         Pick::These(ids) => {
             let mut found = Vec::new();
-            for id in crate::directory::in_order(ids) {
+            for id in in_order(ids) {
                 found.extend(standing(connection, id, now)?);
             }
             Ok(found)
         }
     }
+}
+
+/// Each once, in order.
+fn in_order(ids: &[ListingId]) -> BTreeSet<ListingId> {
+    ids.iter().copied().collect()
 }
 
 /// What is less than what comes behind: every id is greater than no bytes.
@@ -194,7 +201,7 @@ pub(super) fn placements(
             let mut select =
                 connection.prepare_cached(&format!("{PLACEMENT} AND placements.listing = :listing"))?;
             let mut found = Vec::new();
-            for id in crate::directory::in_order(ids) {
+            for id in in_order(ids) {
                 let named = named_params! {
                     ":profile": profile, ":epoch": epoch, ":now": now, ":listing": id.as_bytes()
                 };
