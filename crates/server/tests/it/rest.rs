@@ -132,8 +132,8 @@ async fn refuses_without_a_store(need_verified_number: bool) {
     }
 }
 
-/// Seed 001: plaintext numbers never reach the server. The credential and the lookup face have no place for one, and refuse
-/// what does not belong there; only the import, by XRPC and RPC, takes numbers.
+/// Seed 001: plaintext numbers never reach the server. Credentials and lookups have no place for one, and refuse what does
+/// not belong there; only imports, by XRPC and RPC, and a person's own listings take numbers.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_number_has_a_place_in_the_credential_face() {
     let app = App::start_with(configured).await;
@@ -149,19 +149,31 @@ async fn no_number_has_a_place_in_the_credential_face() {
             "capacity",
             "code",
             "detail",
+            "elements",
+            "epoch",
             "expires_at",
             "guaranteed",
+            "id",
+            "identifier",
             "identifiers",
             "issued_at",
+            "layout",
             "left",
+            "listings",
             "password",
             "per_day",
+            "prefixes",
+            "proof",
             "queries",
+            "request",
             "status",
             "title",
+            "token",
             "type",
             "username",
-            "valid"
+            "valid",
+            "verified_at",
+            "withdrawn"
         ]
     );
     let number = acquaint_testkit::number(1);
