@@ -251,7 +251,8 @@ async fn refusals_are_told_and_what_was_learnt_is_kept() {
     // An answer that is longer than can be is not read to its end.
     server.faults([Fault::Zeros(1 << 20)]);
     let outcome = directory.refresh(&mut book, &[sii(1)], &Trust::default(), NOW).await;
-    assert!(matches!(outcome, Err(DiscoveryError::Call(ClientError::Unreachable(_)))), "{outcome:?}");
+    let Err(DiscoveryError::Call(ClientError::Unreachable(cause))) = outcome else { panic!("{outcome:?}") };
+    assert_eq!(cause.message.as_deref(), Some("length limit exceeded"));
     server.faults([Fault::Refused(404, "NOT_FOUND")]);
     let outcome = directory.listings().await;
     let Err(ClientError::Refused { reason, .. }) = outcome else { panic!("{outcome:?}") };
