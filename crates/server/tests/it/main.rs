@@ -39,7 +39,7 @@ mod sqlite {
     mod lookups;
     #[path = "matching.rs"]
     mod matching;
-    #[path = "matrix.rs"]
+    #[path = "matrix/mod.rs"]
     mod matrix;
     #[path = "network.rs"]
     mod network;
@@ -68,7 +68,7 @@ mod postgres {
     mod lookups;
     #[path = "matching.rs"]
     mod matching;
-    #[path = "matrix.rs"]
+    #[path = "matrix/mod.rs"]
     mod matrix;
     #[path = "network.rs"]
     mod network;
