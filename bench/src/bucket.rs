@@ -253,7 +253,7 @@ fn bucket(
 ) -> Result<Vec<u8>> {
     let mut answer = Vec::new();
     let is_whole =
-        index.padded((bits, prefix), usize::from(slots), |fill| filler.fill(1, prefix, fill), &mut answer);
+        index.padded((bits, prefix), usize::from(slots), |fill| filler.fill(bits, prefix, fill), &mut answer);
     if !is_whole || answer.len() != usize::from(slots) * slot {
         return Err("a bucket has more listings than slots".into());
     }

@@ -92,7 +92,7 @@ impl Provider {
                 }
             }
             let mut filler = vec![0; (usize::from(slots) - bucket.len()) * usize::from(slot_bytes)];
-            Filler::new([5; 32]).fill(layout, *prefix, &mut filler);
+            Filler::new([5; 32]).fill(prefix_bits, *prefix, &mut filler);
             bucket.extend(filler.chunks(usize::from(slot_bytes)).map(<[u8]>::to_vec));
             bucket.sort();
             answer.extend(bucket.concat());

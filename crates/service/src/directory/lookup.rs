@@ -223,7 +223,7 @@ impl Discovery {
             let mut answer = shape.header().to_vec();
             answer.reserve_exact(prefixes.len() * slots * slot);
             for prefix in prefixes {
-                let fill = |slots: &mut [u8]| key.filler.fill(layout.number, prefix, slots);
+                let fill = |slots: &mut [u8]| key.filler.fill(layout.bits, prefix, slots);
                 // One that is too full is cut anew in a moment; nobody is left out.
                 if !index.padded((layout.bits, prefix), slots, fill, &mut answer) {
                     return Err(DirectoryError::Unavailable);

@@ -16,12 +16,13 @@ impl Filler {
         Self { key }
     }
 
-    /// Overwrites all `slots` that no listing fills, which stand one behind the other: the same bytes for the same bucket of
-    /// the same layout, and of a shorter run its beginning.
-    pub fn fill(&self, layout: u32, prefix: u32, slots: &mut [u8]) {
+    /// Overwrites all `slots` that no listing fills, which stand one behind the other: the same bytes for the same prefix of
+    /// so many bits, and of a shorter run its beginning. What changed with each layout would show what stays, which is the
+    /// entries.
+    pub fn fill(&self, prefix_bits: u8, prefix: u32, slots: &mut [u8]) {
         slots.fill(0);
         let mut nonce = [0; 12];
-        for (to, from) in nonce.iter_mut().zip(layout.to_be_bytes().into_iter().chain(prefix.to_be_bytes())) {
+        for (to, from) in nonce.iter_mut().zip(prefix.to_be_bytes().into_iter().chain([prefix_bits])) {
             *to = from;
         }
         // The stream is 256 GiB long, and a bucket below 4 GiB (both its numbers are 16 bits).

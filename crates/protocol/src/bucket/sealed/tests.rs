@@ -98,9 +98,9 @@ fn prefixes_are_the_first_bits() {
 #[test]
 fn filler_is_the_same_for_a_bucket_and_differs_between_them() {
     let filler = Filler::new([1; 32]);
-    let made = |filler: &Filler, layout, prefix, length: usize| {
+    let made = |filler: &Filler, bits, prefix, length: usize| {
         let mut slots = vec![0xaa; length];
-        filler.fill(layout, prefix, &mut slots);
+        filler.fill(bits, prefix, &mut slots);
         slots
     };
     let slots = made(&filler, 3, 17, 560);
