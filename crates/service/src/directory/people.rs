@@ -158,6 +158,11 @@ impl Discovery {
         match enrolled.await? {
             Enrolled::Listed => {
                 self.follow_now(directory).await;
+                // A later verification of the account's own stands.
+                let stands =
+                    self.store.listings_of(whose, now).await?.into_iter().find(|listing| listing.id == id);
+                let (verified_at, expires_at) = stands
+                    .map_or((verified_at, expires_at), |stands| (stands.verified_at, stands.expires_at));
                 Ok(view(id, content, verified_at, expires_at))
             }
             Enrolled::InvalidToken => Err(EnrolError::InvalidToken),
