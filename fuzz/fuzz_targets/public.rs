@@ -45,6 +45,7 @@ static APP: LazyLock<App> = LazyLock::new(|| {
     config.directory.provider = "contacts.example".into();
     config.rocketchat.enabled = true;
     config.matrix.enabled = true;
+    config.matrix.homeservers = vec!["*".into()];
     keys::init(&config, 0).expect("keys");
     keys::new_audience(&config, 0).expect("an audience's keys");
     let runtime = Runtime::new().expect("a runtime");

@@ -70,7 +70,7 @@ impl Stranger<'_> {
     }
 }
 
-fn too_many(exhausted: Exhausted) -> RateLimited {
+pub(crate) fn too_many(exhausted: Exhausted) -> RateLimited {
     metrics::counter!("acquaint_calls_refused_total", "limit" => exhausted.limit.name()).increment(1);
     RateLimited { what: "too many calls: try again later", retry_at: exhausted.retry_at }
 }

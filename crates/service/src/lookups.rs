@@ -22,7 +22,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::Discovery;
-use crate::caller::{Caller, cut, prefix_input, tags};
+use crate::caller::{Caller, cut, prefix_input, tags, too_many};
 use crate::codec::Reader;
 use crate::error::{Internal, LookupError, RateLimited};
 use crate::limiter::Refused;
@@ -191,6 +191,16 @@ impl Discovery {
     /// # Errors
     /// [`LookupError`]; then nothing was charged.
     pub async fn charge_lookup(&self, seeker: &Seeker, bill: Bill) -> Result<(), LookupError> {
+        self.charge_lookup_within(seeker, bill, self.policy.lookups.repeat).await
+    }
+
+    /// As [`charge_lookup`](Self::charge_lookup); the same again is free for `repeat` at the most.
+    pub(crate) async fn charge_lookup_within(
+        &self,
+        seeker: &Seeker,
+        bill: Bill,
+        repeat: Duration,
+    ) -> Result<(), LookupError> {
         let now = self.clock.now();
         let policy = &self.policy.lookups;
         // A refusal of just this is repeated from memory; it is a bucket of its own there, and nowhere else.
@@ -216,7 +226,7 @@ impl Discovery {
             account: seeker.account,
             id: RequestId::from_bytes(id),
             digest,
-            expires_at: now.saturating_add(millis(policy.repeat)),
+            expires_at: now.saturating_add(millis(policy.repeat.min(repeat))),
         });
         let details = json!({ "identifiers": bill.identifiers, "queries": bill.queries }).to_string();
         let refused = NewEvent {
@@ -255,6 +265,14 @@ impl Discovery {
     /// Charges weak hashes: `own` says how many the account may have, and what is shared counts them as identifiers.
     pub(crate) async fn charge_hashes(&self, seeker: &Seeker, own: Permit) -> Result<(), LookupError> {
         let now = self.clock.now();
+        // A refusal of just this many is repeated from memory.
+        let mut key = seeker.account.as_bytes().to_vec();
+        key.extend(own.amount.to_be_bytes());
+        let asked = Permit { key, amount: 1, ..own.clone() };
+        if let Err(Refused { limit, retry_at }) = self.limiter.look(&asked, now) {
+            metrics::counter!("acquaint_lookups_charged_total", "outcome" => limit.name()).increment(1);
+            return Err(RateLimited::lookups(Exhausted { limit, retry_at }).into());
+        }
         let mut permits = self.shared_permits(seeker, own.amount);
         permits.retain(|permit| permit.limit != Limit::AccountLookups);
         let details = json!({ "weak_hashes": own.amount }).to_string();
@@ -277,6 +295,7 @@ impl Discovery {
             Ok(Charged::OtherRequest) => Err(LookupError::OtherRequest),
             Ok(Charged::Exhausted(exhausted)) => {
                 self.event_noted(EventKind::LookupsRefused);
+                self.limiter.remember(&asked, exhausted, now);
                 count(exhausted.limit.name());
                 Err(RateLimited::lookups(exhausted).into())
             }
@@ -285,6 +304,21 @@ impl Discovery {
                 Err(LookupError::LimiterUnavailable(error.into()))
             }
         }
+    }
+
+    /// Counts a call of somebody who looks up with credentials, as [`count_call`](Self::count_call) does for sessions.
+    ///
+    /// # Errors
+    /// [`RateLimited`].
+    pub fn count_seeker(&self, seeker: &Seeker) -> Result<(), RateLimited> {
+        let policy = &self.policy;
+        let mut permits =
+            vec![policy.account_calls.permit(Limit::AccountCalls, seeker.account.as_bytes(), 1)];
+        if let Some(prefix) = seeker.prefix {
+            permits.push(policy.prefix_calls.permit(Limit::PrefixCalls, &prefix, 1));
+        }
+        permits.retain(|permit| permit.capacity > 0);
+        self.limiter.take(&permits, self.clock.now()).map_err(too_many)
     }
 
     fn shared_permits(&self, seeker: &Seeker, amount: u32) -> Vec<Permit> {

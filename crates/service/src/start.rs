@@ -154,7 +154,10 @@ impl Running {
         // There before there is one, so that an alert can see it rise.
         metrics::counter!("acquaint_events_lost_total").increment(0);
         let (stop, stopped) = watch::channel(false);
-        discovery.begin_directory(&stopped).await?;
+        // Without it matching goes on, and it is tried again.
+        if let Err(error) = discovery.begin_directory(&stopped).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "the directory cannot be used yet");
+        }
         let mut tasks = JoinSet::new();
         tasks.spawn(run_imports(Arc::clone(&discovery), stopped.clone()));
         tasks.spawn(keep_epochs(Arc::clone(&discovery), stopped.clone()));

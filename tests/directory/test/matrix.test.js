@@ -9,7 +9,7 @@ import { asAccount, enrol, startDirectory } from '../lib/directory.js'
 // For fiction (ATIS-0300115), and as Matrix writes them.
 const NUMBERS = ['+12125550101', '+12125550102', '+12125550103']
 const MSISDNS = NUMBERS.map((number) => number.slice(1))
-const ON = { ACQUAINT_MATRIX__ENABLED: 'true', ACQUAINT_MATRIX__ALLOW_PRIVATE_ADDRESSES: 'true' }
+const ON = { ACQUAINT_MATRIX__ENABLED: 'true', ACQUAINT_MATRIX__HOMESERVERS: '*', ACQUAINT_MATRIX__ALLOW_PRIVATE_ADDRESSES: 'true' }
 
 /** Registers as Element does; gives the identity server's token. */
 async function register(client) {

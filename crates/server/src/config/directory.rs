@@ -57,7 +57,7 @@ pub struct Matrix {
     pub enabled: bool,
     /// How long a pepper lives.
     pub pepper_hours: u32,
-    /// Whose accounts may ask, as `example.org`; empty for those of every homeserver.
+    /// Whose accounts may ask, as `example.org`; `*` for those of every homeserver.
     pub homeservers: Vec<String>,
     /// Ask homeservers at private addresses too, and by `http`; only on loopback, for tests.
     pub allow_private_addresses: bool,
@@ -161,8 +161,28 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
             return bad(key, &wanted);
         }
     }
+    // Of the largest bucket that so many candidates make (see `layout::choose`): more than a client takes.
+    let slots = u64::from(directory.candidates) * 3 + 200;
+    let bytes = u64::from(directory.max_batch) * slots * u64::from(directory.account_bytes + 16);
+    if bytes > MOST_BYTES {
+        return bad(
+            "directory.max_batch",
+            "lower: with these `directory.candidates` and `directory.account_bytes` an answer of so many buckets would \
+             have more than 64 MiB",
+        );
+    }
+    if matrix.enabled && matrix.homeservers.is_empty() {
+        return bad(
+            "matrix.homeservers",
+            "the homeservers whose accounts may ask, as `example.org`; `*` for all, so that whoever has a domain has as \
+             many accounts as they like",
+        );
+    }
     Ok(())
 }
+
+/// Bytes of an answer at most.
+const MOST_BYTES: u64 = 64 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -187,9 +207,16 @@ mod tests {
         assert!(refused(matrix).contains("`matrix.enabled`"));
         assert!(refused(|config| config.directory.account_bytes = 7).contains("8 to 2048"));
         assert!(refused(|config| config.directory.unsealings = 9).contains("at least 10000"));
-        let right = |config: &mut Config| {
+        let opaque = |config: &mut Config| {
             config.account_format = AccountFormat::Opaque;
             matrix(config);
+        };
+        assert!(refused(opaque).contains("`matrix.homeservers`"));
+        let large = |config: &mut Config| config.directory.max_batch = 10_000;
+        assert!(refused(large).contains("`directory.max_batch`"));
+        let right = |config: &mut Config| {
+            opaque(config);
+            config.matrix.homeservers = vec!["*".into()];
             config.rocketchat.enabled = true;
         };
         assert_eq!(refused(right), "");

@@ -142,10 +142,10 @@ impl Public {
             Ok(None) | Err(CredentialsError::NotConfigured | CredentialsError::UnknownAudience) => None,
             Err(error) => return Err(self.problem(error)),
         };
-        if seeker.is_some() {
-            stranger.is_known();
-        }
-        seeker.ok_or_else(Problem::bad_credentials)
+        let seeker = seeker.ok_or_else(Problem::bad_credentials)?;
+        stranger.is_known();
+        self.discovery.count_seeker(&seeker).map_err(|limited| self.problem(LookupError::from(limited)))?;
+        Ok(seeker)
     }
 
     /// That nobody is known, as a problem.

@@ -1,11 +1,12 @@
 //! Following the store: keys, layouts and listings, so that what this server answers is what the store has.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use acquaint_protocol::bucket::sealed::TAG_BYTES;
-use acquaint_store::{ChangeId, IndexId, ListingId, Millis, Pick};
-use tokio::sync::watch;
+use acquaint_store::{ChangeId, IndexId, Listing, ListingId, Millis, Pick, Placement};
+use tokio::sync::{MutexGuard, watch};
 
 use super::keys::{Keyring, Layout, make_first};
 use super::named::NamedIndex;
@@ -15,6 +16,8 @@ use crate::error::Internal;
 
 /// Rows that are read at once.
 const PAGE: u32 = 5_000;
+/// Listings that are changed in an index while lookups wait.
+const AT_A_TIME: usize = 200;
 /// Listings that are read before a server answers.
 const READ_AT_START: u64 = 100_000;
 /// Steps that a new directory takes at most until it can be used.
@@ -26,7 +29,14 @@ const TOO_LONG_MS: Millis = 12 * 60 * 60 * 1000;
 pub(crate) async fn follow(discovery: Arc<Discovery>, mut stop: watch::Receiver<bool>) {
     let Some(directory) = &discovery.directory else { return };
     while !*stop.borrow() {
-        if let Err(error) = discovery.look(directory).await {
+        let looked = async {
+            if directory.keyring().is_none() {
+                let now = discovery.clock.now();
+                make_first(&*discovery.store, &*discovery.custody, &*discovery.entropy, now).await?;
+            }
+            discovery.look(directory).await
+        };
+        if let Err(error) = looked.await {
             tracing::error!(error = &error as &dyn std::error::Error, "the directory cannot be followed");
         }
         directory.observe(discovery.clock.now());
@@ -40,6 +50,9 @@ pub(crate) async fn follow(discovery: Arc<Discovery>, mut stop: watch::Receiver<
 impl Discovery {
     /// Makes the directory's first keys, and reads what there is, unless that takes long: then lookups are refused for as
     /// long as it takes in the background.
+    ///
+    /// # Errors
+    /// When that fails; it is tried again in the background.
     pub(crate) async fn begin_directory(&self, stop: &watch::Receiver<bool>) -> Result<(), Internal> {
         let Ok(directory) = self.directory() else { return Ok(()) };
         let now = self.clock.now();
@@ -59,8 +72,15 @@ impl Discovery {
 
     /// Looks again if what is there has grown stale.
     pub(super) async fn freshen(&self, directory: &Directory) {
-        if self.fresh(directory).is_err() {
-            self.follow_now(directory).await;
+        if self.fresh(directory).is_ok() {
+            return;
+        }
+        let followed = directory.followed.lock().await;
+        // Somebody else may have looked meanwhile.
+        if self.fresh(directory).is_err()
+            && let Err(error) = self.look_on(directory, followed).await
+        {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the directory cannot be followed");
         }
     }
 
@@ -69,13 +89,23 @@ impl Discovery {
     pub(crate) async fn follow_now(&self, directory: &Directory) {
         if let Err(error) = self.look(directory).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "the directory cannot be followed");
+            // What this server itself has changed it must not answer otherwise.
+            directory.live_mut().fresh_at = None;
         }
         directory.changed.notify_one();
     }
 
     /// Brings keys and indexes to what the store has.
     pub(super) async fn look(&self, directory: &Directory) -> Result<(), Internal> {
-        let mut followed = directory.followed.lock().await;
+        let followed = directory.followed.lock().await;
+        self.look_on(directory, followed).await
+    }
+
+    async fn look_on(
+        &self,
+        directory: &Directory,
+        mut followed: MutexGuard<'_, Followed>,
+    ) -> Result<(), Internal> {
         let now = self.clock.now();
         if followed.at.is_some_and(|at| now.saturating_sub(at) > TOO_LONG_MS) {
             *followed = Followed::default();
@@ -84,14 +114,12 @@ impl Discovery {
             live.named = None;
         }
         let keyring = self.keyring(directory).await?;
-        // From here on nothing is missed.
         let mut after = match followed.after {
             Some(after) => after,
-            None => {
-                let last = self.store.listing_changes(None, 1).await?.pop();
-                last.map_or(ChangeId(i64::MIN), |(id, _)| id)
-            }
+            None => self.last_change().await?,
         };
+        // From here on nothing is missed, also if what follows fails half-way: then all of it is looked at again.
+        followed.after = Some(after);
         self.load(directory, &keyring, now).await?;
         loop {
             let changes = self.store.listing_changes(Some(after), PAGE).await?;
@@ -102,12 +130,38 @@ impl Discovery {
             ids.sort_unstable();
             ids.dedup();
             self.apply(directory, &keyring, ids, now).await?;
+            followed.after = Some(after);
             if !more {
                 break;
             }
         }
+        self.tidy(directory, &keyring).await?;
         directory.live_mut().fresh_at = Some(now);
         *followed = Followed { after: Some(after), at: Some(now) };
+        Ok(())
+    }
+
+    async fn last_change(&self) -> Result<ChangeId, Internal> {
+        let last = self.store.listing_changes(None, 1).await?.pop();
+        Ok(last.map_or(ChangeId(0), |(id, _)| id))
+    }
+
+    /// Arranges indexes by the prefixes that are asked for. Lookups go on meanwhile; nobody else changes an index.
+    async fn tidy(&self, directory: &Directory, keyring: &Keyring) -> Result<(), Internal> {
+        for (number, epoch) in &keyring.epochs {
+            let Some(Layout { bits, .. }) = epoch.layout() else { continue };
+            if !directory.live().sealed.get(number).is_some_and(|index| index.is_untidy(bits)) {
+                continue;
+            }
+            let (live, number) = (Arc::clone(&directory.live), *number);
+            let arranged = tokio::task::spawn_blocking(move || {
+                let live = live.read().unwrap_or_else(PoisonError::into_inner);
+                live.sealed.get(&number).map(|index| index.arranged(bits))
+            });
+            if let Some(index) = arranged.await.map_err(|_| Internal::Interrupted)? {
+                directory.live_mut().sealed.insert(number, index);
+            }
+        }
         Ok(())
     }
 
@@ -138,23 +192,20 @@ impl Discovery {
                 let page = self.store.placements(epoch.key.index(), Pick::After(after, PAGE), now).await?;
                 let Some((last, _)) = page.last() else { break };
                 after = Some(*last);
-                for (id, placement) in page {
-                    put(&mut index, id, &placement);
+                for (id, (location, slot)) in unsealed(keyring, epoch.key.index(), page)? {
+                    put(&mut index, id, location, &slot);
                 }
             }
             let index = tokio::task::spawn_blocking(move || index.arranged(bits)).await;
             let index = index.map_err(|_| Internal::Interrupted)?;
             directory.live_mut().sealed.insert(*number, index);
         }
-        self.load_named(directory, keyring, now).await
+        Ok(())
     }
 
-    async fn load_named(
-        &self,
-        directory: &Directory,
-        keyring: &Keyring,
-        now: Millis,
-    ) -> Result<(), Internal> {
+    /// Makes the index that knows who is who, where a profile that needs it is switched on and it is not there or was made
+    /// with another pepper. Lookups by other profiles go on meanwhile.
+    pub(super) async fn load_named(&self, directory: &Directory, keyring: &Keyring) -> Result<(), Internal> {
         let policy = &directory.policy;
         let pepper = keyring.pepper.as_ref().filter(|_| policy.matrix.is_some());
         let pepper = pepper.map(|pepper| pepper.text.clone());
@@ -164,25 +215,35 @@ impl Discovery {
         if directory.live().named.as_ref().is_some_and(|named| named.pepper() == pepper.as_deref()) {
             return Ok(());
         }
+        let now = self.clock.now();
+        let (mut begun, mut after) = (self.last_change().await?, None);
         let mut named = NamedIndex::new(policy.weak.map(|weak| weak.digits), pepper);
-        // All or nothing: who takes what is there, page by page, and does not come to the end begins anew, and never ends.
-        let count = self.store.count_listings(None, now).await?;
-        let count = u32::try_from(count).unwrap_or(u32::MAX);
-        if count > 0 && !self.may_unseal(directory, count, "an index of hashes", now).await? {
+        // Told before the first is opened: a directory that is larger than its budget would be begun again and again.
+        let all = u32::try_from(self.store.count_listings(None, now).await?).unwrap_or(u32::MAX);
+        if all > 0 && !self.may_unseal(directory, all, "an index of hashes", now).await? {
             // The rest of the directory is none the worse for it.
             return Ok(());
         }
-        let mut after = None;
         loop {
             let page = self.store.listings(Pick::After(after, PAGE), now).await?;
             let Some(last) = page.last() else { break };
             after = Some(last.id);
-            for listing in page {
-                let content = keyring.data.open(listing.id, &listing.sealed)?;
-                named.put(listing.id, &content, listing.expires_at);
+            named = opened(keyring, named, page).await?;
+        }
+        // What has changed meanwhile; while this is held, nothing else is applied.
+        let followed = directory.followed.lock().await;
+        loop {
+            let changes = self.store.listing_changes(Some(begun), PAGE).await?;
+            let Some((last, _)) = changes.last() else { break };
+            begun = *last;
+            let ids: Vec<ListingId> = changes.into_iter().map(|(_, id)| id).collect();
+            for id in &ids {
+                named.remove(*id);
             }
+            named = opened(keyring, named, self.store.listings(Pick::These(ids), now).await?).await?;
         }
         directory.live_mut().named = Some(named);
+        drop(followed);
         Ok(())
     }
 
@@ -197,39 +258,82 @@ impl Discovery {
         for (number, epoch) in &keyring.epochs {
             let index: IndexId = epoch.key.index();
             let placed = self.store.placements(index, Pick::These(ids.clone()), now).await?;
-            let mut live = directory.live_mut();
-            let Some(index) = live.sealed.get_mut(number) else { continue };
-            for id in &ids {
-                index.remove(*id);
-            }
-            for (id, placement) in placed {
-                put(index, id, &placement);
+            let placed = unsealed(keyring, index, placed)?;
+            // A few at a time: lookups wait for whoever changes an index.
+            for some in ids.chunks(AT_A_TIME) {
+                let mut live = directory.live_mut();
+                let Some(index) = live.sealed.get_mut(number) else { break };
+                for id in some {
+                    index.remove(*id);
+                    if let Some((location, slot)) = found(&placed, *id) {
+                        put(index, *id, *location, slot);
+                    }
+                }
             }
         }
         if directory.live().named.is_none() {
             return Ok(());
         }
-        let listings = self.store.listings(Pick::These(ids.clone()), now).await?;
+        let mut listings = self.store.listings(Pick::These(ids.clone()), now).await?;
+        let standing: HashSet<ListingId> = listings.iter().map(|listing| listing.id).collect();
+        if let Some(named) = &mut directory.live_mut().named {
+            for id in ids.into_iter().filter(|id| !standing.contains(id)) {
+                named.remove(id);
+            }
+            // One that was only placed under a new key is as it was: it is not opened again.
+            listings.retain(|listing| !named.has(listing.id, listing.revision));
+        }
         let mut contents = Vec::with_capacity(listings.len());
         for listing in listings {
             let content = keyring.data.open(listing.id, &listing.sealed)?;
-            contents.push((listing.id, content, listing.expires_at));
+            contents.push((listing, content));
         }
-        let mut live = directory.live_mut();
-        if let Some(named) = &mut live.named {
-            for id in ids {
-                named.remove(id);
-            }
-            for (id, content, expires_at) in contents {
-                named.put(id, &content, expires_at);
+        if let Some(named) = &mut directory.live_mut().named {
+            for (listing, content) in contents {
+                named.put(&listing, &content);
             }
         }
         Ok(())
     }
 }
 
-fn put(index: &mut BucketIndex, id: ListingId, placement: &acquaint_store::Placement) {
-    if !index.put(id, u64::from_be_bytes(placement.location), &placement.slot) {
+/// The index with a page of listings more, opened where nobody waits for the thread.
+async fn opened(
+    keyring: &Keyring,
+    mut named: NamedIndex,
+    page: Vec<Listing>,
+) -> Result<NamedIndex, Internal> {
+    let data = Arc::clone(&keyring.data);
+    let opened = tokio::task::spawn_blocking(move || {
+        for listing in page {
+            named.put(&listing, &data.open(listing.id, &listing.sealed)?);
+        }
+        Ok(named)
+    });
+    opened.await.map_err(|_| Internal::Interrupted)?
+}
+
+/// Listings with where they stand in an index, and what is found there; in the order of their ids.
+type Places = Vec<(ListingId, (u64, Vec<u8>))>;
+
+fn found(places: &Places, id: ListingId) -> Option<&(u64, Vec<u8>)> {
+    let at = places.binary_search_by_key(&id, |(id, _)| *id).ok()?;
+    places.get(at).map(|(_, place)| place)
+}
+
+fn unsealed(
+    keyring: &Keyring,
+    index: IndexId,
+    placed: Vec<(ListingId, Placement)>,
+) -> Result<Places, Internal> {
+    let open = |(id, placement): (ListingId, Placement)| {
+        Ok((id, keyring.data.open_place(index, id, &placement.sealed)?))
+    };
+    placed.into_iter().map(open).collect()
+}
+
+fn put(index: &mut BucketIndex, id: ListingId, location: u64, slot: &[u8]) {
+    if !index.put(id, location, slot) {
         tracing::error!("a listing's entry has another size than the others of its epoch");
     }
 }

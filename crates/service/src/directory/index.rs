@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use acquaint_store::ListingId;
 
-/// Bytes of a listing's id that are kept. Two of ten million listings have the same with a chance of one in 300,000; then
-/// the withdrawal of one takes the other out of the index as well, if they are in one bucket, until the next start.
+/// Bytes of a listing's id that are kept. Two of ten million listings have the same with a chance of one in 370,000; then
+/// the withdrawal of one takes the other out of the index as well, until the next start.
 const ID: usize = 8;
 /// Bytes of a location that are kept: as many as the longest prefix has.
 const LOCATION: usize = 4;
@@ -62,7 +62,7 @@ impl BucketIndex {
         }
         self.remove(id);
         let (id, location) = (short(id), upper(location));
-        if self.settled.binary_search_by_key(&id, |(id, _)| *id).is_err() {
+        if self.settled.binary_search(&(id, location)).is_err() {
             self.recent.insert(id, location);
         }
         let record = HEAD + self.slot;
@@ -80,18 +80,29 @@ impl BucketIndex {
     /// Takes a listing out. `false` if it is not there.
     pub fn remove(&mut self, id: ListingId) -> bool {
         let id = short(id);
-        let settled = self.settled.binary_search_by_key(&id, |(id, _)| *id);
-        let settled = settled.ok().and_then(|at| self.settled.get(at)).map(|(_, location)| *location);
-        let Some(location) = settled.or_else(|| self.recent.get(&id).copied()) else { return false };
+        // All that share the id: one that stays would be answered although it is withdrawn.
+        let first = self.settled.partition_point(|(settled, _)| *settled < id);
+        let settled = self.settled.iter().skip(first).take_while(|(settled, _)| *settled == id);
+        let mut places: Vec<u32> = settled.map(|(_, location)| *location).collect();
+        places.extend(self.recent.remove(&id));
+        places.into_iter().fold(false, |any, location| any | self.remove_at(id, index(location, self.bits)))
+    }
+
+    fn remove_at(&mut self, id: [u8; ID], bucket: usize) -> bool {
         let record = HEAD + self.slot;
-        let Some(bucket) = self.buckets.get_mut(index(location, self.bits)) else { return false };
+        let Some(bucket) = self.buckets.get_mut(bucket) else { return false };
         let Some(at) = bucket.chunks_exact(record).position(|found| found.starts_with(&id)) else {
             return false;
         };
         bucket.drain(at * record..(at + 1) * record);
-        self.recent.remove(&id);
         self.listings -= 1;
         true
+    }
+
+    /// Whether it is arranged otherwise than by prefixes of `bits` bits, or has become untidy.
+    #[must_use]
+    pub fn is_untidy(&self, bits: u8) -> bool {
+        self.bits != bits.min(MAX_PREFIX_BITS) || self.recent.len() > 1_000 + self.listings / 8
     }
 
     /// The slots of those whose location begins with the `bits` bits of `prefix`.
@@ -170,11 +181,11 @@ impl BucketIndex {
 
     /// The same listings by prefixes of `bits` bits; without spare memory.
     #[must_use]
-    pub fn arranged(self, bits: u8) -> Self {
+    pub fn arranged(&self, bits: u8) -> Self {
         let mut new = Self::new(bits, self.slot);
         let record = HEAD + self.slot;
         new.settled.reserve_exact(self.listings);
-        for bucket in self.buckets {
+        for bucket in &self.buckets {
             for found in bucket.chunks_exact(record) {
                 let Some((id, rest)) = found.split_first_chunk::<ID>() else { continue };
                 let Some(location) = rest.first_chunk().copied().map(u32::from_be_bytes) else { continue };

@@ -6,6 +6,7 @@
 //! | `data` | 1 | seals listings |
 //! | `oprf/sealed-buckets` | epochs | the OPRF key of the profile |
 //! | `layout/sealed-buckets/EPOCH` | layouts | prefix bits and slots, in clear |
+//! | `published/sealed-buckets` | epochs | since when an epoch is published |
 //! | `pepper/matrix` | 1 | of the Matrix face, in clear: everybody may ask for it |
 
 use std::collections::BTreeMap;
@@ -31,6 +32,7 @@ pub(crate) const SIGNING: &str = "signing";
 pub(crate) const DATA: &str = "data";
 pub(crate) const OPRF: &str = "oprf/sealed-buckets";
 pub(crate) const LAYOUT: &str = "layout/sealed-buckets/";
+pub(crate) const PUBLISHED: &str = "published/sealed-buckets";
 pub(crate) const PEPPER: &str = "pepper/matrix";
 /// The lasting number of the profile of sealed buckets in the store.
 pub(crate) const SEALED_BUCKETS: u8 = 1;
@@ -75,6 +77,8 @@ pub(crate) struct Epoch {
     pub(crate) key: Arc<EpochKey>,
     pub(crate) stage: EpochStage,
     pub(crate) made_at: Millis,
+    /// When it was published; when it was made, where it was not.
+    pub(crate) published_at: Millis,
     /// Newest last.
     pub(crate) layouts: Vec<Layout>,
 }
@@ -141,7 +145,12 @@ impl Keyring {
                 None => Arc::new(EpochKey::new(record.version, &*secret(record)?)?),
             };
             let layouts = layouts(&records, record.version)?;
-            epochs.insert(record.version, Epoch { key, stage, made_at: record.made_at, layouts });
+            let published = records
+                .iter()
+                .find(|published| published.name == PUBLISHED && published.version == record.version);
+            let published_at = published.map_or(record.made_at, |published| published.made_at);
+            epochs
+                .insert(record.version, Epoch { key, stage, made_at: record.made_at, published_at, layouts });
         }
         let pepper = records.iter().find(|record| record.name == PEPPER);
         let pepper = pepper.map(|record| {

@@ -2,7 +2,7 @@
 //! made anew without asking the key holder for each listing.
 
 use acquaint_protocol::identifier::{AccountFormat, AccountId, Sii};
-use acquaint_store::ListingId;
+use acquaint_store::{IndexId, ListingId};
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use zeroize::{ZeroizeOnDrop, Zeroizing};
@@ -98,6 +98,45 @@ impl DataKey {
         Content::decode(&clear)
     }
 
+    /// Seals where a listing stands in an index, and what is found there. In clear, whoever has the database and may look
+    /// up could find the row of a number, and so its account's pseudonym.
+    pub(crate) fn seal_place(
+        &self,
+        entropy: &dyn Entropy,
+        index: IndexId,
+        id: ListingId,
+        (location, slot): (u64, &[u8]),
+    ) -> Result<Vec<u8>, Internal> {
+        let nonce: [u8; 24] = bytes(entropy)?;
+        let clear = [location.to_be_bytes().as_slice(), slot].concat();
+        let payload = Payload { msg: &clear, aad: &index_place(index, id) };
+        let sealed = self
+            .cipher()
+            .encrypt(&XNonce::from(nonce), payload)
+            .map_err(|_| Internal::Unreadable("a place in the directory cannot be sealed"))?;
+        Ok([&[SEALED_V1], nonce.as_slice(), &sealed].concat())
+    }
+
+    pub(crate) fn open_place(
+        &self,
+        index: IndexId,
+        id: ListingId,
+        sealed: &[u8],
+    ) -> Result<(u64, Vec<u8>), Internal> {
+        let opened = || {
+            let mut reader = Reader(sealed);
+            if reader.array()? != [SEALED_V1] {
+                return None;
+            }
+            let nonce = XNonce::from(reader.array::<24>()?);
+            let payload = Payload { msg: reader.0, aad: &index_place(index, id) };
+            let clear = self.cipher().decrypt(&nonce, payload).ok()?;
+            let (location, slot) = clear.split_first_chunk()?;
+            Some((u64::from_be_bytes(*location), slot.to_vec()))
+        };
+        opened().ok_or(Internal::Unreadable("a place in the directory"))
+    }
+
     fn cipher(&self) -> XChaCha20Poly1305 {
         XChaCha20Poly1305::new((&self.0).into())
     }
@@ -127,6 +166,11 @@ fn place(id: ListingId) -> Vec<u8> {
     [b"listings/".as_slice(), id.as_bytes()].concat()
 }
 
+/// Binds a sealed place to its table and row.
+fn index_place(index: IndexId, id: ListingId) -> Vec<u8> {
+    [b"placements/".as_slice(), &[index.profile], &index.epoch.to_be_bytes(), id.as_bytes()].concat()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,6 +198,18 @@ mod tests {
             assert!(!sealed.windows(shown.len()).any(|window| window == shown.as_bytes()));
             assert!(!format!("{:?}", content()).contains(shown));
         }
+    }
+
+    #[test]
+    fn places_open_in_their_own_row_alone() {
+        let key = DataKey::from_bytes([1; 32]);
+        let (index, id) = (IndexId { profile: 1, epoch: 2 }, ListingId::from_bytes([1; 16]));
+        let sealed = key.seal_place(&SystemEntropy, index, id, (7, b"entry")).unwrap();
+        assert_eq!(key.open_place(index, id, &sealed).unwrap(), (7, b"entry".to_vec()));
+        assert!(!sealed.windows(5).any(|window| window == b"entry"));
+        assert!(key.open_place(IndexId { epoch: 3, ..index }, id, &sealed).is_err());
+        assert!(key.open_place(index, ListingId::from_bytes([2; 16]), &sealed).is_err());
+        assert!((0..sealed.len()).all(|length| key.open_place(index, id, &sealed[..length]).is_err()));
     }
 
     #[test]

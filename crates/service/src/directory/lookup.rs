@@ -1,6 +1,7 @@
 //! Lookups in the directory: OPRF and sealed buckets, and the hashes of the profile as it is written.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use acquaint_protocol::bucket::parameters::{Parameters, Terms};
 use acquaint_protocol::bucket::sealed::{AnswerShape, TAG_BYTES};
@@ -10,15 +11,16 @@ use acquaint_protocol::oprf::{BlindedElement, EvaluateError, EvaluatedElement, P
 use acquaint_store::Limit;
 use sha2::{Digest, Sha256};
 
-use super::keys::{Epoch, EpochStage, Layout};
+use super::keys::{EpochKey, EpochStage, Layout};
 use super::{Directory, Found, Live, MAX_STALE};
 use crate::Discovery;
 use crate::error::{Internal, LookupError};
 use crate::lookups::{Bill, Seeker};
 use crate::policy::millis;
 
-/// Layouts of an epoch that are answered: the published one and the one before.
-const LAYOUTS: usize = 2;
+/// How long the same request for buckets is free again: as long as a lost answer takes to be asked for again, and not so
+/// long that buckets can be watched for nothing.
+const REPEAT: Duration = Duration::from_secs(10 * 60);
 /// How long parameters are good for, in seconds.
 const PARAMETERS_TTL_S: u64 = 24 * 60 * 60;
 
@@ -143,12 +145,7 @@ impl Discovery {
     ) -> Result<Evaluation, DirectoryError> {
         let directory = self.directory()?;
         let identifiers = directory.within("elements", elements.len())?;
-        self.freshen(directory).await;
-        let key = {
-            let live = self.fresh(directory)?;
-            let keyring = live.keyring.as_deref().ok_or(DirectoryError::Unavailable)?;
-            Arc::clone(&answered(keyring.epochs.get(&epoch))?.key)
-        };
+        let (key, _) = self.answered(directory, epoch, None).await?;
         let asked = elements.iter().map(BlindedElement::to_bytes);
         let digest = digest(b"oprf", &[epoch], asked.flatten());
         let request = request.map(|id| (id, digest));
@@ -183,38 +180,23 @@ impl Discovery {
     ) -> Result<BucketAnswer, DirectoryError> {
         let directory = self.directory()?;
         let queries = directory.within("prefixes", prefixes.len())?;
-        self.freshen(directory).await;
-        let of = move |live: &Live| {
-            let keyring = live.keyring.as_deref().ok_or(DirectoryError::Unavailable)?;
-            let epoch = answered(keyring.epochs.get(&epoch))?.clone();
-            let layout = epoch.layouts.iter().rev().take(LAYOUTS).find(|known| known.number == layout);
-            Ok::<_, DirectoryError>((epoch.key, *layout.ok_or(DirectoryError::LayoutChanged)?))
-        };
-        let layout_now = {
-            let live = self.fresh(directory)?;
-            let (_, found) = of(&live)?;
-            found
-        };
-        let bits = layout_now.bits;
+        let (key, layout) = self.answered(directory, epoch, Some(layout)).await?;
+        let bits = layout.bits;
         let beyond = |prefix: &u32| u64::from(*prefix) >> bits != 0;
         if let Some(at) = prefixes.iter().position(beyond) {
             return Err(DirectoryError::UnknownPrefix { bits, at });
         }
         let asked = prefixes.iter().flat_map(|prefix| prefix.to_be_bytes());
-        let digest = digest(b"buckets", &[epoch, layout], asked);
+        let digest = digest(b"buckets", &[epoch, layout.number], asked);
         let request = request.map(|id| (id, digest));
-        self.charge_lookup(seeker, Bill { identifiers: 0, queries, request }).await?;
         let discovery = Arc::clone(self);
         let answer = directory.compute(move || {
             let directory = discovery.directory()?;
-            let live = discovery.fresh(directory)?;
-            let (key, layout) = of(&live)?;
-            let index = live.sealed.get(&key.epoch).ok_or(DirectoryError::Unavailable)?;
             let slot = usize::from(layout.account_bytes) + TAG_BYTES;
             let shape = AnswerShape {
-                epoch: key.epoch,
+                epoch,
                 layout: layout.number,
-                prefix_bits: layout.bits,
+                prefix_bits: bits,
                 slot_bytes: u16::try_from(slot).unwrap_or(u16::MAX),
                 slots: layout.slots,
                 count: u16::try_from(prefixes.len()).unwrap_or(u16::MAX),
@@ -223,15 +205,21 @@ impl Discovery {
             let mut answer = shape.header().to_vec();
             answer.reserve_exact(prefixes.len() * slots * slot);
             for prefix in prefixes {
-                let fill = |slots: &mut [u8]| key.filler.fill(layout.bits, prefix, slots);
+                // For each anew: whoever changes the index is not kept waiting.
+                let live = discovery.fresh(directory)?;
+                let index = live.sealed.get(&epoch).ok_or(DirectoryError::Unavailable)?;
+                let fill = |slots: &mut [u8]| key.filler.fill(bits, prefix, slots);
                 // One that is too full is cut anew in a moment; nobody is left out.
-                if !index.padded((layout.bits, prefix), slots, fill, &mut answer) {
+                if !index.padded((bits, prefix), slots, fill, &mut answer) {
                     return Err(DirectoryError::Unavailable);
                 }
             }
             Ok::<_, DirectoryError>(BucketAnswer(answer))
         });
         let answer = answer.await??;
+        // Only what can be answered is charged.
+        let bill = Bill { identifiers: 0, queries, request };
+        self.charge_lookup_within(seeker, bill, REPEAT).await?;
         metrics::counter!("acquaint_bucket_answers_total").increment(u64::from(queries));
         Ok(answer)
     }
@@ -248,7 +236,7 @@ impl Discovery {
     /// Whose identifiers have one of these weak hashes (seed 003); charges each different hash.
     ///
     /// # Errors
-    /// [`DirectoryError`]; then nothing was charged, unless the store could not be followed any more while it was.
+    /// [`DirectoryError`]; then nothing was charged.
     pub async fn weak_lookup(
         &self,
         seeker: &Seeker,
@@ -262,13 +250,66 @@ impl Discovery {
             hashes.dedup();
             let amount = directory.within("weakHashes", hashes.len())?;
             self.freshen(directory).await;
-            self.fresh(directory)?.named.as_ref().ok_or(DirectoryError::Unavailable)?;
+            let found = {
+                let (live, now) = (self.fresh(directory)?, self.clock.now());
+                let named = live.named.as_ref().ok_or(DirectoryError::Unavailable)?;
+                hashes.iter().flat_map(|hash| named.by_weak(hash, now)).collect()
+            };
+            // Only what can be answered is charged.
             self.charge_hashes(seeker, policy.account.permit(Limit::AccountWeakHashes, &[], amount)).await?;
-            let (live, now) = (self.fresh(directory)?, self.clock.now());
-            let named = live.named.as_ref().ok_or(DirectoryError::Unavailable)?;
-            hashes.iter().flat_map(|hash| named.by_weak(hash, now)).collect()
+            found
         };
         Ok(found)
+    }
+
+    /// The key of an epoch that is answered, and its layout, which has to be the asked one. What is newer than this server
+    /// knows, another may have published a moment ago: then it looks first.
+    async fn answered(
+        &self,
+        directory: &Directory,
+        epoch: u32,
+        layout: Option<u32>,
+    ) -> Result<(Arc<EpochKey>, Layout), DirectoryError> {
+        self.freshen(directory).await;
+        match self.known(directory, epoch, layout) {
+            Err(DirectoryError::EpochChanged | DirectoryError::LayoutChanged)
+                if self.is_new(directory, epoch, layout) =>
+            {
+                self.look(directory).await?;
+                self.known(directory, epoch, layout)
+            }
+            known => known,
+        }
+    }
+
+    fn known(
+        &self,
+        directory: &Directory,
+        epoch: u32,
+        layout: Option<u32>,
+    ) -> Result<(Arc<EpochKey>, Layout), DirectoryError> {
+        let live = self.fresh(directory)?;
+        let keyring = live.keyring.as_deref().ok_or(DirectoryError::Unavailable)?;
+        let epoch = keyring.epochs.get(&epoch).filter(|epoch| {
+            // While one is being filled, it would show what is not filling.
+            matches!(epoch.stage, EpochStage::Current | EpochStage::Former)
+        });
+        let epoch = epoch.ok_or(DirectoryError::EpochChanged)?;
+        // Two layouts side by side would show what is the same in both.
+        let present = epoch.layout().ok_or(DirectoryError::Unavailable)?;
+        if layout.is_some_and(|asked| asked != present.number) {
+            return Err(DirectoryError::LayoutChanged);
+        }
+        Ok((Arc::clone(&epoch.key), present))
+    }
+
+    /// Whether something may be one step ahead of what this server knows.
+    fn is_new(&self, directory: &Directory, epoch: u32, layout: Option<u32>) -> bool {
+        let Some(keyring) = directory.keyring() else { return false };
+        let Some(current) = keyring.current() else { return false };
+        let is_next = epoch == current.key.epoch.saturating_add(1);
+        let next_layout = current.layout().map(|present| present.number.saturating_add(1));
+        is_next || (epoch == current.key.epoch && layout.is_some() && layout == next_layout)
     }
 
     /// What can be answered now, if it is what the store has, or had a moment ago.
@@ -278,7 +319,8 @@ impl Discovery {
     ) -> Result<std::sync::RwLockReadGuard<'a, Live>, DirectoryError> {
         let live = directory.live();
         let stale_from = self.clock.now().saturating_sub(millis(MAX_STALE));
-        if live.fresh_at.is_none_or(|at| at < stale_from) {
+        // A clock that was set back says nothing of how old that is.
+        if live.fresh_at.is_none_or(|at| at < stale_from || at > self.clock.now()) {
             return Err(DirectoryError::Unavailable);
         }
         Ok(live)
@@ -307,11 +349,6 @@ impl Directory {
         });
         work.await.map_err(|_| Internal::Interrupted)
     }
-}
-
-fn answered(epoch: Option<&Epoch>) -> Result<&Epoch, DirectoryError> {
-    // One that is being filled is answered too: another server may publish it a moment earlier.
-    epoch.filter(|epoch| epoch.stage != EpochStage::Retired).ok_or(DirectoryError::EpochChanged)
 }
 
 /// SHA-256 of all that a request asks.

@@ -80,7 +80,7 @@ pub struct WeakPolicy {
 /// The directory of a running service.
 pub(crate) struct Directory {
     policy: DirectoryPolicy,
-    live: RwLock<Live>,
+    live: Arc<RwLock<Live>>,
     followed: Mutex<Followed>,
     /// Woken when this server changed something: buckets may have to be cut anew.
     changed: Notify,
@@ -111,7 +111,7 @@ impl Directory {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self {
             policy,
-            live: RwLock::default(),
+            live: Arc::default(),
             followed: Mutex::default(),
             changed: Notify::new(),
             work: Arc::new(Semaphore::new(cores)),

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use acquaint_protocol::bucket::matrix;
 use acquaint_protocol::bucket::weak::{Strong, Weak, WeakLength};
 use acquaint_protocol::identifier::Sii;
-use acquaint_store::{ListingId, Millis};
+use acquaint_store::{Listing, ListingId, Millis, Revision};
 
 use super::listing::{Content, Username};
 
@@ -32,6 +32,7 @@ pub(crate) struct NamedIndex {
 }
 
 struct Entry {
+    revision: Revision,
     /// From then on it is not answered any more, whether it was swept or not.
     expires_at: Millis,
     account: Box<str>,
@@ -49,7 +50,13 @@ impl NamedIndex {
         self.pepper.as_deref()
     }
 
-    pub(crate) fn put(&mut self, id: ListingId, content: &Content, expires_at: Millis) {
+    /// Whether this state of a listing is in it.
+    pub(crate) fn has(&self, id: ListingId, revision: Revision) -> bool {
+        self.listings.get(&id).is_some_and(|entry| entry.revision == revision)
+    }
+
+    pub(crate) fn put(&mut self, listing: &Listing, content: &Content) {
+        let (id, revision, expires_at) = (listing.id, listing.revision, listing.expires_at);
         self.remove(id);
         let Content { sii, account, username } = content;
         let strong = self.digits.map(|_| Strong::of(sii));
@@ -65,7 +72,7 @@ impl NamedIndex {
         }
         let username = username.as_ref().map(Username::as_str).map(Box::from);
         let account = account.as_str().into();
-        self.listings.insert(id, Entry { expires_at, account, username, strong, peppered });
+        self.listings.insert(id, Entry { revision, expires_at, account, username, strong, peppered });
     }
 
     pub(crate) fn remove(&mut self, id: ListingId) {

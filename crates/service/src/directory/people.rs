@@ -10,7 +10,7 @@ use acquaint_store::{
 };
 use serde_json::json;
 
-use super::keys::Epoch;
+use super::keys::{Epoch, Keyring};
 use super::listing::{Content, Username};
 use super::{Directory, DirectoryError, DirectoryPolicy};
 use crate::audit::to_its_end;
@@ -83,7 +83,7 @@ impl Discovery {
     /// Sends a code that is good for a listing and for nothing else.
     ///
     /// # Errors
-    /// As [`start_verification`](Self::start_verification); `None` where there is no directory.
+    /// As [`start_verification`](Self::start_verification).
     pub async fn start_listing(
         &self,
         account: &AccountId,
@@ -144,7 +144,7 @@ impl Discovery {
             sealed: keyring.data.seal(&*self.entropy, id, &content)?,
             verified_at,
             expires_at,
-            placements: place(policy, keyring.epochs.values(), &content)?,
+            placements: self.places(directory, keyring.epochs.values(), (id, &content))?,
             most: policy.listings_of_account,
         };
         let (store, noter) = (Arc::clone(&self.store), self.noter(Some(account))?);
@@ -161,9 +161,9 @@ impl Discovery {
                 // A later verification of the account's own stands.
                 let stands =
                     self.store.listings_of(whose, now).await?.into_iter().find(|listing| listing.id == id);
-                let (verified_at, expires_at) = stands
-                    .map_or((verified_at, expires_at), |stands| (stands.verified_at, stands.expires_at));
-                Ok(view(id, content, verified_at, expires_at))
+                let Some(stands) = stands else { return Ok(view(id, content, verified_at, expires_at)) };
+                self.complete(directory, &keyring, (&stands, &content)).await?;
+                Ok(view(id, content, stands.verified_at, stands.expires_at))
             }
             Enrolled::InvalidToken => Err(EnrolError::InvalidToken),
             Enrolled::NewerOwner => Err(EnrolError::NewerOwner),
@@ -208,6 +208,46 @@ impl Discovery {
         Ok(withdrawn)
     }
 
+    /// Where a listing stands in each of these epochs' indexes.
+    fn places<'a>(
+        &self,
+        directory: &Directory,
+        epochs: impl Iterator<Item = &'a Epoch>,
+        (id, content): (ListingId, &Content),
+    ) -> Result<Vec<Placement>, Internal> {
+        let keyring = directory.keyring().ok_or(Internal::Interrupted)?;
+        let mut places = Vec::new();
+        for epoch in epochs {
+            if let Some((location, slot)) = place_in(&directory.policy, epoch, content)? {
+                let index = epoch.key.index();
+                let sealed = keyring.data.seal_place(&*self.entropy, index, id, (location, &slot))?;
+                places.push(Placement { index, sealed });
+            }
+        }
+        Ok(places)
+    }
+
+    /// Places a listing under keys that have come meanwhile. Who fills their indexes may have been done before it stood.
+    async fn complete(
+        &self,
+        directory: &Directory,
+        known: &Keyring,
+        (listing, content): (&Listing, &Content),
+    ) -> Result<(), Internal> {
+        let Some(keyring) = directory.keyring() else { return Ok(()) };
+        let new = keyring.epochs.iter().filter(|(number, epoch)| {
+            let was_placed = known.epochs.get(number).is_some_and(|known| known.layout().is_some());
+            !was_placed && epoch.layout().is_some()
+        });
+        let places = self.places(directory, new.map(|(_, epoch)| epoch), (listing.id, content))?;
+        if !places.is_empty() {
+            let places = places.into_iter().map(|place| (listing.id, listing.revision, place)).collect();
+            self.store.place(places, self.clock.now()).await?;
+            self.follow_now(directory).await;
+        }
+        Ok(())
+    }
+
     pub(crate) fn directory(&self) -> Result<&Directory, DirectoryError> {
         self.directory.as_ref().ok_or(DirectoryError::NotConfigured)
     }
@@ -224,22 +264,13 @@ fn view(id: ListingId, content: Content, verified_at: Millis, expires_at: Millis
     ListingView { id: *id.as_bytes(), identifier: sii, username, verified_at, expires_at }
 }
 
-/// Where a listing stands in each of these epochs' indexes.
-pub(super) fn place<'a>(
-    policy: &DirectoryPolicy,
-    epochs: impl Iterator<Item = &'a Epoch>,
-    content: &Content,
-) -> Result<Vec<Placement>, Internal> {
-    epochs.filter_map(|epoch| place_in(policy, epoch, content).transpose()).collect()
-}
-
-/// `None` if the account's name does not fit into an entry, or the epoch is just being made: then the listing is placed
-/// when it is filled.
+/// Where a listing stands in an epoch's index, and what is found there. `None` if the account's name does not fit into an
+/// entry, or the epoch is just being made: then the listing is placed when it is filled.
 pub(super) fn place_in(
     policy: &DirectoryPolicy,
     epoch: &Epoch,
     content: &Content,
-) -> Result<Option<Placement>, Internal> {
+) -> Result<Option<(u64, Vec<u8>)>, Internal> {
     let (key, account) = (&epoch.key, content.account.as_str());
     let Some(layout) = epoch.layout() else { return Ok(None) };
     if account.len() > usize::from(layout.account_bytes) {
@@ -254,5 +285,5 @@ pub(super) fn place_in(
     let keys = Keys::derive(&scope, &output);
     let slot = seal_entry(&keys, account, layout.account_bytes)
         .map_err(|_| Internal::Unreadable("an account's name is too long for the directory"))?;
-    Ok(Some(Placement { index: key.index(), location: keys.location().to_be_bytes(), slot }))
+    Ok(Some((keys.location(), slot)))
 }

@@ -6,14 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use acquaint_protocol::bucket::layout::{self, Layout as Shape};
-use acquaint_store::{Charge, Charged, EventKind, IndexId, Limit, Listing, Millis, NewEvent, StoreError};
+use acquaint_store::{
+    Charge, Charged, DirectoryRecord, EventKind, IndexId, Limit, Listing, ListingId, Millis, NewEvent,
+    Placement, Revision, StoreError,
+};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 use tokio::sync::watch;
 
 use super::keys::{
-    Epoch, EpochStage, Keyring, Layout, OPRF, SEALED_BUCKETS, add_layout, change_pepper, make_secret,
+    Epoch, EpochStage, Keyring, Layout, OPRF, PUBLISHED, SEALED_BUCKETS, add_layout, change_pepper,
+    make_secret,
 };
 use super::listing::Content;
 use super::people::place_in;
@@ -142,6 +146,7 @@ impl Discovery {
         let Some(keyring) = directory.keyring() else { return Ok(POLL) };
         let now = self.clock.now();
         let mut changed = self.lay_out(directory, &keyring, now).await?;
+        self.load_named(directory, &keyring).await?;
         let mut pause = POLL;
         for (number, epoch) in &keyring.epochs {
             if epoch.stage == EpochStage::Filling && epoch.layout().is_some() {
@@ -179,7 +184,7 @@ impl Discovery {
                     let account_bytes = directory.policy.account_bytes;
                     Some(Layout { number: 1, bits: prefix_bits, slots, account_bytes })
                 }
-                Some(known) if epoch.stage == EpochStage::Current => self.grown(directory, *number, known)?,
+                Some(known) if epoch.stage != EpochStage::Filling => self.grown(directory, *number, known)?,
                 Some(_) => None,
             };
             if let Some(layout) = wanted {
@@ -196,8 +201,10 @@ impl Discovery {
         let listings = u64::try_from(index.len()).unwrap_or(u64::MAX);
         let Shape { prefix_bits, slots } = choose(listings, directory.policy.candidates)?;
         let is_full = index.fullest(known.bits) > usize::from(known.slots);
-        // Not at each listing that comes and goes about a boundary.
-        let is_other = prefix_bits > known.bits || prefix_bits.saturating_add(1) < known.bits;
+        // Not at each listing that comes and goes about a boundary, and before there are much fewer candidates than wanted.
+        let candidates = u64::from(directory.policy.candidates);
+        let is_short = listings.saturating_mul(8) < (7 * candidates) << known.bits;
+        let is_other = prefix_bits > known.bits || (prefix_bits < known.bits && is_short);
         if !is_full && !is_other {
             return Ok(None);
         }
@@ -253,13 +260,14 @@ impl Discovery {
         epoch: &Epoch,
         page: Vec<Listing>,
     ) -> Result<u32, Internal> {
+        let epoch_index = epoch.key.index();
         let (policy, epoch, data) = (directory.policy.clone(), epoch.clone(), Arc::clone(&keyring.data));
         let placed = tokio::task::spawn_blocking(move || {
             let mut placed = Vec::with_capacity(page.len());
             for listing in page {
                 let content: Content = data.open(listing.id, &listing.sealed)?;
                 match place_in(&policy, &epoch, &content)? {
-                    Some(placement) => placed.push((listing.id, listing.revision, placement)),
+                    Some(place) => placed.push((listing.id, listing.revision, place)),
                     None => tracing::warn!(
                         "a listing does not fit into the new epoch: its account's name is longer than \
                          `directory.account_bytes`"
@@ -268,7 +276,13 @@ impl Discovery {
             }
             Ok::<_, Internal>(placed)
         });
+        let index = epoch_index;
+        let seal = |(id, revision, (location, slot)): (ListingId, Revision, (u64, Vec<u8>))| {
+            let sealed = keyring.data.seal_place(&*self.entropy, index, id, (location, &slot))?;
+            Ok::<_, Internal>((id, revision, Placement { index, sealed }))
+        };
         let placed = placed.await.map_err(|_| Internal::Interrupted)??;
+        let placed = placed.into_iter().map(seal).collect::<Result<_, _>>()?;
         Ok(self.store.place(placed, self.clock.now()).await?)
     }
 
@@ -276,6 +290,15 @@ impl Discovery {
     async fn publish(&self, keyring: &Keyring, number: u32) -> Result<bool, Internal> {
         let states = |from: EpochStage, to: EpochStage| (from as u8, to as u8);
         let to_current = states(EpochStage::Filling, EpochStage::Current);
+        // Before it is so, that it is never unknown since when.
+        let since = DirectoryRecord {
+            name: PUBLISHED.to_owned(),
+            version: number,
+            state: 0,
+            content: Vec::new(),
+            made_at: self.clock.now(),
+        };
+        self.store.add_directory_record(since).await?;
         let published = self.store.change_directory_record(OPRF.to_owned(), number, to_current, None).await?;
         for (former, epoch) in keyring.epochs.range(..number) {
             if epoch.stage == EpochStage::Current {
@@ -289,14 +312,16 @@ impl Discovery {
     /// Ends former epochs whose time is over: the key is destroyed, then the index.
     async fn retire(&self, directory: &Directory, keyring: &Keyring, now: Millis) -> Result<bool, Internal> {
         let mut changed = false;
-        let current = keyring.current().map(|epoch| (epoch.key.epoch, epoch.made_at));
+        let current = keyring.current().map(|epoch| (epoch.key.epoch, epoch.published_at));
         for (number, epoch) in &keyring.epochs {
-            let Some((newest, made_at)) = current.filter(|(newest, _)| newest > number) else { continue };
+            let Some((newest, published_at)) = current.filter(|(newest, _)| newest > number) else {
+                continue;
+            };
             if epoch.stage == EpochStage::Current {
                 // A server was stopped between the two steps of publishing.
                 changed |= self.publish(keyring, newest).await?;
             }
-            let ends_at = made_at.saturating_add(millis(directory.policy.former_epoch));
+            let ends_at = published_at.saturating_add(millis(directory.policy.former_epoch));
             if epoch.stage == EpochStage::Former && ends_at <= now {
                 let states = (EpochStage::Former as u8, EpochStage::Retired as u8);
                 let name = OPRF.to_owned();

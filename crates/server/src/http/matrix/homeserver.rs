@@ -21,7 +21,7 @@ const MOST_OF_ID: usize = 255;
 /// Asks homeservers.
 pub(crate) struct Homeservers {
     http: PublicHttp,
-    /// Those whose accounts may ask; empty for all.
+    /// Those whose accounts may ask; `*` for all.
     known: Vec<String>,
     scheme: &'static str,
     /// Where `.well-known` is asked: the port of the scheme.
@@ -58,10 +58,14 @@ impl Homeservers {
         Ok(Self { http, known: config.matrix.homeservers.clone(), scheme, web_port })
     }
 
+    /// Whether accounts of this homeserver may ask.
+    pub(super) fn is_known(&self, name: &str) -> bool {
+        self.known.iter().any(|known| known == "*" || known == name)
+    }
+
     /// The account that `name` gave this token to.
     pub(super) async fn account(&self, name: &str, token: &str) -> Result<String, Unproven> {
-        let is_known = self.known.is_empty() || self.known.iter().any(|known| known == name);
-        let (host, port) = parts(name).filter(|_| is_known).ok_or(Unproven::Name)?;
+        let (host, port) = parts(name).filter(|_| self.is_known(name)).ok_or(Unproven::Name)?;
         let authority = match port {
             Some(_) => name.to_owned(),
             None => self.delegated(host).await,

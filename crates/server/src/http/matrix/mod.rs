@@ -189,13 +189,14 @@ async fn register(State(face): State<Face>, parts: Parts, body: Body) -> Answere
         })?;
     let account = AccountId::parse(&account, AccountFormat::Opaque)
         .map_err(|_| MatrixError::invalid("the homeserver names no account"))?;
-    stranger.is_known();
+    // Not given back: whoever runs a homeserver has as many accounts as they like.
+    drop(stranger);
     let token = public.discovery.matrix_token(&account).map_err(|error| MatrixError::of(public, error))?;
     Ok(whole(StatusCode::OK, &json!({ "token": token })))
 }
 
 async fn account(State(face): State<Face>, parts: Parts) -> Answered {
-    let caller = caller(&face.public, &parts)?;
+    let caller = caller(&face, &parts)?;
     Ok(whole(StatusCode::OK, &json!({ "user_id": caller.account.as_str() })))
 }
 
@@ -204,14 +205,14 @@ async fn terms() -> Response {
 }
 
 async fn accept_terms(State(face): State<Face>, parts: Parts, body: Body) -> Answered {
-    let caller = caller(&face.public, &parts);
+    let caller = caller(&face, &parts);
     discard(body).await;
     caller?;
     Ok(whole(StatusCode::OK, &json!({})))
 }
 
 async fn hash_details(State(face): State<Face>, parts: Parts) -> Answered {
-    caller(&face.public, &parts)?;
+    caller(&face, &parts)?;
     let pepper = face.public.discovery.matrix_pepper().await;
     let pepper = pepper.map_err(|error| MatrixError::of(&face.public, error))?;
     Ok(whole(StatusCode::OK, &json!({ "lookup_pepper": pepper, "algorithms": [SHA256] })))
@@ -227,7 +228,7 @@ struct Lookup {
 
 async fn lookup(State(face): State<Face>, parts: Parts, body: Body) -> Answered {
     let public = &face.public;
-    let caller = match caller(public, &parts) {
+    let caller = match caller(&face, &parts) {
         Ok(caller) => caller,
         Err(error) => {
             discard(body).await;
@@ -269,7 +270,7 @@ fn is_hash(text: &str) -> bool {
 }
 
 /// Whose token the request has; counted.
-fn caller(public: &Public, parts: &Parts) -> Result<Caller, MatrixError> {
+fn caller(Face { public, homeservers }: &Face, parts: &Parts) -> Result<Caller, MatrixError> {
     let in_header = single(parts, header::AUTHORIZATION).map_err(|_| MatrixError::unauthorised())?;
     let in_header =
         in_header.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer ").map(str::to_owned));
@@ -281,7 +282,13 @@ fn caller(public: &Public, parts: &Parts) -> Result<Caller, MatrixError> {
     let token = in_header.or_else(in_query).map(Zeroizing::new).ok_or_else(MatrixError::unauthorised)?;
     let account = public.discovery.matrix_account(&token).map_err(|error| MatrixError::of(public, error))?;
     let account = account.ok_or_else(MatrixError::unauthorised)?;
-    let caller = Caller { account, provider: "matrix".into(), address: Some(public.address(parts)) };
+    let server = account.as_str().split_once(':').map_or("", |(_, server)| server).to_owned();
+    // It may have been taken out since.
+    if !homeservers.is_known(&server) {
+        return Err(MatrixError::unauthorised());
+    }
+    let provider = format!("matrix:{server}");
+    let caller = Caller { account, provider, address: Some(public.address(parts)) };
     let counted = public.discovery.count_call(&caller);
     counted.map_err(|limited| MatrixError::of(public, LookupError::from(limited)))?;
     Ok(caller)

@@ -192,7 +192,8 @@ impl Problem {
         match error {
             VerifyError::InvalidIdentifier(error) => Self::invalid(identifier(error)),
             VerifyError::InvalidCode => {
-                Self::invalid("code is wrong or no longer valid: it is the six digits that were sent last")
+                let detail = "code is wrong or no longer valid: it is the six digits that were sent last";
+                Self::new(StatusCode::BAD_REQUEST, "INVALID_CODE", detail)
             }
             VerifyError::RateLimited(limited) => Self::rate_limited(limited, now),
             VerifyError::Internal(error) => Self::of_internal(&error, now),

@@ -88,6 +88,7 @@ fn configure(config: &mut Config) {
     config.directory.provider = "contacts.example".into();
     config.verification.emails = true;
     config.matrix.enabled = true;
+    config.matrix.homeservers = vec!["*".into()];
     config.matrix.allow_private_addresses = true;
 }
 
