@@ -19,7 +19,7 @@ pub(super) const fn listing(n: u8) -> ListingId {
 }
 
 pub(super) fn placement(index: IndexId, n: u8) -> Placement {
-    Placement { index, location: [n; 8], slot: vec![n; 5] }
+    Placement { index, sealed: vec![n; 13] }
 }
 
 impl Scene {

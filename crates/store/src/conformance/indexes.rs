@@ -28,7 +28,7 @@ pub(super) async fn pages_go_on_behind_the_last(scene: Scene) {
             assert!(page.len() <= usize::try_from(limit).unwrap());
             after = Some(last.id);
             read.extend(page.iter().map(|listing| listing.id.as_bytes()[0]));
-            placed.extend(places.iter().map(|(_, placement)| placement.location[0]));
+            placed.extend(places.iter().map(|(_, placement)| placement.sealed[0]));
         }
         assert_eq!((read.as_slice(), placed.as_slice()), (all.as_slice(), all.as_slice()));
     }

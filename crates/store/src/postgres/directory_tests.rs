@@ -24,7 +24,7 @@ fn id(n: u8) -> ListingId {
 }
 
 fn placement(index: IndexId, n: u8) -> Placement {
-    Placement { index, location: [n; 8], slot: vec![n; 60] }
+    Placement { index, sealed: vec![n; 68] }
 }
 
 async fn token(store: &dyn Store, who: u64) -> TokenId {
@@ -136,7 +136,7 @@ async fn a_withdrawal_waits_for_who_enrols() {
     }
 }
 
-/// Its slot is made of what the listing was.
+/// What it seals is made of what the listing was.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_placement_of_an_earlier_state_is_not_put() {
     let (database, stores) = two().await;

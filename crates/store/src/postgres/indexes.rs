@@ -13,7 +13,7 @@ pub(super) async fn placements(
     pick: &Pick,
     now: Millis,
 ) -> Result<Vec<(ListingId, Placement)>> {
-    let placement = "SELECT listing, location, slot FROM placements JOIN listings USING (listing)
+    let placement = "SELECT listing, placements.sealed FROM placements JOIN listings USING (listing)
                      WHERE profile = $1 AND epoch = $2 AND expires_at > $3";
     let (profile, epoch) = numbers(index);
     let rows = match pick {
@@ -29,7 +29,7 @@ pub(super) async fn placements(
     };
     rows.iter()
         .map(|row| {
-            let placement = Placement { index, location: bytes(row, 1)?, slot: row.try_get(2)? };
+            let placement = Placement { index, sealed: row.try_get(1)? };
             Ok((ListingId::from_bytes(bytes(row, 0)?), placement))
         })
         .collect()
@@ -64,8 +64,7 @@ struct Columns<'a> {
     revisions: Vec<i64>,
     profiles: Vec<i16>,
     epochs: Vec<i64>,
-    locations: Vec<&'a [u8]>,
-    slots: Vec<&'a [u8]>,
+    sealed: Vec<&'a [u8]>,
 }
 
 impl<'a> Columns<'a> {
@@ -75,8 +74,7 @@ impl<'a> Columns<'a> {
             revisions: Vec::new(),
             profiles: Vec::new(),
             epochs: Vec::new(),
-            locations: Vec::new(),
-            slots: Vec::new(),
+            sealed: Vec::new(),
         };
         for (id, revision, placement) in placements {
             let (profile, epoch) = numbers(placement.index);
@@ -84,8 +82,7 @@ impl<'a> Columns<'a> {
             columns.revisions.push(revision.0);
             columns.profiles.push(profile);
             columns.epochs.push(epoch);
-            columns.locations.push(&placement.location);
-            columns.slots.push(&placement.slot);
+            columns.sealed.push(&placement.sealed);
         }
         columns
     }
@@ -95,11 +92,11 @@ impl<'a> Columns<'a> {
 pub(super) async fn insert(unit: &Unit, id: ListingId, placements: &[Placement]) -> Result<()> {
     let columns = Columns::of(placements.iter().map(|placement| (&id, &Revision(0), placement)));
     unit.execute(
-        "INSERT INTO placements (listing, profile, epoch, location, slot)
-         SELECT listing, profile, epoch, location, slot
-         FROM unnest($1::bytea[], $2::smallint[], $3::bigint[], $4::bytea[], $5::bytea[])
-             AS new (listing, profile, epoch, location, slot)",
-        &[&columns.listings, &columns.profiles, &columns.epochs, &columns.locations, &columns.slots],
+        "INSERT INTO placements (listing, profile, epoch, sealed)
+         SELECT listing, profile, epoch, sealed
+         FROM unnest($1::bytea[], $2::smallint[], $3::bigint[], $4::bytea[])
+             AS new (listing, profile, epoch, sealed)",
+        &[&columns.listings, &columns.profiles, &columns.epochs, &columns.sealed],
     )
     .await?;
     Ok(())
@@ -118,19 +115,18 @@ pub(super) async fn place(
     .await?;
     let rows = unit
         .query(
-            "INSERT INTO placements (listing, profile, epoch, location, slot)
-             SELECT listing, profile, epoch, location, slot
-             FROM unnest($1::bytea[], $2::bigint[], $3::smallint[], $4::bigint[], $5::bytea[], $6::bytea[])
-                 AS new (listing, revision, profile, epoch, location, slot)
-             JOIN listings USING (listing, revision) WHERE expires_at > $7
+            "INSERT INTO placements (listing, profile, epoch, sealed)
+             SELECT listing, profile, epoch, new.sealed
+             FROM unnest($1::bytea[], $2::bigint[], $3::smallint[], $4::bigint[], $5::bytea[])
+                 AS new (listing, revision, profile, epoch, sealed)
+             JOIN listings USING (listing, revision) WHERE expires_at > $6
              ON CONFLICT (profile, epoch, listing) DO NOTHING RETURNING listing",
             &[
                 &columns.listings,
                 &columns.revisions,
                 &columns.profiles,
                 &columns.epochs,
-                &columns.locations,
-                &columns.slots,
+                &columns.sealed,
                 &now,
             ],
         )

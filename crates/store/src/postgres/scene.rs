@@ -98,8 +98,7 @@ impl Person {
             expires_at: FAR,
             placements: vec![Placement {
                 index: IndexId { profile: 1, epoch: 1 },
-                location: self.bytes(400_003),
-                slot: self.bytes::<90>(400_004).to_vec(),
+                sealed: self.bytes::<90>(400_003).to_vec(),
             }],
             most: 1,
         };
@@ -178,8 +177,7 @@ impl Person {
             ("list", self.bytes::<9000>(8)[..500].to_vec()),
             ("identifier", self.bytes::<60>(9).to_vec()),
             ("listing", self.bytes::<90>(400_002).to_vec()),
-            ("location", self.bytes::<8>(400_003).to_vec()),
-            ("slot", self.bytes::<90>(400_004).to_vec()),
+            ("placement", self.bytes::<90>(400_003).to_vec()),
         ]
     }
 }

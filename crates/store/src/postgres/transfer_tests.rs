@@ -57,7 +57,7 @@ const SCENE: &str = "
     INSERT INTO listings SELECT x'ffffffffffffffffffffffffffffffff', account, x'', 0, 1, 9000 FROM accounts LIMIT 1;
     INSERT INTO listing_changes SELECT revision, 1, listing FROM listings WHERE revision = 9000;
     DELETE FROM listing_changes;
-    INSERT INTO placements SELECT p, p * 16843009, listing, randomblob(8), randomblob(p)
+    INSERT INTO placements SELECT p, p * 16843009, listing, randomblob(p)
         FROM listings, (SELECT 0 AS p UNION ALL SELECT 255);
     INSERT INTO directory_records VALUES ('oprf/b', 4294967295, 255, zeroblob(9000), 5), ('oprf/b', 1, 0, x'', -1),
         ('Z', 3, 1, x'07', 9223372036854775807)";

@@ -361,7 +361,7 @@ const RULES_SINCE_5: [(&str, &str); 4] = [
         "values of the wrong form",
         "SELECT (SELECT count(*) FROM tokens WHERE token_use NOT IN (0, 1))
          + (SELECT count(*) FROM listings WHERE length(listing) <> 16 OR length(account) <> 16 OR length(sealed) = 0)
-         + (SELECT count(*) FROM placements WHERE length(location) <> 8 OR profile NOT BETWEEN 0 AND 255
+         + (SELECT count(*) FROM placements WHERE length(sealed) = 0 OR profile NOT BETWEEN 0 AND 255
             OR epoch NOT BETWEEN 0 AND 4294967295)
          + (SELECT count(*) FROM listing_changes WHERE length(listing) <> 16)
          + (SELECT count(*) FROM directory_records WHERE version NOT BETWEEN 1 AND 4294967295

@@ -80,12 +80,10 @@ fn note(connection: &Connection, id: ListingId, now: Millis) -> Result<Revision>
 }
 
 fn insert(connection: &Connection, id: ListingId, placement: &Placement) -> Result<()> {
-    let Placement { index, location, slot } = placement;
+    let Placement { index, sealed } = placement;
     connection
-        .prepare_cached(
-            "INSERT INTO placements (profile, epoch, listing, location, slot) VALUES (?1, ?2, ?3, ?4, ?5)",
-        )?
-        .execute(params![index.profile, index.epoch, id.as_bytes(), location, slot])?;
+        .prepare_cached("INSERT INTO placements (profile, epoch, listing, sealed) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![index.profile, index.epoch, id.as_bytes(), sealed])?;
     Ok(())
 }
 
@@ -171,7 +169,7 @@ fn behind(after: Option<&ListingId>) -> &[u8] {
 }
 
 /// Through the index in the order of its key: the join must not be turned around.
-const PLACEMENT: &str = "SELECT placements.listing, location, slot
+const PLACEMENT: &str = "SELECT placements.listing, placements.sealed
      FROM placements CROSS JOIN listings ON listings.listing = placements.listing
      WHERE profile = :profile AND epoch = :epoch AND expires_at > :now";
 
@@ -183,7 +181,7 @@ pub(super) fn placements(
 ) -> Result<Vec<(ListingId, Placement)>> {
     let IndexId { profile, epoch } = index;
     let placement_at = |row: &Row<'_>| {
-        let placement = Placement { index, location: row.get(1)?, slot: row.get(2)? };
+        let placement = Placement { index, sealed: row.get(1)? };
         Ok((ListingId::from_bytes(row.get(0)?), placement))
     };
     match pick {
@@ -240,15 +238,15 @@ pub(super) fn place(
     now: Millis,
 ) -> Result<u32> {
     let mut placed = 0;
-    for (id, revision, Placement { index, location, slot }) in placements {
+    for (id, revision, Placement { index, sealed }) in placements {
         let added = connection
             .prepare_cached(
-                "INSERT INTO placements (profile, epoch, listing, location, slot)
-                 SELECT ?1, ?2, listing, ?3, ?4 FROM listings
-                 WHERE listing = ?5 AND revision = ?6 AND expires_at > ?7
+                "INSERT INTO placements (profile, epoch, listing, sealed)
+                 SELECT ?1, ?2, listing, ?3 FROM listings
+                 WHERE listing = ?4 AND revision = ?5 AND expires_at > ?6
                  ON CONFLICT (profile, epoch, listing) DO NOTHING",
             )?
-            .execute(params![index.profile, index.epoch, location, slot, id.as_bytes(), revision.0, now])?;
+            .execute(params![index.profile, index.epoch, sealed, id.as_bytes(), revision.0, now])?;
         if added > 0 {
             note(connection, *id, now)?;
             placed += 1;

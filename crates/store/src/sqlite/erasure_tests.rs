@@ -166,8 +166,7 @@ impl Person {
                 expires_at: FAR,
                 placements: vec![Placement {
                     index: IndexId { profile: 1, epoch: 1 },
-                    location: self.bytes(17 + turn),
-                    slot: self.bytes::<90>(19 + turn).to_vec(),
+                    sealed: self.bytes::<90>(17 + turn).to_vec(),
                 }],
                 most: 1,
             };
@@ -193,8 +192,7 @@ impl Person {
         ];
         for turn in 0..2 {
             traces.extend(self.bytes::<5000>(15 + turn).chunks(12).map(<[u8]>::to_vec));
-            traces.push(self.bytes::<8>(17 + turn).to_vec());
-            traces.push(self.bytes::<90>(19 + turn).to_vec());
+            traces.push(self.bytes::<90>(17 + turn).to_vec());
         }
         traces.extend(self.bytes::<9000>(8).chunks(12).map(<[u8]>::to_vec));
         traces.extend((0..contacts).map(|contact| self.bytes::<32>(100 + contact).to_vec()));

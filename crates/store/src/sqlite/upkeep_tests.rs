@@ -30,7 +30,7 @@ fn store() -> TempDir {
          INSERT INTO proofs SELECT account, 3 FROM accounts LIMIT 1;
          INSERT INTO listing_changes VALUES (6, 13, zeroblob(16)), (7, 12, x'01010101010101010101010101010101');
          INSERT INTO listings SELECT zeroblob(16), account, x'05', 3, 40, 6 FROM accounts LIMIT 1;
-         INSERT INTO placements VALUES (1, 2, zeroblob(16), zeroblob(8), x'06');
+         INSERT INTO placements VALUES (1, 2, zeroblob(16), x'06');
          INSERT INTO directory_records VALUES ('oprf/a', 1, 0, x'07', 5);",
     );
     folder
@@ -93,7 +93,7 @@ async fn every_rule_finds_what_breaks_it() {
         ("UPDATE proofs SET account = x'01'", "values of the wrong form: 1"),
         ("UPDATE tokens SET token_use = 2", "values of the wrong form: 1"),
         ("UPDATE listings SET sealed = x''", "values of the wrong form: 1"),
-        ("UPDATE placements SET location = x'01'", "values of the wrong form: 1"),
+        ("UPDATE placements SET sealed = x''", "values of the wrong form: 1"),
         ("UPDATE listing_changes SET listing = x'01'", "values of the wrong form: 2"),
         ("UPDATE directory_records SET version = 0", "values of the wrong form: 1"),
         ("DELETE FROM listings", "placements of listings that are not there: 1"),

@@ -14,13 +14,12 @@ CREATE TABLE listings (
 CREATE INDEX listings_by_account ON listings (account);
 CREATE INDEX listings_by_expiry ON listings (expires_at);
 
--- Where a listing stands in the index of a profile and an epoch.
+-- What makes a listing stand in the index of a profile and an epoch: where, and what is found there, both sealed.
 CREATE TABLE placements (
     profile INTEGER NOT NULL,
     epoch INTEGER NOT NULL,
     listing BLOB NOT NULL,
-    location BLOB NOT NULL,
-    slot BLOB NOT NULL,
+    sealed BLOB NOT NULL,
     PRIMARY KEY (profile, epoch, listing)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX placements_by_listing ON placements (listing);

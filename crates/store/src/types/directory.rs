@@ -35,15 +35,13 @@ pub struct IndexId {
     pub epoch: u32,
 }
 
-/// Where a listing stands in an index, and what is found there.
+/// What makes a listing stand in an index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placement {
     /// In which index.
     pub index: IndexId,
-    /// Where: derived from the identifier's OPRF output, 64 bits, big-endian.
-    pub location: [u8; 8],
-    /// What is found there, sealed for who knows the identifier.
-    pub slot: Vec<u8>,
+    /// What stands there, sealed: where in the index, and what is found there.
+    pub sealed: Vec<u8>,
 }
 
 /// A listing to put up.
