@@ -113,4 +113,10 @@ async fn who_cannot_know_of_withdrawals_does_not_answer() {
     app.clock.advance(Duration::from_secs(26));
     let refused = app.ask("GET", "/v1/directory/parameters", "", "").await;
     assert_eq!((refused.status, refused.text("code").as_str()), (503, "CONTACT_DISCOVERY_UNAVAILABLE"));
+    let buckets = "{\"epoch\":1,\"layout\":1,\"prefixes\":[0]}";
+    let refused = app.as_account(&did(901), "POST", "/v1/directory/buckets", buckets).await;
+    assert_eq!((refused.status, refused.text("code").as_str()), (503, "CONTACT_DISCOVERY_UNAVAILABLE"));
+    // A clock that is set back makes nothing fresh.
+    app.clock.turn_back(Duration::from_secs(60 * 60));
+    assert_eq!(app.ask("GET", "/v1/directory/parameters", "", "").await.status, 503);
 }

@@ -42,7 +42,15 @@ async fn query(app: &App, hashes: &[&str]) -> Answer {
 
 /// The strong hashes that are found.
 async fn found(app: &App, hashes: &[&str]) -> Vec<String> {
-    let answer = query(app, hashes).await;
+    let mut answer = query(app, hashes).await;
+    // After a long time without a look the index is made anew, in the background.
+    for _ in 0..1000 {
+        if answer.status != 503 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        answer = query(app, hashes).await;
+    }
     assert_eq!(answer.status, 200, "{answer:?}");
     let found = answer.json()["strongHashes"].as_array().unwrap().clone();
     found.iter().map(|candidate| candidate["h"].as_str().unwrap().to_owned()).collect()

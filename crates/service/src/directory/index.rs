@@ -229,3 +229,103 @@ fn upper(location: u64) -> u32 {
 fn index(location: u32, bits: u8) -> usize {
     usize::try_from(location.checked_shr(32 - u32::from(bits)).unwrap_or(0)).unwrap_or(usize::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn id(n: u64) -> ListingId {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&n.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
+        ListingId::from_bytes(bytes)
+    }
+
+    fn location(n: u64) -> u64 {
+        n.wrapping_mul(0xbf58_476d_1ce4_e5b9).rotate_left(17)
+    }
+
+    fn filled(bits: u8) -> BucketIndex {
+        let mut index = BucketIndex::new(bits, 8);
+        for n in 0..1_000 {
+            assert!(index.put(id(n), location(n), &n.to_be_bytes()));
+        }
+        index
+    }
+
+    /// What stands under all prefixes of so many bits, each where it belongs.
+    fn all(index: &BucketIndex, bits: u8) -> BTreeSet<u64> {
+        let mut all = BTreeSet::new();
+        for prefix in 0..1_u32 << bits {
+            for slot in index.slots(bits, prefix) {
+                let n = u64::from_be_bytes(slot.try_into().unwrap());
+                assert_eq!(location(n).checked_shr(64 - u32::from(bits)).unwrap_or(0), u64::from(prefix));
+                assert!(all.insert(n));
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn however_it_is_arranged_it_answers_prefixes_of_any_length() {
+        for arranged in [0, 3, 9] {
+            let index = filled(arranged);
+            for bits in [0, 1, 3, 8, 9, 10] {
+                assert_eq!(all(&index, bits).len(), 1_000, "{arranged} {bits}");
+                let counts = (0..1_u32 << bits).map(|prefix| index.slots(bits, prefix).count());
+                assert_eq!(index.fullest(bits), counts.max().unwrap(), "{arranged} {bits}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_removed_is_gone_whenever_it_came() {
+        let mut index = filled(0).arranged(4);
+        assert!(!index.is_untidy(4) && index.is_untidy(5));
+        for n in 1_000..1_100 {
+            index.put(id(n), location(n), &n.to_be_bytes());
+        }
+        assert!(index.put(id(7), location(7), &7_u64.to_be_bytes()));
+        assert_eq!(index.len(), 1_100);
+        assert!(index.remove(id(7)) && !index.remove(id(7)));
+        for n in (0..1_100).filter(|n| n % 2 == 0) {
+            assert!(index.remove(id(n)), "{n}");
+        }
+        let left: BTreeSet<u64> = (0..1_100).filter(|n| n % 2 == 1 && *n != 7).collect();
+        assert_eq!(all(&index, 4), left);
+        assert_eq!(index.len(), left.len());
+        assert_eq!(all(&index.arranged(6), 6), left);
+        assert!(!index.put(id(1), location(1), &[0; 7]), "a slot of another length");
+    }
+
+    /// Two that share the piece of an id that is kept: the withdrawal of either leaves neither where it was.
+    #[test]
+    fn nobody_stays_who_shares_an_id_with_another() {
+        let (mut one, mut other) = ([1; 16], [1; 16]);
+        one[15] = 2;
+        other[15] = 3;
+        let (one, other) = (ListingId::from_bytes(one), ListingId::from_bytes(other));
+        let mut index = BucketIndex::new(4, 8);
+        index.put(one, 1 << 63, &[1; 8]);
+        let mut index = index.arranged(4);
+        index.put(other, 0, &[2; 8]);
+        index.remove(one);
+        assert_eq!(index.slots(0, 0).filter(|slot| *slot == [1; 8]).count(), 0);
+    }
+
+    #[test]
+    fn padded_buckets_have_one_size_and_hide_what_fills_them() {
+        let index = filled(3);
+        let most = index.fullest(3);
+        for prefix in 0..8 {
+            let mut answer = Vec::new();
+            assert!(index.padded((3, prefix), most, |fill| fill.fill(0x55), &mut answer));
+            assert_eq!(answer.len(), most * 8);
+            assert!(answer.chunks_exact(8).is_sorted());
+        }
+        let full = (0..8).find(|prefix| index.slots(3, *prefix).count() == most).unwrap();
+        let mut answer = Vec::new();
+        assert!(!index.padded((3, full), most - 1, |_| {}, &mut answer) && answer.is_empty());
+    }
+}
