@@ -57,6 +57,14 @@ pub(crate) fn inverse(ring: &Ring, x: &mut [u64]) {
     }
 }
 
+/// x · y into x, point by point.
+pub(crate) fn multiply_points(ring: &Ring, x: &mut [u64], y: &[u64]) {
+    for (x, y) in x.iter_mut().zip(y) {
+        let product = u128::from(*x) * u128::from(*y);
+        *x = reduce(ring, product as u64 & LOW, (product >> 52) as u64);
+    }
+}
+
 /// low + high · 2^52 modulo q, for a low half below 2^63 and a high half below 2^51.
 #[inline(always)]
 pub(super) fn reduce(ring: &Ring, low: u64, high: u64) -> u64 {

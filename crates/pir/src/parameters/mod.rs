@@ -215,6 +215,13 @@ impl Parameters {
         self.shape.answers * self.selectors_each() * self.gadgets.selection.digits
     }
 
+    /// The number that a selector's digit holds before the expansion if its bit is set.
+    pub(crate) fn selector_value(&self, digit: usize) -> u64 {
+        let weight = 1u128 << self.gadgets.selection.weight_log(digit);
+        let value = (weight * u128::from(Q) + u128::from(Q1 / 2)) / u128::from(Q1);
+        before_expansion(value)
+    }
+
     /// How many parts the secret has for packing: an answer is the part 0 of a polynomial taken apart by the residues of
     /// its exponents modulo this number.
     pub(crate) fn parts(&self) -> usize {
@@ -306,6 +313,34 @@ impl Configuration {
     pub fn id(&self) -> ConfigurationId {
         self.id
     }
+}
+
+/// The number that marks the row before the expansion: Q / 256 after it.
+pub(crate) fn row_value() -> u64 {
+    before_expansion(u128::from((Q + P / 2) / P))
+}
+
+/// The expansion doubles a value at each level.
+fn before_expansion(value: u128) -> u64 {
+    let halves = crate::ring::power(N as u64, Q - 2, Q);
+    (value * u128::from(halves) % u128::from(Q)) as u64
+}
+
+/// Levels of the expansion of `count` values.
+pub(crate) fn levels(count: usize) -> usize {
+    count.next_power_of_two().ilog2() as usize
+}
+
+/// The exponent at which the value number `at` of `count` stands in a query.
+///
+/// The expansion parts even and odd exponents first. In bit-reversed order the unused ones are whole branches of its tree,
+/// and left out.
+pub(crate) fn exponent(at: usize, count: usize) -> usize {
+    if at == 0 {
+        return 0;
+    }
+    let levels = levels(count);
+    (at.reverse_bits() >> (usize::BITS as usize - levels)) << (LEVELS - levels)
 }
 
 fn first_half(digest: Sha256) -> [u8; 16] {

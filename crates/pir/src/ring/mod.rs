@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod tests;
 
+use zeroize::Zeroize;
+
 use crate::parameters::N;
 
 /// A polynomial of at most [`N`] coefficients, or its transform. Aligned for the widest vectors.
@@ -12,6 +14,12 @@ pub(crate) struct Poly(pub(crate) [u64; N]);
 
 impl Poly {
     pub(crate) const ZERO: Self = Self([0; N]);
+}
+
+impl Zeroize for Poly {
+    fn zeroize(&mut self) {
+        self.0.zeroize();
+    }
 }
 
 /// An RLWE ciphertext: b = a · s + error + message.
@@ -77,12 +85,12 @@ impl Ring {
             .find(|root| power(*root, n as u64, q) == q - 1)
             .unwrap_or(1);
         let table = |root: u64| -> Vec<Constant> {
-            (0..n)
-                .map(|at| {
-                    let exponent = at.reverse_bits() >> (usize::BITS - bits);
-                    Constant::new(power(root, exponent as u64, q), q)
-                })
-                .collect()
+            let mut powers = vec![1; n];
+            for at in 1..n {
+                powers[at] = product(powers[at - 1], root, q);
+            }
+            let reversed = |at: usize| at.reverse_bits() >> (usize::BITS - bits);
+            (0..n).map(|at| Constant::new(powers[reversed(at)], q)).collect()
         };
         let forward = table(root);
         let inverse = table(power(root, q - 2, q));
@@ -101,7 +109,12 @@ impl Ring {
 
     /// a · b, for setting up: not for secrets, and slow.
     pub(crate) fn multiply(&self, a: u64, b: u64) -> u64 {
-        (u128::from(a) * u128::from(b) % u128::from(self.q)) as u64
+        product(a, b, self.q)
+    }
+
+    /// A constant of this ring.
+    pub(crate) fn constant(&self, value: u64) -> Constant {
+        Constant::new(value, self.q)
     }
 
     /// 1 / `value`.
@@ -121,6 +134,10 @@ impl Lanes {
             quotients: blocks.map(|block| std::array::from_fn(|l| constant(8 * block + l).quotient)).collect(),
         }
     }
+}
+
+fn product(a: u64, b: u64, q: u64) -> u64 {
+    (u128::from(a) * u128::from(b) % u128::from(q)) as u64
 }
 
 /// `base` to the power of `exponent` modulo `q`. Not for secrets.

@@ -1,0 +1,58 @@
+//! Filling a table.
+
+use super::{Database, DatabaseError, Storage};
+use crate::parameters::N;
+use crate::ring::Poly;
+use crate::server::Server;
+
+/// Polynomials that are written together: their words for a block of coefficients lie side by side.
+const TOGETHER: usize = 16;
+
+impl Database {
+    /// A table of the records that `fill` gives: it is asked once for each polynomial, by row and column, and writes the
+    /// slots one after the other over zeros.
+    ///
+    /// # Errors
+    /// When the storage has another size than [`crate::Parameters::table_words`].
+    pub fn build(
+        server: &Server,
+        mut storage: Box<dyn Storage>,
+        mut fill: impl FnMut(usize, usize, &mut [u8]),
+    ) -> Result<Self, DatabaseError> {
+        let (expected, found) = (server.tables.parameters().table_words(), storage.words().len());
+        if found != expected {
+            return Err(DatabaseError::Storage { expected, found });
+        }
+        let words = storage.words_mut();
+        let tables = &server.tables;
+        let (shape, slot_bytes) = (tables.parameters().shape, tables.parameters().slot_bytes());
+        let together = TOGETHER.min(shape.rows);
+        let mut polys = vec![Poly::ZERO; together];
+        for column in 0..shape.columns {
+            for first in (0..shape.rows).step_by(together) {
+                for (row, poly) in (first..).zip(&mut polys) {
+                    let mut bytes = [0; N];
+                    fill(row, column, &mut bytes);
+                    let mask = tables.mask.polynomial(row + shape.rows * column);
+                    for (at, (byte, mask)) in bytes.iter().zip(mask).enumerate() {
+                        let exponent = at % slot_bytes * shape.slots + at / slot_bytes;
+                        let coefficient = i64::from((byte ^ mask).cast_signed());
+                        poly.0[exponent] = crate::ring::from_signed(coefficient, tables.table_ring.q);
+                    }
+                    tables.kernel.forward(&tables.table_ring, poly);
+                }
+                for block in 0..N / 8 {
+                    let at = ((block * shape.columns + column) * shape.rows + first) * 8;
+                    let lanes = words.get_mut(at..at + 8 * together).unwrap_or_default().as_chunks_mut::<8>().0;
+                    for (lanes, poly) in lanes.iter_mut().zip(&polys) {
+                        let values = &poly.0[8 * block..8 * block + 8];
+                        for (word, value) in lanes.iter_mut().zip(values) {
+                            *word = *value as u32;
+                        }
+                    }
+                }
+            }
+        }
+        Self::open(server, storage)
+    }
+}

@@ -1,0 +1,216 @@
+//! What the server does with a query.
+
+mod expand;
+mod keys;
+mod pack;
+mod select;
+#[cfg(test)]
+mod tests;
+
+pub use keys::EvaluationKeys;
+
+use std::sync::Arc;
+
+use crate::database::Database;
+use crate::kernel::Kernel;
+use crate::mask::Mask;
+use crate::parameters::{Configuration, ConfigurationId, LEVELS, N, Parameters, Q, Q1, Q2, Q_BITS, SMALL_N};
+use crate::ring::{Automorphism, Ciphertext, Poly, Ring};
+use crate::wire::{DecodeError, open, unpack};
+use expand::sparse;
+use select::Selector;
+
+/// What server and table compute with.
+pub(crate) struct Tables {
+    pub(crate) configuration: Configuration,
+    pub(crate) kernel: Kernel,
+    pub(crate) ring: Ring,
+    pub(crate) table_ring: Ring,
+    pub(crate) small_ring: Ring,
+    pub(crate) automorphisms: Vec<Automorphism>,
+    pub(crate) mask: Mask,
+}
+
+impl Tables {
+    pub(crate) fn parameters(&self) -> &Parameters {
+        self.configuration.parameters()
+    }
+}
+
+/// Answers queries for tables of one configuration. It learns neither what is asked nor what it answers.
+pub struct Server {
+    pub(crate) tables: Arc<Tables>,
+}
+
+/// A query, taken apart.
+pub struct Query {
+    seed: [u8; 32],
+    rows: Vec<u64>,
+    selectors: Vec<u64>,
+    id: ConfigurationId,
+}
+
+impl std::fmt::Debug for Query {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Query")
+    }
+}
+
+/// A query, keys and a table that do not belong together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AnswerError {
+    /// The query was read by a server of another configuration.
+    #[error("the query is for another configuration or epoch")]
+    Query,
+    /// The keys were read by a server of other parameters.
+    #[error("the evaluation keys are for other parameters")]
+    Keys,
+    /// The table is of another configuration.
+    #[error("the table is of another configuration or epoch")]
+    Database,
+}
+
+/// Room for what is at work.
+struct Scratch {
+    digits: Vec<Poly>,
+    poly: Poly,
+    image: Ciphertext,
+    difference: Ciphertext,
+}
+
+impl Scratch {
+    fn new(parameters: &Parameters) -> Box<Self> {
+        let gadgets = &parameters.gadgets;
+        let most = gadgets.expansion.iter().map(|gadget| gadget.digits).max().unwrap_or(0);
+        let most = most.max(gadgets.conversion.digits).max(2 * gadgets.selection.digits).max(gadgets.packing.digits);
+        Box::new(Self {
+            digits: vec![Poly::ZERO; most],
+            poly: Poly::ZERO,
+            image: Ciphertext::ZERO,
+            difference: Ciphertext::ZERO,
+        })
+    }
+}
+
+impl Server {
+    /// Uses the fastest kernel of this processor.
+    #[must_use]
+    pub fn new(configuration: Configuration) -> Self {
+        Self::with_kernel(configuration, Kernel::best())
+    }
+
+    /// Uses a kernel that is named, for measurements and tests: the answers are the same.
+    #[must_use]
+    pub fn with_kernel(configuration: Configuration, kernel: Kernel) -> Self {
+        let tables = Tables {
+            kernel,
+            ring: Ring::new(Q, N),
+            table_ring: Ring::new(Q1, N),
+            small_ring: Ring::new(Q2, SMALL_N),
+            automorphisms: (0..LEVELS).map(Automorphism::new).collect(),
+            mask: Mask::new(&configuration),
+            configuration,
+        };
+        Self { tables: Arc::new(tables) }
+    }
+
+    /// The configuration that queries must carry.
+    #[must_use]
+    pub fn configuration(&self) -> &Configuration {
+        &self.tables.configuration
+    }
+
+    /// Reads a query.
+    ///
+    /// # Errors
+    /// When the bytes are no query for this configuration. Version, name and length are checked first.
+    pub fn read_query(&self, bytes: &[u8]) -> Result<Query, DecodeError> {
+        let parameters = self.configuration().parameters();
+        let id = self.configuration().id();
+        let (seed, halves) =
+            open(bytes, id.as_bytes(), DecodeError::Configuration, parameters.query_bytes())?;
+        let mut rows = vec![0; parameters.shape.rows];
+        let mut selectors = vec![0; parameters.selector_coefficients()];
+        let count = rows.len() + selectors.len();
+        let mut both = vec![0; count];
+        unpack(halves, Q_BITS, Q, both.iter_mut())?;
+        let (of_rows, of_selectors) = both.split_at(rows.len());
+        rows.copy_from_slice(of_rows);
+        selectors.copy_from_slice(of_selectors);
+        Ok(Query { seed: *seed, rows, selectors, id })
+    }
+
+    /// Answers a query from one state of the table, in time that depends on the parameters alone (and on how many changes
+    /// wait to be merged).
+    ///
+    /// # Errors
+    /// When query, keys and table do not belong together. Keys of another session are not found out here: the answer is
+    /// noise then.
+    pub fn answer(
+        &self,
+        database: &Database,
+        keys: &EvaluationKeys,
+        query: &Query,
+    ) -> Result<Vec<u8>, AnswerError> {
+        let parameters = self.tables.parameters();
+        let id = self.configuration().id();
+        if query.id != id {
+            return Err(AnswerError::Query);
+        }
+        if keys.id != parameters.keys_id() {
+            return Err(AnswerError::Keys);
+        }
+        if database.id() != id {
+            return Err(AnswerError::Database);
+        }
+        let mut scratch = Scratch::new(parameters);
+        let rows = self.rows(query, keys, &mut scratch);
+        let selectors = self.selectors(query, keys, &mut scratch);
+        let mut columns = database.first_dimension(&rows);
+        for half in columns.iter_mut().flat_map(|column| [&mut column.a, &mut column.b]) {
+            self.tables.kernel.inverse(&self.tables.table_ring, half);
+        }
+        let folds = parameters.shape.columns.ilog2() as usize;
+        let answers: Vec<Ciphertext> = selectors
+            .chunks(parameters.selectors_each())
+            .map(|selectors| {
+                let (of_columns, of_slots) = selectors.split_at(folds);
+                let mut answer = self.fold(&columns, of_columns, &mut scratch);
+                self.rotate(&mut answer, of_slots, &mut scratch);
+                answer
+            })
+            .collect();
+        Ok(self.pack(&answers, keys, &mut scratch))
+    }
+
+    /// The encrypted choice of a row, as the first dimension wants it: for each block of eight coefficients, both halves
+    /// of each row.
+    fn rows(&self, query: &Query, keys: &EvaluationKeys, scratch: &mut Scratch) -> Vec<[[u32; 8]; 2]> {
+        let count = query.rows.len();
+        let mut blocks = vec![[[0; 8]; 2]; count * N / 8];
+        self.expand(sparse(&query.seed, 0, &query.rows), count, keys, scratch, |server, _, row, ciphertext| {
+            server.to_table_modulus(ciphertext);
+            let halves = ciphertext.a.0.as_chunks::<8>().0.iter().zip(ciphertext.b.0.as_chunks::<8>().0);
+            for (block, (a, b)) in blocks.iter_mut().skip(row).step_by(count).zip(halves) {
+                *block = [a.map(|value| value as u32), b.map(|value| value as u32)];
+            }
+        });
+        blocks
+    }
+
+    fn selectors(&self, query: &Query, keys: &EvaluationKeys, scratch: &mut Scratch) -> Vec<Selector> {
+        let count = query.selectors.len();
+        let digits = self.tables.parameters().gadgets.selection.digits;
+        let mut selectors = vec![Vec::with_capacity(2 * digits); count / digits];
+        let mut times_secret = Vec::with_capacity(count);
+        let root = sparse(&query.seed, 1, &query.selectors);
+        self.expand(root, count, keys, scratch, |server, scratch, at, ciphertext| {
+            times_secret.push(server.selector_rows(ciphertext, keys, scratch));
+            selectors[at / digits].push(ciphertext.clone());
+        });
+        for (at, row) in times_secret.into_iter().enumerate() {
+            selectors[at / digits].push(row);
+        }
+        selectors
+    }
+}
