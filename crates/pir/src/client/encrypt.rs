@@ -1,7 +1,7 @@
 //! Encryption under the client's secret, with halves called a that follow from a public seed.
 
 use chacha20::ChaCha20Rng;
-use rand_core::{CryptoRng, Rng};
+use rand_core::CryptoRng;
 
 use crate::kernel::portable;
 use crate::ring::{Poly, Ring, reduce_once};

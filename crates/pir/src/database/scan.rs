@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use super::Database;
-use crate::parameters::N;
-use crate::ring::Ciphertext;
+use crate::ring::{Ciphertext, Poly};
 
 impl Database {
     /// For each column, the sum of its polynomials times the encrypted choice of a row; transformed. `rows` has, for each
@@ -27,14 +26,15 @@ impl Database {
         }
         drop(words);
 
+        let mut chosen = Box::new(Poly::ZERO);
         for difference in pending.iter() {
-            let half = |half: usize| {
-                let blocks = rows.iter().skip(difference.row).step_by(shape.rows).take(N / 8);
-                blocks.flat_map(move |block| block[half].map(u64::from))
-            };
-            if let Some(column) = columns.get_mut(difference.column) {
-                kernel.multiply_add(&*difference.transform, half(0), &mut column.a);
-                kernel.multiply_add(&*difference.transform, half(1), &mut column.b);
+            let Some(column) = columns.get_mut(difference.column) else { continue };
+            for (half, sums) in [&mut column.a, &mut column.b].into_iter().enumerate() {
+                let of_row = rows.iter().skip(difference.row).step_by(shape.rows);
+                for (out, lanes) in chosen.0.as_chunks_mut::<8>().0.iter_mut().zip(of_row) {
+                    *out = lanes[half].map(u64::from);
+                }
+                kernel.multiply_add(&*difference.transform, &chosen, sums);
             }
         }
         columns

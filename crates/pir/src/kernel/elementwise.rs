@@ -31,16 +31,16 @@ pub(super) fn digits(x: &[u64], gadget: Gadget, q: u64, out: &mut [Poly]) {
 
 /// x + y into x.
 #[inline(always)]
-pub(super) fn add(x: &mut [u64], y: &[u64], q: u64) {
-    for (x, y) in x.iter_mut().zip(y) {
+pub(super) fn add(x: &mut Poly, y: &Poly, q: u64) {
+    for (x, y) in x.0.iter_mut().zip(&y.0) {
         *x = reduce_once(*x + y, q);
     }
 }
 
 /// x − y into `out`.
 #[inline(always)]
-pub(super) fn subtract(x: &[u64], y: &[u64], q: u64, out: &mut [u64]) {
-    for ((out, x), y) in out.iter_mut().zip(x).zip(y) {
+pub(super) fn subtract(x: &Poly, y: &Poly, q: u64, out: &mut Poly) {
+    for ((out, x), y) in out.0.iter_mut().zip(&x.0).zip(&y.0) {
         *out = reduce_once(x + q - y, q);
     }
 }
@@ -90,8 +90,8 @@ pub(super) const Q_TO_Q1: u64 = (((Q1 as u128) << 70) / Q as u128) as u64;
 
 /// From modulus Q to q1: x · q1 / Q, rounded.
 #[inline(always)]
-pub(super) fn switch(x: &mut [u64]) {
-    for x in x {
+pub(super) fn switch(x: &mut Poly) {
+    for x in &mut x.0 {
         let product = ((u128::from(*x) * u128::from(Q_TO_Q1)) >> 52) as u64;
         *x = reduce_once((product + (1 << 17)) >> 18, Q1);
     }
@@ -110,9 +110,9 @@ pub(super) fn selector_row(ciphertext: &Ciphertext, switched: &mut Ciphertext) {
 
 /// out + x · y modulo q1, for a change of the table that is not part of it yet.
 #[inline(always)]
-pub(super) fn multiply_add(x: &[u32], y: impl Iterator<Item = u64>, out: &mut [u64]) {
+pub(super) fn multiply_add(x: &[u32], y: &Poly, out: &mut Poly) {
     const INVERSE: u128 = (1 << 64) / Q1 as u128;
-    for ((out, x), y) in out.iter_mut().zip(x).zip(y) {
+    for ((out, x), y) in out.0.iter_mut().zip(x).zip(&y.0) {
         let product = u64::from(*x) * y;
         let quotient = ((u128::from(product) * INVERSE) >> 64) as u64;
         let product = reduce_once(product - quotient * Q1, Q1);

@@ -1,8 +1,39 @@
 //! The transforms and products in plain integers, for every processor. Nothing here branches on a coefficient, so it is
 //! also what clients use on secrets.
 
-use crate::parameters::Q1;
-use crate::ring::{Ciphertext, Constant, Poly, Ring, reduce_once};
+use super::elementwise;
+use crate::parameters::{Gadget, Q1};
+use crate::ring::{Automorphism, Ciphertext, Constant, Poly, Ring, reduce_once};
+
+/// Every processor has what this kernel needs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Portable;
+
+macro_rules! methods {
+    ($(fn $name:ident($($argument:ident: $kind:ty),*) = $body:expr;)+) => {
+        impl Portable {
+            $(pub(super) fn $name(self, $($argument: $kind),*) {
+                $body
+            })+
+        }
+    };
+}
+
+methods! {
+    fn forward(ring: &Ring, x: &mut Poly) = forward(ring, &mut x.0[..ring.n]);
+    fn inverse(ring: &Ring, x: &mut Poly) = inverse(ring, &mut x.0[..ring.n]);
+    fn inner_product(ring: &Ring, digits: &[Poly], rows: &[Ciphertext], out: &mut Ciphertext) = inner_product(ring, digits, rows, out);
+    fn scan(ring: &Ring, table: &[[u32; 8]], query: &[[[u32; 8]; 2]], out: &mut [[[u64; 8]; 2]]) = scan(ring, table, query, out);
+    fn switch(x: &mut Poly) = elementwise::switch(x);
+    fn digits(x: &[u64], gadget: Gadget, q: u64, out: &mut [Poly]) = elementwise::digits(x, gadget, q, out);
+    fn add(x: &mut Poly, y: &Poly, q: u64) = elementwise::add(x, y, q);
+    fn subtract(x: &Poly, y: &Poly, q: u64, out: &mut Poly) = elementwise::subtract(x, y, q, out);
+    fn automorphism(x: &Poly, map: &Automorphism, q: u64, out: &mut Poly) = elementwise::automorphism(x, map, q, out);
+    fn rotate_subtract(x: &Poly, shift: usize, q: u64, out: &mut Poly) = elementwise::rotate_subtract(x, shift, q, out);
+    fn split(x: &Poly, t: &Poly, shift: usize, even: &mut Poly, odd: &mut Poly) = elementwise::split(x, t, shift, even, odd);
+    fn selector_row(ciphertext: &Ciphertext, switched: &mut Ciphertext) = elementwise::selector_row(ciphertext, switched);
+    fn multiply_add(x: &[u32], y: &Poly, out: &mut Poly) = elementwise::multiply_add(x, y, out);
+}
 
 const LOW: u64 = (1 << 52) - 1;
 
@@ -74,7 +105,7 @@ pub(super) fn reduce(ring: &Ring, low: u64, high: u64) -> u64 {
 }
 
 /// Point by point, the sum of digits times key rows.
-pub(super) fn inner_product(ring: &Ring, digits: &[Poly], rows: &[Ciphertext], out: &mut Ciphertext) {
+fn inner_product(ring: &Ring, digits: &[Poly], rows: &[Ciphertext], out: &mut Ciphertext) {
     for (half, out) in [&mut out.a, &mut out.b].into_iter().enumerate() {
         for (at, out) in out.0[..ring.n].iter_mut().enumerate() {
             let (mut low, mut high) = (0, 0);
@@ -89,13 +120,14 @@ pub(super) fn inner_product(ring: &Ring, digits: &[Poly], rows: &[Ciphertext], o
     }
 }
 
-/// One block of eight coefficients of one column: the sum over all rows of the table's word times the query's.
-pub(super) fn scan(
-    ring: &Ring,
-    table: &[[u32; 8]],
-    query: &[[[u32; 8]; 2]],
-    out: &mut [[u64; 8]; 2],
-) {
+fn scan(ring: &Ring, table: &[[u32; 8]], query: &[[[u32; 8]; 2]], out: &mut [[[u64; 8]; 2]]) {
+    for (column, out) in table.chunks_exact(query.len()).zip(out) {
+        scan_column(ring, column, query, out);
+    }
+}
+
+/// The sum over all rows of the table's words times the query's.
+fn scan_column(ring: &Ring, table: &[[u32; 8]], query: &[[[u32; 8]; 2]], out: &mut [[u64; 8]; 2]) {
     let (mut low, mut high) = ([[0u64; 8]; 2], [[0u64; 8]; 2]);
     for (words, halves) in table.iter().zip(query) {
         for half in 0..2 {
@@ -106,7 +138,7 @@ pub(super) fn scan(
             }
         }
     }
-    debug_assert_eq!(ring.q, Q1);
+    debug_assert_eq!(ring.q, Q1, "words of 32 bits");
     for half in 0..2 {
         for lane in 0..8 {
             // Sums of at most 2048 products: both are less than 2^43.

@@ -1,0 +1,115 @@
+//! Prints what a lookup costs for 2^20 records of 128 bytes, on one thread: `cargo run --release -p acquaint-pir --example
+//! measure [records|keywords] [kernel] [rounds]`.
+
+use std::time::{Duration, Instant};
+
+use acquaint_pir::{
+    Change, Client, Configuration, Database, Kernel, Lookup, Parameters, Place, SecretKey, Server, Shape,
+};
+use rand::{Rng, RngExt, SeedableRng, rngs::StdRng};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let shape = match arguments.next().as_deref() {
+        None | Some("keywords") => Shape::MILLION_KEYWORDS,
+        Some("records") => Shape::MILLION_RECORDS,
+        Some(other) => return Err(format!("no such shape: {other}").into()),
+    };
+    let kernel = match arguments.next() {
+        None => Kernel::best(),
+        Some(name) => Kernel::available()
+            .into_iter()
+            .find(|kernel| kernel.name() == name)
+            .ok_or("this processor has no such kernel")?,
+    };
+    let rounds: usize = arguments.next().map_or(Ok(20), |rounds| rounds.parse())?;
+
+    let configuration = Configuration::new(Parameters::new(shape)?, b"measured");
+    let parameters = configuration.parameters().clone();
+    let mut random = StdRng::seed_from_u64(1);
+    let mut records = vec![0; parameters.polynomials() * 2048];
+    random.fill_bytes(&mut records);
+
+    println!("{shape:?}, kernel {}", kernel.name());
+    println!("failure probability 2^{:.1} a query", parameters.noise().failure_log2);
+    let server = Server::with_kernel(configuration.clone(), kernel);
+    let words = vec![0; parameters.table_words()];
+    let started = Instant::now();
+    let database = Database::build(&server, Box::new(words), |row, column, bytes| {
+        let index = row + shape.rows * column;
+        bytes.copy_from_slice(&records[2048 * index..2048 * (index + 1)]);
+    })?;
+    println!("preprocessing {:.2} s", started.elapsed().as_secs_f64());
+    println!("memory {:.2} of the records", parameters.table_words() as f64 * 4.0 / records.len() as f64);
+
+    let client = Client::new(configuration);
+    let secret = SecretKey::generate(&mut random);
+    let started = Instant::now();
+    let keys = client.evaluation_keys(&secret, &mut random);
+    println!("keys {} bytes, made in {:.1} ms", keys.len(), milliseconds(started.elapsed()));
+    let started = Instant::now();
+    let keys = server.read_keys(&keys)?;
+    println!("keys read in {:.1} ms", milliseconds(started.elapsed()));
+
+    let (mut asking, mut answering, mut recovering) = (Vec::new(), Vec::new(), Vec::new());
+    let slot_bytes = parameters.slot_bytes();
+    for round in 0..rounds {
+        let lookup = Lookup {
+            row: random.random_range(0..shape.rows),
+            places: (0..shape.answers)
+                .map(|_| Place {
+                    column: random.random_range(0..shape.columns),
+                    slot: random.random_range(0..shape.slots),
+                })
+                .collect(),
+        };
+        let started = Instant::now();
+        let query = client.query(&secret, &lookup, &mut random)?;
+        asking.push(started.elapsed());
+        let started = Instant::now();
+        let answer = server.answer(&database, &keys, &server.read_query(&query)?)?;
+        answering.push(started.elapsed());
+        let started = Instant::now();
+        let found = client.recover(&secret, &lookup, &answer)?;
+        recovering.push(started.elapsed());
+        for (place, found) in lookup.places.iter().zip(found) {
+            let at = 2048 * (lookup.row + shape.rows * place.column) + slot_bytes * place.slot;
+            if found != records[at..at + slot_bytes] {
+                return Err("an answer is wrong".into());
+            }
+        }
+        if round == 0 {
+            println!("upload {} bytes, download {} bytes", query.len(), answer.len());
+        }
+    }
+    print("client asks", asking);
+    print("client reads", recovering);
+    print("server", answering);
+
+    let mut updating = Vec::new();
+    for _ in 0..2000 {
+        let bytes = vec![random.random(); slot_bytes];
+        let change = Change {
+            row: random.random_range(0..shape.rows),
+            column: random.random_range(0..shape.columns),
+            slot: random.random_range(0..shape.slots),
+            bytes: &bytes,
+        };
+        let started = Instant::now();
+        database.apply(&[change])?;
+        updating.push(started.elapsed());
+    }
+    updating.sort();
+    println!("changed record {:.0} us (median)", milliseconds(updating[1000]) * 1e3);
+    Ok(())
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+fn print(what: &str, mut durations: Vec<Duration>) {
+    durations.sort();
+    let (best, median) = (durations[0], durations[durations.len() / 2]);
+    println!("{what} {:.2} ms (median), {:.2} ms (best)", milliseconds(median), milliseconds(best));
+}
