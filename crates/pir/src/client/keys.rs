@@ -3,11 +3,11 @@
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
+use super::Client;
 use super::encrypt::Encryption;
 use super::secret::{SecretKey, reduced, transformed};
-use super::Client;
 use crate::kernel::{Kernel, portable};
-use crate::parameters::{Gadget, LEVELS, N, Q2_BITS, Q_BITS, SMALL_N};
+use crate::parameters::{Gadget, LEVELS, N, Q_BITS, Q2_BITS, SMALL_N};
 use crate::ring::{Automorphism, Poly, Ring, power, reduce_once};
 use crate::wire::{header, pack};
 
@@ -38,7 +38,14 @@ impl Client {
         let coefficients = reduced(&self.small_ring, &*secret.large);
         for part in 0..parameters.parts() {
             let source = self.part_of(&coefficients, part);
-            switch_key(&self.small_ring, gadgets.packing, &source, &under, &mut encryption, &mut small_halves);
+            switch_key(
+                &self.small_ring,
+                gadgets.packing,
+                &source,
+                &under,
+                &mut encryption,
+                &mut small_halves,
+            );
         }
 
         let mut message = header(&parameters.keys_id(), &encryption.seed, parameters.keys_bytes());

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use crate::kernel::portable;
 use crate::mask::Mask;
 use crate::parameters::{
-    ANSWER_A_BITS, ANSWER_B_BITS, Configuration, N, P, Q, Q2, Q_BITS, SMALL_N, exponent, row_value,
+    ANSWER_A_BITS, ANSWER_B_BITS, Configuration, N, P, Q, Q_BITS, Q2, SMALL_N, exponent, row_value,
 };
 use crate::ring::{Poly, Ring};
 use crate::wire::{DecodeError, VERSION, header, pack, packed_bytes, unpack};
@@ -154,35 +154,51 @@ impl Client {
         answer: &[u8],
     ) -> Result<Vec<Vec<u8>>, DecodeError> {
         let parameters = self.configuration.parameters();
+        let phases = self.phases(secret, answer)?;
+        let slot_bytes = parameters.slot_bytes();
+        let slots = phases.chunks_exact(slot_bytes).zip(&lookup.places).map(|(slot, place)| {
+            let index = lookup.row.wrapping_add(parameters.shape.rows.wrapping_mul(place.column));
+            let mask = self.mask.polynomial(index);
+            let mask = mask.iter().skip(place.slot.saturating_mul(slot_bytes));
+            slot.iter().zip(mask).map(|(phase, mask)| nearest(*phase) ^ mask).collect()
+        });
+        Ok(slots.collect())
+    }
+
+    /// b − a · s for each byte of the slots in turn, modulo the power of two that a is rounded to.
+    pub(crate) fn phases(
+        &self,
+        secret: &SecretKey,
+        answer: &[u8],
+    ) -> Result<Zeroizing<Vec<u64>>, DecodeError> {
+        let parameters = self.configuration.parameters();
         let (version, rest) = answer.split_first().ok_or(DecodeError::Truncated)?;
         if *version != VERSION {
             return Err(DecodeError::Version);
         }
-        let (a_bytes, b_bytes) = rest
-            .split_at_checked(packed_bytes(SMALL_N, ANSWER_A_BITS))
-            .ok_or(DecodeError::Truncated)?;
+        let (a_bytes, b_bytes) =
+            rest.split_at_checked(packed_bytes(SMALL_N, ANSWER_A_BITS)).ok_or(DecodeError::Truncated)?;
         let mut product = Box::new(Zeroizing::new(Poly::ZERO));
         unpack(a_bytes, ANSWER_A_BITS, 1 << ANSWER_A_BITS, product.0[..SMALL_N].iter_mut())?;
-        let mut hidden = Zeroizing::new(vec![0; parameters.answer_coefficients()]);
-        unpack(b_bytes, ANSWER_B_BITS, 1 << ANSWER_B_BITS, hidden.iter_mut())?;
+        let mut phases = Zeroizing::new(vec![0; parameters.answer_coefficients()]);
+        unpack(b_bytes, ANSWER_B_BITS, 1 << ANSWER_B_BITS, phases.iter_mut())?;
 
         let ring = &self.answer_ring;
         let under = transformed(ring, &*secret.small);
         portable::forward(ring, &mut product.0[..SMALL_N]);
         portable::multiply_points(ring, &mut product.0[..SMALL_N], &under.0);
         portable::inverse(ring, &mut product.0[..SMALL_N]);
-
-        let slot_bytes = parameters.slot_bytes();
-        let slots = hidden.chunks_exact(slot_bytes).zip(&lookup.places).enumerate().map(|(at, (slot, place))| {
-            let index = lookup.row.wrapping_add(parameters.shape.rows.wrapping_mul(place.column));
-            let mask = self.mask.polynomial(index);
-            let mask = mask.iter().skip(place.slot.saturating_mul(slot_bytes));
-            let byte = |(byte, (hidden, mask)): (usize, (&u64, &u8))| {
-                decode(*hidden, product.0[parameters.answer_position(at, byte)]) ^ mask
-            };
-            slot.iter().zip(mask).enumerate().map(byte).collect()
-        });
-        Ok(slots.collect())
+        for (lookup, slot) in phases.chunks_exact_mut(parameters.slot_bytes()).enumerate() {
+            for (byte, phase) in slot.iter_mut().enumerate() {
+                let product = product.0[parameters.answer_position(lookup, byte)];
+                // Reduction modulo a power of two must see negative products as such.
+                let negative = u64::from(product > Q / 2).wrapping_neg();
+                let signed = product.wrapping_sub(Q & negative);
+                let b = *phase << (ANSWER_A_BITS - ANSWER_B_BITS);
+                *phase = b.wrapping_sub(signed) & ((1 << ANSWER_A_BITS) - 1);
+            }
+        }
+        Ok(phases)
     }
 
     fn check(&self, lookup: &Lookup) -> Result<(), LookupError> {
@@ -203,12 +219,8 @@ impl Client {
     }
 }
 
-/// The byte nearest to b − a · s, of which `product` is a · s modulo Q.
-fn decode(b: u64, product: u64) -> u8 {
-    // Reduction modulo the answer's power of two must see negative products as such.
-    let negative = u64::from(product > Q / 2).wrapping_neg();
-    let product = product.wrapping_sub(Q & negative);
-    let phase = (b << (ANSWER_A_BITS - ANSWER_B_BITS)).wrapping_sub(product);
+/// The byte that a phase is nearest to.
+fn nearest(phase: u64) -> u8 {
     let per_byte = ANSWER_A_BITS - P.ilog2();
     (phase.wrapping_add(1 << (per_byte - 1)) >> per_byte) as u8
 }

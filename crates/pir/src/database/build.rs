@@ -43,7 +43,8 @@ impl Database {
                 }
                 for block in 0..N / 8 {
                     let at = ((block * shape.columns + column) * shape.rows + first) * 8;
-                    let lanes = words.get_mut(at..at + 8 * together).unwrap_or_default().as_chunks_mut::<8>().0;
+                    let lanes =
+                        words.get_mut(at..at + 8 * together).unwrap_or_default().as_chunks_mut::<8>().0;
                     for (lanes, poly) in lanes.iter_mut().zip(&polys) {
                         let values = &poly.0[8 * block..8 * block + 8];
                         for (word, value) in lanes.iter_mut().zip(values) {

@@ -77,7 +77,10 @@ pub enum DatabaseError {
 
 impl std::fmt::Debug for Database {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Database").field("shape", &self.tables.parameters().shape).finish_non_exhaustive()
+        formatter
+            .debug_struct("Database")
+            .field("shape", &self.tables.parameters().shape)
+            .finish_non_exhaustive()
     }
 }
 
@@ -112,7 +115,13 @@ impl Database {
         let pending = Arc::clone(&self.pending());
         let bytes = self.polynomial(words.words(), &pending, row, column);
         let slots = self.tables.parameters().shape.slots;
-        Ok(bytes.iter().skip(slot).step_by(slots).zip(self.mask_of(row, column, slot)).map(|(x, y)| x ^ y).collect())
+        Ok(bytes
+            .iter()
+            .skip(slot)
+            .step_by(slots)
+            .zip(self.mask_of(row, column, slot))
+            .map(|(x, y)| x ^ y)
+            .collect())
     }
 
     /// Makes changes, all at once: a query sees all of them or none.
@@ -133,7 +142,8 @@ impl Database {
             let mut list = Vec::clone(&pending);
             for change in changes {
                 let difference = Arc::new(self.difference(words.words(), &list, change));
-                let same = |other: &&mut Arc<Difference>| (other.row, other.column) == (change.row, change.column);
+                let same =
+                    |other: &&mut Arc<Difference>| (other.row, other.column) == (change.row, change.column);
                 match list.iter_mut().find(same) {
                     Some(other) => *other = difference,
                     None => list.push(difference),
@@ -191,7 +201,13 @@ impl Database {
     }
 
     /// The coefficients of a polynomial as bytes, masked.
-    fn polynomial(&self, words: &[u32], pending: &[Arc<Difference>], row: usize, column: usize) -> Box<[u8; N]> {
+    fn polynomial(
+        &self,
+        words: &[u32],
+        pending: &[Arc<Difference>],
+        row: usize,
+        column: usize,
+    ) -> Box<[u8; N]> {
         let mut poly = Box::new(Poly::ZERO);
         self.gather(words, row, column, &mut poly);
         if let Some(difference) = pending.iter().find(|other| (other.row, other.column) == (row, column)) {

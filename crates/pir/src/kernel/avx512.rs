@@ -211,8 +211,7 @@ fn forward<const SMALL: bool>(ring: &Ring, x: &mut [u64]) {
         let (u, v): (Vector, Vector) = (cast(pair[0]), cast(pair[1]));
         let (a, b) = (_mm512_shuffle_i64x2::<0x44>(u, v), _mm512_shuffle_i64x2::<0xee>(u, v));
         let (a, b) = m.forward::<SMALL>(a, b, each(by_4, block));
-        let (c, d) =
-            (_mm512_permutex2var_epi64(a, mix_low, b), _mm512_permutex2var_epi64(a, mix_high, b));
+        let (c, d) = (_mm512_permutex2var_epi64(a, mix_low, b), _mm512_permutex2var_epi64(a, mix_high, b));
         let (c, d) = m.forward::<SMALL>(c, d, each(by_2, block));
         let (e, f) = (_mm512_unpacklo_epi64(c, d), _mm512_unpackhi_epi64(c, d));
         let (e, f) = m.forward::<SMALL>(e, f, each(by_1, block));
@@ -241,8 +240,7 @@ fn inverse<const SMALL: bool>(ring: &Ring, x: &mut [u64]) {
         let (a, b) = m.inverse::<SMALL>(a, b, each(by_1, block), bound(1));
         let (c, d) = (_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
         let (c, d) = m.inverse::<SMALL>(c, d, each(by_2, block), bound(2));
-        let (e, f) =
-            (_mm512_permutex2var_epi64(c, mix_low, d), _mm512_permutex2var_epi64(c, mix_high, d));
+        let (e, f) = (_mm512_permutex2var_epi64(c, mix_low, d), _mm512_permutex2var_epi64(c, mix_high, d));
         let (e, f) = m.inverse::<SMALL>(e, f, each(by_4, block), bound(3));
         *pair = [cast(_mm512_shuffle_i64x2::<0x44>(e, f)), cast(_mm512_shuffle_i64x2::<0xee>(e, f))];
     }
@@ -348,10 +346,7 @@ fn columns<const C: usize>(
     let (m, one, high_one) = (Modulus::new(ring.q), same(ring.one), same(ring.high));
     for (out, sums) in out.iter_mut().zip(sums) {
         let [a_low, a_high, b_low, b_high] = sums;
-        *out = [
-            cast(reduce(m, one, high_one, a_low, a_high)),
-            cast(reduce(m, one, high_one, b_low, b_high)),
-        ];
+        *out = [cast(reduce(m, one, high_one, a_low, a_high)), cast(reduce(m, one, high_one, b_low, b_high))];
     }
 }
 

@@ -32,9 +32,9 @@ mod noise;
 mod tests;
 
 pub(crate) use gadget::Gadget;
-pub use noise::Noise;
 #[cfg(test)]
 pub(crate) use noise::ERROR_VARIANCE;
+pub use noise::Noise;
 
 use sha2::{Digest, Sha256};
 

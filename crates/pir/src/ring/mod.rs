@@ -107,7 +107,8 @@ impl Ring {
         }
     }
 
-    /// a · b, for setting up: not for secrets, and slow.
+    /// a · b. Slow, and not for secrets.
+    #[cfg(test)]
     pub(crate) fn multiply(&self, a: u64, b: u64) -> u64 {
         product(a, b, self.q)
     }
@@ -115,11 +116,6 @@ impl Ring {
     /// A constant of this ring.
     pub(crate) fn constant(&self, value: u64) -> Constant {
         Constant::new(value, self.q)
-    }
-
-    /// 1 / `value`.
-    pub(crate) fn invert(&self, value: u64) -> u64 {
-        power(value, self.q - 2, self.q)
     }
 }
 
@@ -130,8 +126,13 @@ impl Lanes {
         let constant = |lane: usize| table[first + lane / distance];
         let blocks = 0..n / 16;
         Self {
-            values: blocks.clone().map(|block| std::array::from_fn(|l| constant(8 * block + l).value)).collect(),
-            quotients: blocks.map(|block| std::array::from_fn(|l| constant(8 * block + l).quotient)).collect(),
+            values: blocks
+                .clone()
+                .map(|block| std::array::from_fn(|l| constant(8 * block + l).value))
+                .collect(),
+            quotients: blocks
+                .map(|block| std::array::from_fn(|l| constant(8 * block + l).quotient))
+                .collect(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Evaluation keys as the server uses them.
 
 use super::Server;
-use crate::parameters::{N, Parameters, Q2_BITS, Q_BITS, SMALL_N};
+use crate::parameters::{N, Parameters, Q_BITS, Q2_BITS, SMALL_N};
 use crate::ring::{Ciphertext, Ring};
 use crate::sample::public;
 use crate::wire::{DecodeError, open, unpack};
@@ -92,7 +92,11 @@ impl ExactSizeIterator for Coefficients<'_> {}
 
 fn split_rows(parameters: &Parameters, rows: Vec<Ciphertext>) -> (Vec<Vec<Ciphertext>>, Vec<Ciphertext>) {
     let mut rows = rows.into_iter();
-    let expansion =
-        parameters.gadgets.expansion.iter().map(|gadget| rows.by_ref().take(gadget.digits).collect()).collect();
+    let expansion = parameters
+        .gadgets
+        .expansion
+        .iter()
+        .map(|gadget| rows.by_ref().take(gadget.digits).collect())
+        .collect();
     (expansion, rows.collect())
 }

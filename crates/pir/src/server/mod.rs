@@ -14,7 +14,7 @@ use std::sync::Arc;
 use crate::database::Database;
 use crate::kernel::Kernel;
 use crate::mask::Mask;
-use crate::parameters::{Configuration, ConfigurationId, LEVELS, N, Parameters, Q, Q1, Q2, Q_BITS, SMALL_N};
+use crate::parameters::{Configuration, ConfigurationId, LEVELS, N, Parameters, Q, Q_BITS, Q1, Q2, SMALL_N};
 use crate::ring::{Automorphism, Ciphertext, Poly, Ring};
 use crate::wire::{DecodeError, open, unpack};
 use expand::sparse;
@@ -82,7 +82,8 @@ impl Scratch {
     fn new(parameters: &Parameters) -> Box<Self> {
         let gadgets = &parameters.gadgets;
         let most = gadgets.expansion.iter().map(|gadget| gadget.digits).max().unwrap_or(0);
-        let most = most.max(gadgets.conversion.digits).max(2 * gadgets.selection.digits).max(gadgets.packing.digits);
+        let most =
+            most.max(gadgets.conversion.digits).max(2 * gadgets.selection.digits).max(gadgets.packing.digits);
         Box::new(Self {
             digits: vec![Poly::ZERO; most],
             poly: Poly::ZERO,
@@ -188,13 +189,19 @@ impl Server {
     fn rows(&self, query: &Query, keys: &EvaluationKeys, scratch: &mut Scratch) -> Vec<[[u32; 8]; 2]> {
         let count = query.rows.len();
         let mut blocks = vec![[[0; 8]; 2]; count * N / 8];
-        self.expand(sparse(&query.seed, 0, &query.rows), count, keys, scratch, |server, _, row, ciphertext| {
-            server.to_table_modulus(ciphertext);
-            let halves = ciphertext.a.0.as_chunks::<8>().0.iter().zip(ciphertext.b.0.as_chunks::<8>().0);
-            for (block, (a, b)) in blocks.iter_mut().skip(row).step_by(count).zip(halves) {
-                *block = [a.map(|value| value as u32), b.map(|value| value as u32)];
-            }
-        });
+        self.expand(
+            sparse(&query.seed, 0, &query.rows),
+            count,
+            keys,
+            scratch,
+            |server, _, row, ciphertext| {
+                server.to_table_modulus(ciphertext);
+                let halves = ciphertext.a.0.as_chunks::<8>().0.iter().zip(ciphertext.b.0.as_chunks::<8>().0);
+                for (block, (a, b)) in blocks.iter_mut().skip(row).step_by(count).zip(halves) {
+                    *block = [a.map(|value| value as u32), b.map(|value| value as u32)];
+                }
+            },
+        );
         blocks
     }
 

@@ -12,7 +12,12 @@ use crate::wire::{VERSION, pack};
 
 impl Server {
     /// The answer's bytes.
-    pub(super) fn pack(&self, answers: &[Ciphertext], keys: &EvaluationKeys, scratch: &mut Scratch) -> Vec<u8> {
+    pub(super) fn pack(
+        &self,
+        answers: &[Ciphertext],
+        keys: &EvaluationKeys,
+        scratch: &mut Scratch,
+    ) -> Vec<u8> {
         let (kernel, ring) = (self.tables.kernel, &self.tables.small_ring);
         let parameters = self.tables.parameters();
         let (parts, gadget) = (parameters.parts(), parameters.gadgets.packing);

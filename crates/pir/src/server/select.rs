@@ -98,10 +98,9 @@ impl Server {
             kernel.forward(ring, digit);
         }
         kernel.inner_product(ring, digits, selector, &mut scratch.image);
-        for (half, product) in [
-            (&mut ciphertext.a, &mut scratch.image.a),
-            (&mut ciphertext.b, &mut scratch.image.b),
-        ] {
+        for (half, product) in
+            [(&mut ciphertext.a, &mut scratch.image.a), (&mut ciphertext.b, &mut scratch.image.b)]
+        {
             kernel.inverse(ring, product);
             kernel.add(half, product, Q1);
         }

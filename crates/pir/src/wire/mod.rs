@@ -19,7 +19,7 @@ mod tests;
 
 pub(crate) use bits::{pack, packed_bytes, unpack};
 
-use crate::parameters::{ANSWER_A_BITS, ANSWER_B_BITS, N, Parameters, Q2_BITS, Q_BITS, SMALL_N};
+use crate::parameters::{ANSWER_A_BITS, ANSWER_B_BITS, N, Parameters, Q_BITS, Q2_BITS, SMALL_N};
 
 /// The version of all messages.
 pub(crate) const VERSION: u8 = 1;
