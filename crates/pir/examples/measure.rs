@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use acquaint_pir::{
     Change, Client, Configuration, Database, Kernel, Lookup, Parameters, Place, SecretKey, Server, Shape,
+    Storage,
 };
+use memmap2::{Advice, MmapMut};
 use rand::{Rng, RngExt, SeedableRng, rngs::StdRng};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -33,7 +35,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("{shape:?}, kernel {}", kernel.name());
     println!("failure probability 2^{:.1} a query", parameters.noise().failure_log2);
     let server = Server::with_kernel(configuration.clone(), kernel);
-    let words = vec![0; parameters.table_words()];
+    let words = Pages::new(parameters.table_words())?;
     let started = Instant::now();
     let database = Database::build(&server, Box::new(words), |row, column, bytes| {
         let index = row + shape.rows * column;
@@ -102,6 +104,28 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     updating.sort();
     println!("changed record {:.0} us (median)", milliseconds(updating[1000]) * 1e3);
     Ok(())
+}
+
+/// Memory on huge pages, where the system has them.
+struct Pages(MmapMut);
+
+impl Pages {
+    fn new(words: usize) -> std::io::Result<Self> {
+        let pages = MmapMut::map_anon(words * 4)?;
+        #[cfg(target_os = "linux")]
+        pages.advise(Advice::HugePage)?;
+        Ok(Self(pages))
+    }
+}
+
+impl Storage for Pages {
+    fn words(&self) -> &[u32] {
+        bytemuck::cast_slice(&self.0)
+    }
+
+    fn words_mut(&mut self) -> &mut [u32] {
+        bytemuck::cast_slice_mut(&mut self.0)
+    }
 }
 
 fn milliseconds(duration: Duration) -> f64 {

@@ -2,13 +2,19 @@
 //! only `unsafe` is in this folder.
 
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 mod elementwise;
 pub(crate) mod portable;
+#[cfg(test)]
+mod tests;
 
 use crate::parameters::Gadget;
 use crate::ring::{Automorphism, Ciphertext, Poly, Ring};
 
+#[cfg(target_arch = "x86_64")]
+use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 use avx512::Avx512;
 use portable::Portable;
@@ -20,6 +26,8 @@ pub struct Kernel(Inner);
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Inner {
     Portable(Portable),
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Avx2),
     #[cfg(target_arch = "x86_64")]
     Avx512(Avx512),
 }
@@ -40,6 +48,8 @@ impl Kernel {
         let mut kernels = Vec::new();
         #[cfg(target_arch = "x86_64")]
         kernels.extend(Avx512::detect().map(|kernel| Self(Inner::Avx512(kernel))));
+        #[cfg(target_arch = "x86_64")]
+        kernels.extend(Avx2::detect().map(|kernel| Self(Inner::Avx2(kernel))));
         kernels.push(Self::PORTABLE);
         kernels
     }
@@ -56,6 +66,8 @@ impl Kernel {
         match self.0 {
             Inner::Portable(_) => "portable",
             #[cfg(target_arch = "x86_64")]
+            Inner::Avx2(_) => "avx2",
+            #[cfg(target_arch = "x86_64")]
             Inner::Avx512(_) => "avx512",
         }
     }
@@ -69,6 +81,8 @@ macro_rules! dispatch {
             pub(crate) fn $name(self, $($argument: $kind),*) {
                 match self.0 {
                     Inner::Portable(kernel) => kernel.$name($($argument),*),
+                    #[cfg(target_arch = "x86_64")]
+                    Inner::Avx2(kernel) => kernel.$name($($argument),*),
                     #[cfg(target_arch = "x86_64")]
                     Inner::Avx512(kernel) => kernel.$name($($argument),*),
                 }
