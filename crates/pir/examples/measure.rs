@@ -95,6 +95,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             row: random.random_range(0..shape.rows),
             column: random.random_range(0..shape.columns),
             slot: random.random_range(0..shape.slots),
+            offset: 0,
             bytes: &bytes,
         };
         let started = Instant::now();

@@ -43,7 +43,7 @@ struct Difference {
     transform: Box<[u32; N]>,
 }
 
-/// A slot and its new bytes.
+/// New bytes for a slot or a part of it.
 #[derive(Clone, Copy)]
 pub struct Change<'a> {
     /// From 0.
@@ -52,7 +52,9 @@ pub struct Change<'a> {
     pub column: usize,
     /// From 0.
     pub slot: usize,
-    /// As many as a slot has.
+    /// Bytes of the slot before those that change.
+    pub offset: usize,
+    /// Bytes from there on, no more than the slot has.
     pub bytes: &'a [u8],
 }
 
@@ -70,7 +72,7 @@ pub enum DatabaseError {
     /// There is no such row, column or slot.
     #[error("there is no such place in the table")]
     Place,
-    /// A slot has another size.
+    /// A change reaches beyond its slot.
     #[error("a slot has {0} bytes")]
     Bytes(usize),
 }
@@ -127,12 +129,13 @@ impl Database {
     /// Makes changes, all at once: a query sees all of them or none.
     ///
     /// # Errors
-    /// When a change is for no place or has not as many bytes as a slot; then nothing is changed.
+    /// When a change is for no place or reaches beyond its slot; then nothing is changed.
     pub fn apply(&self, changes: &[Change<'_>]) -> Result<(), DatabaseError> {
         let slot_bytes = self.tables.parameters().slot_bytes();
         for change in changes {
             self.check(change.row, change.column, change.slot)?;
-            if change.bytes.len() != slot_bytes {
+            let end = change.offset.checked_add(change.bytes.len());
+            if end.is_none_or(|end| end > slot_bytes) {
                 return Err(DatabaseError::Bytes(slot_bytes));
             }
         }
@@ -183,12 +186,13 @@ impl Database {
 
     /// What a change makes of its polynomial, as a difference to the words.
     fn difference(&self, words: &[u32], pending: &[Arc<Difference>], change: &Change<'_>) -> Difference {
-        let Change { row, column, slot, bytes } = *change;
+        let Change { row, column, slot, offset, bytes } = *change;
         let mut polynomial = self.polynomial(words, pending, row, column);
         let slots = self.tables.parameters().shape.slots;
-        let masked = bytes.iter().zip(self.mask_of(row, column, slot)).map(|(byte, mask)| byte ^ mask);
-        for (coefficient, byte) in polynomial.iter_mut().skip(slot).step_by(slots).zip(masked) {
-            *coefficient = byte;
+        let mask = self.mask_of(row, column, slot);
+        let changed = polynomial.iter_mut().skip(slot).step_by(slots).zip(mask).skip(offset);
+        for ((coefficient, mask), byte) in changed.zip(bytes) {
+            *coefficient = byte ^ mask;
         }
         let new = self.transform(&polynomial);
         let mut old = Poly::ZERO;

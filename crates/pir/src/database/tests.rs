@@ -46,7 +46,7 @@ impl World {
 }
 
 fn change(row: usize, column: usize, slot: usize, bytes: &[u8]) -> Change<'_> {
-    Change { row, column, slot, bytes }
+    Change { row, column, slot, offset: 0, bytes }
 }
 
 #[test]
@@ -56,6 +56,21 @@ fn a_table_reads_as_it_was_filled() {
         let expected = vec![(row * 32 + column * 4 + slot) as u8; 512];
         assert_eq!(world.database.read(row, column, slot), Ok(expected));
     }
+}
+
+#[test]
+fn a_part_of_a_slot_can_change() {
+    let world = world(|_, _, _| 9);
+    let bytes = [1; 128];
+    let middle = Change { offset: 128, ..change(3, 3, 3, &bytes) };
+    let end = Change { offset: 500, ..change(3, 3, 3, &bytes[..12]) };
+    let nothing = Change { offset: 512, ..change(3, 3, 3, &[]) };
+    world.database.apply(&[middle, end, nothing]).unwrap();
+    let mut expected = [9; 512];
+    expected[128..256].fill(1);
+    expected[500..].fill(1);
+    assert_eq!(world.database.read(3, 3, 3).unwrap(), expected);
+    assert_eq!(world.database.read(3, 3, 2).unwrap(), [9; 512]);
 }
 
 #[test]
@@ -164,8 +179,9 @@ fn what_does_not_fit_the_table_is_refused_and_changes_nothing() {
         assert_eq!(world.database.apply(&changes), Err(DatabaseError::Place));
         assert_eq!(world.database.read(row, column, slot), Err(DatabaseError::Place));
     }
-    for length in [0, 511] {
-        let changes = [change(0, 0, 0, &good), change(1, 1, 1, &good[..length])];
+    for (offset, length) in [(0, 513), (1, 512), (512, 1), (usize::MAX, 1)] {
+        let bytes = vec![1; length];
+        let changes = [change(0, 0, 0, &good), Change { offset, ..change(1, 1, 1, &bytes) }];
         assert_eq!(world.database.apply(&changes), Err(DatabaseError::Bytes(512)));
     }
     assert_eq!(world.database.read(0, 0, 0).unwrap(), [6; 512]);

@@ -153,7 +153,7 @@ fn all_kernels_answer_alike() {
     let answers = |kernel| {
         let mut world = World::new(Shape { columns: 16, ..SMALL }, kernel, 3);
         let bytes = [7; 512];
-        world.database.apply(&[Change { row: 1, column: 2, slot: 3, bytes: &bytes }]).unwrap();
+        world.database.apply(&[Change { row: 1, column: 2, slot: 3, offset: 0, bytes: &bytes }]).unwrap();
         (0..3)
             .map(|_| {
                 let lookup = world.random_lookup();
