@@ -168,6 +168,40 @@ fn all_kernels_answer_alike() {
 }
 
 #[test]
+fn one_pass_answers_many_as_each_alone() {
+    // Less than a group of columns, and two groups.
+    for columns in [4, 16] {
+        let mut world = World::new(Shape { columns, ..SMALL }, Kernel::best(), 9);
+        let sessions: Vec<_> = (0..3)
+            .map(|_| {
+                let secret = SecretKey::generate(&mut world.random);
+                let keys = world.client.evaluation_keys(&secret, &mut world.random);
+                (world.server.read_keys(&keys).unwrap(), secret)
+            })
+            .collect();
+        let asked: Vec<_> = (0..5)
+            .map(|at| {
+                let (keys, secret) = &sessions[at % 3];
+                let lookup = world.random_lookup();
+                let query = world.client.query(secret, &lookup, &mut world.random).unwrap();
+                (keys, secret, lookup, world.server.read_query(&query).unwrap())
+            })
+            .collect();
+        let questions: Vec<_> = asked.iter().map(|(keys, _, _, query)| (*keys, query)).collect();
+        let answers = world.server.answer_all(&world.database, &questions).unwrap();
+        assert_eq!(answers.len(), 5);
+        for ((keys, secret, lookup, query), answer) in asked.iter().zip(&answers) {
+            assert!(*answer == world.server.answer(&world.database, keys, query).unwrap());
+            let found = world.client.recover(secret, lookup, answer).unwrap();
+            for (place, found) in lookup.places.iter().zip(found) {
+                assert!(found == world.stored(lookup.row, *place));
+            }
+        }
+        assert_eq!(world.server.answer_all(&world.database, &[]), Ok(Vec::new()));
+    }
+}
+
+#[test]
 fn empty_slots_are_answered_with_zeros() {
     let mut world =
         World::holding(SMALL, Kernel::best(), vec![0; 8 * 4 * 2048], ChaCha20Rng::from_seed([4; 32]));
@@ -200,10 +234,12 @@ fn what_does_not_belong_together_is_refused() {
     let query = world.client.query(&world.secret, &lookup, &mut world.random).unwrap();
     let query = world.server.read_query(&query).unwrap();
     let refused = other_epoch.answer(&world.database, &world.keys, &query);
-    assert_eq!(refused, Err(AnswerError::Query));
+    assert_eq!(refused, Err(AnswerError::Database));
 
     let words = Box::new(vec![0; Parameters::new(SMALL).unwrap().table_words()]);
     let elsewhere = Database::open(&other_epoch, words).unwrap();
+    let refused = other_epoch.answer(&elsewhere, &world.keys, &query);
+    assert_eq!(refused, Err(AnswerError::Query));
     let refused = world.server.answer(&elsewhere, &world.keys, &query);
     assert_eq!(refused, Err(AnswerError::Database));
 
