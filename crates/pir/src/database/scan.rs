@@ -5,8 +5,11 @@ use std::sync::Arc;
 use super::{Database, Difference};
 use crate::ring::{Ciphertext, Poly};
 
-/// Columns that all queries of a pass use before the next come from memory: they fit into the second cache.
-const TOGETHER: usize = 8;
+/// Columns that all queries of a pass use before the next come from memory, of [`BLOCKS`] blocks: they fit into the
+/// second cache.
+const COLUMNS: usize = 8;
+/// Blocks of coefficients that are computed before the sums are written, so that they are written in longer pieces.
+const BLOCKS: usize = 4;
 
 impl Database {
     /// For each query and each column, the sum of the column's polynomials times the encrypted choice of a row;
@@ -16,21 +19,29 @@ impl Database {
         let shape = self.tables.parameters().shape;
         let (kernel, ring) = (self.tables.kernel, &self.tables.table_ring);
         let mut results = vec![vec![Ciphertext::ZERO; shape.columns]; queries.len()];
-        let mut sums = [[[0; 8]; 2]; TOGETHER];
+        let mut sums = [[[[0; 8]; 2]; COLUMNS]; BLOCKS];
 
         let words = self.words();
         let pending = Arc::clone(&self.pending());
         let table = words.words().as_chunks::<8>().0;
-        for (block, table) in table.chunks_exact(shape.columns * shape.rows).enumerate() {
-            let rows = block * shape.rows..(block + 1) * shape.rows;
-            for (group, table) in table.chunks(TOGETHER * shape.rows).enumerate() {
+        let (in_block, in_group) = (shape.columns * shape.rows, COLUMNS * shape.rows);
+        for (at, blocks) in table.chunks_exact(BLOCKS * in_block).enumerate() {
+            let coefficients = 8 * BLOCKS * at..8 * BLOCKS * (at + 1);
+            for first in (0..shape.columns).step_by(COLUMNS) {
                 for (query, columns) in queries.iter().zip(&mut results) {
-                    let columns = columns.iter_mut().skip(group * TOGETHER).take(TOGETHER);
-                    let sums = &mut sums[..columns.len()];
-                    kernel.scan(ring, table, query.get(rows.clone()).unwrap_or_default(), sums);
-                    for (column, [a, b]) in columns.zip(sums) {
-                        column.a.0[8 * block..8 * block + 8].copy_from_slice(a);
-                        column.b.0[8 * block..8 * block + 8].copy_from_slice(b);
+                    let columns = columns.iter_mut().skip(first).take(COLUMNS);
+                    let rows = query.chunks_exact(shape.rows).skip(BLOCKS * at);
+                    for ((block, rows), sums) in blocks.chunks_exact(in_block).zip(rows).zip(&mut sums) {
+                        let group = block.chunks(in_group).nth(first / COLUMNS).unwrap_or_default();
+                        kernel.scan(ring, group, rows, &mut sums[..columns.len()]);
+                    }
+                    for (number, column) in columns.enumerate() {
+                        for (half, out) in [&mut column.a, &mut column.b].into_iter().enumerate() {
+                            let out = out.0[coefficients.clone()].as_chunks_mut::<8>().0;
+                            for (out, sums) in out.iter_mut().zip(&sums) {
+                                *out = sums[number][half];
+                            }
+                        }
                     }
                 }
             }
