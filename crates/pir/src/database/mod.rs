@@ -163,10 +163,12 @@ impl Database {
         Ok(())
     }
 
-    /// Waits for the queries that run, and makes all changes part of the words. For who wants to store the words: changes
-    /// do so by themselves when no query runs.
-    pub fn merge(&self) {
-        self.merge_into(&mut self.words.write().unwrap_or_else(PoisonError::into_inner));
+    /// Makes all changes part of the words, and shows these, to store them. It waits for the queries that run, and new ones
+    /// wait for it.
+    pub fn snapshot<R>(&self, store: impl FnOnce(&[u32]) -> R) -> R {
+        let mut words = self.words.write().unwrap_or_else(PoisonError::into_inner);
+        self.merge_into(&mut words);
+        store(words.words())
     }
 
     fn merge_into(&self, words: &mut RwLockWriteGuard<'_, Box<dyn Storage>>) {

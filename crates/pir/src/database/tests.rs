@@ -91,7 +91,7 @@ fn changes_are_answered_before_and_after_they_become_words() {
         // Changed back.
         world.database.apply(&[change(2, 5, 3, &[3; 512])]).unwrap();
     }
-    world.database.merge();
+    world.database.snapshot(|_| ());
     assert!(world.database.pending().is_empty());
     assert!(world.look_up(2, [(5, 1), (5, 3)], &mut random) == [first, [3; 512]]);
     assert!(world.look_up(2, [(6, 1), (5, 2)], &mut random) == [second, [2; 512]]);
@@ -198,7 +198,7 @@ fn what_does_not_fit_the_table_is_refused_and_changes_nothing() {
 #[test]
 fn words_that_were_stored_can_be_opened() {
     let world = world(|_, column, _| column as u8);
-    let stored = world.database.words().words().to_vec();
+    let stored = world.database.snapshot(<[u32]>::to_vec);
     let opened = Database::open(&world.server, Box::new(stored)).unwrap();
     assert_eq!(opened.read(0, 6, 0).unwrap(), [6; 512]);
 }

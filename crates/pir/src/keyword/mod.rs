@@ -10,7 +10,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use placement::{Full, Inserted, Placement, Position};
+pub use placement::{Full, Inserted, Misplaced, Placement, Position};
 pub use table::{KeywordTable, TableError};
 
 use crate::client::{Lookup, Place};
@@ -31,6 +31,12 @@ impl Keyword {
     #[must_use]
     pub fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
+    }
+
+    /// The bytes: whoever stores a placement stores them. They are as secret as what they stand for.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
     }
 
     /// What a client asks for. The shape has two answers; of others the lookup is refused when a query is made of it.

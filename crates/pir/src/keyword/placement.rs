@@ -21,6 +21,12 @@ pub struct Position {
 #[error("the table has no room for the keyword")]
 pub struct Full;
 
+/// A keyword cannot stand where it is said to: there is no such place, it is not the keyword's or not free, or the keyword
+/// stands elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a keyword cannot stand where it is said to")]
+pub struct Misplaced;
+
 /// The places of all keywords of a table. It holds no records.
 pub struct Placement {
     shape: Shape,
@@ -112,6 +118,33 @@ impl Placement {
         *self.resident(position) = Some(*keyword);
         self.count += 1;
         Ok(Inserted { position, moves })
+    }
+
+    /// Puts a keyword where it stood, for a table that was stored.
+    ///
+    /// # Errors
+    /// When it cannot stand there. Then nothing has changed.
+    pub fn restore(&mut self, position: Position, keyword: &Keyword) -> Result<(), Misplaced> {
+        let (row, buckets) = keyword.candidates(self.shape);
+        let its_own = position.row == row && buckets.contains(&position.bucket);
+        let vacant = its_own && matches!(self.bucket(row, position.bucket).get(position.entry), Some(None));
+        if !vacant || self.find(keyword).is_some() {
+            return Err(Misplaced);
+        }
+        *self.resident(position) = Some(*keyword);
+        self.count += 1;
+        Ok(())
+    }
+
+    /// All keywords, and where they stand: what [`Placement::restore`] wants of a table that was stored.
+    pub fn iter(&self) -> impl Iterator<Item = (Position, &Keyword)> {
+        let buckets = self.shape.columns * self.shape.slots;
+        let entries = self.entries;
+        self.residents.iter().enumerate().filter_map(move |(at, resident)| {
+            let (bucket, entry) = (at / entries, at % entries);
+            let position = Position { row: bucket / buckets, bucket: bucket % buckets, entry };
+            resident.as_ref().map(|keyword| (position, keyword))
+        })
     }
 
     /// Takes a keyword's place away, and tells where it was.

@@ -48,12 +48,8 @@ impl KeywordTable {
         placement: Placement,
         mut fill: impl FnMut(Option<&Keyword>, &mut [u8]),
     ) -> Result<Self, TableError> {
-        let parameters = server.configuration().parameters();
-        let (shape, slot_bytes) = (parameters.shape(), parameters.slot_bytes());
-        let record_bytes = slot_bytes.checked_div(placement.entries()).unwrap_or(0);
-        if placement.shape() != shape || record_bytes * placement.entries() != slot_bytes {
-            return Err(TableError::Placement);
-        }
+        let (shape, slot_bytes) = (placement.shape(), server.configuration().parameters().slot_bytes());
+        let record_bytes = record_bytes(server, &placement)?;
         let database = Database::build(server, storage, |row, column, bytes| {
             for (slot, bytes) in bytes.chunks_exact_mut(slot_bytes).enumerate() {
                 let keywords = placement.keywords(row, column * shape.slots + slot);
@@ -63,6 +59,26 @@ impl KeywordTable {
             }
         })?;
         Ok(Self { database, placement: Mutex::new(placement), record_bytes })
+    }
+
+    /// A table that was stored: the words, and the placement restored.
+    ///
+    /// # Errors
+    /// When placement or storage are not of the server's shape.
+    pub fn open(
+        server: &Server,
+        storage: Box<dyn Storage>,
+        placement: Placement,
+    ) -> Result<Self, TableError> {
+        let record_bytes = record_bytes(server, &placement)?;
+        let database = Database::open(server, storage)?;
+        Ok(Self { database, placement: Mutex::new(placement), record_bytes })
+    }
+
+    /// Shows words and placement as they belong together, to store them. Writers and new queries wait meanwhile.
+    pub fn snapshot<R>(&self, store: impl FnOnce(&[u32], &Placement) -> R) -> R {
+        let placement = self.placement();
+        self.database.snapshot(|words| store(words, &placement))
     }
 
     /// What queries are answered from.
@@ -137,4 +153,14 @@ impl KeywordTable {
         // Placement changes whole or not at all.
         self.placement.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The size of a record, if the placement is of the server's shape.
+fn record_bytes(server: &Server, placement: &Placement) -> Result<usize, TableError> {
+    let parameters = server.configuration().parameters();
+    let record_bytes = parameters.slot_bytes().checked_div(placement.entries()).unwrap_or(0);
+    let fits = placement.shape() == parameters.shape()
+        && record_bytes > 0
+        && record_bytes * placement.entries() == parameters.slot_bytes();
+    if fits { Ok(record_bytes) } else { Err(TableError::Placement) }
 }

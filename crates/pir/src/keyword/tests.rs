@@ -229,6 +229,48 @@ fn a_record_that_is_moved_is_found_at_all_times() {
 }
 
 #[test]
+fn a_table_that_was_stored_can_be_opened() {
+    let mut random = random(8);
+    let mut expected = records(300, &mut random);
+    let World { table, client, server, secret, keys } = world(&expected);
+    for (bytes, record) in records(20, &mut random) {
+        table.put(&Keyword::new(bytes), &record).unwrap();
+        expected.insert(bytes, record);
+    }
+    let (words, stored) = table.snapshot(|words, placement| {
+        let stored: Vec<_> = placement.iter().map(|(position, keyword)| (position, *keyword)).collect();
+        (words.to_vec(), stored)
+    });
+    assert_eq!(stored.len(), 320);
+    let mut placement = Placement::new(SHAPE, 4);
+    for (position, keyword) in &stored {
+        placement.restore(*position, keyword).unwrap();
+        assert_eq!(placement.restore(*position, keyword), Err(Misplaced), "there already");
+    }
+    let fresh = keyword(&mut random);
+    let (row, [bucket, _]) = fresh.candidates(SHAPE);
+    let taken = placement.keywords(row, bucket).position(|keyword| keyword.is_some()).unwrap();
+    for position in [
+        Position { row, bucket, entry: taken },
+        Position { row, bucket, entry: 4 },
+        Position { row: (row + 1) % 4, bucket, entry: 0 },
+        Position { row: 4, bucket, entry: 0 },
+        Position { row, bucket: 32, entry: 0 },
+        Position { row: usize::MAX, bucket: usize::MAX, entry: usize::MAX },
+    ] {
+        assert_eq!(placement.restore(position, &fresh), Err(Misplaced), "{position:?}");
+    }
+    assert_eq!(placement.len(), 320);
+
+    let table = KeywordTable::open(&server, Box::new(words), placement).unwrap();
+    let world = World { table, client, server, secret, keys };
+    for (bytes, record) in expected.iter().take(40) {
+        let found = world.look_up(&Keyword::new(*bytes), &mut random);
+        assert_eq!(found.iter().filter(|other| *other == record).count(), 1);
+    }
+}
+
+#[test]
 fn what_does_not_fit_is_refused() {
     let world = world(&HashMap::new());
     let keyword = Keyword::new([1; 32]);

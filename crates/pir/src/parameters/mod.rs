@@ -202,7 +202,7 @@ impl Parameters {
     /// Words of 32 bits that the table takes in memory: four times the bytes of its records.
     #[must_use]
     pub fn table_words(&self) -> usize {
-        self.polynomials() * N
+        self.polynomials().saturating_mul(N)
     }
 
     /// Bits of a position in a row: which column, and which slot.

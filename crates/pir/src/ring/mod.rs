@@ -50,8 +50,11 @@ pub(crate) struct Ring {
     pub(crate) one: Constant,
     /// 2^52, for the upper halves of products.
     pub(crate) high: Constant,
-    /// The same powers as the last three levels of the forward transform want them: one for each lane of eight.
+    /// The same powers as vectors want them for the last three levels of the forward transform: one for each lane of eight.
+    #[cfg(target_arch = "x86_64")]
     pub(crate) forward_lanes: [Lanes; 3],
+    /// Those of the inverse.
+    #[cfg(target_arch = "x86_64")]
     pub(crate) inverse_lanes: [Lanes; 3],
 }
 
@@ -69,6 +72,7 @@ impl Constant {
 }
 
 /// Constants for each lane: of blocks of 16 coefficients, and of levels that pair coefficients 4, 2 and 1 apart.
+#[cfg(target_arch = "x86_64")]
 pub(crate) struct Lanes {
     pub(crate) values: Vec<[u64; 8]>,
     pub(crate) quotients: Vec<[u64; 8]>,
@@ -97,7 +101,9 @@ impl Ring {
         Self {
             q,
             n,
+            #[cfg(target_arch = "x86_64")]
             forward_lanes: [4, 2, 1].map(|distance| Lanes::new(&forward, n, distance)),
+            #[cfg(target_arch = "x86_64")]
             inverse_lanes: [4, 2, 1].map(|distance| Lanes::new(&inverse, n, distance)),
             forward,
             inverse,
@@ -119,6 +125,7 @@ impl Ring {
     }
 }
 
+#[cfg(target_arch = "x86_64")]
 impl Lanes {
     fn new(table: &[Constant], n: usize, distance: usize) -> Self {
         // The level has n / 2 / distance constants, each for `distance` neighbours.

@@ -6,7 +6,7 @@ use crate::ring::{Ciphertext, Ring};
 use crate::sample::public;
 use crate::wire::{DecodeError, open, unpack};
 
-/// The evaluation keys of a session, transformed: some 2.5 MB.
+/// The evaluation keys of a session, transformed: some 3 MB ([`EvaluationKeys::memory_bytes`]).
 ///
 /// They belong to a session of at most 24 hours and are kept in memory only: a stored key would link the queries of a
 /// device for life.
@@ -17,6 +17,16 @@ pub struct EvaluationKeys {
     /// For each part of the secret, a row for each digit.
     pub(super) packing: Vec<Ciphertext>,
     pub(super) id: [u8; 16],
+}
+
+impl EvaluationKeys {
+    /// What they take in memory, for whoever keeps some of them.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        let rows =
+            self.expansion.iter().map(Vec::len).sum::<usize>() + self.conversion.len() + self.packing.len();
+        rows * size_of::<Ciphertext>()
+    }
 }
 
 impl std::fmt::Debug for EvaluationKeys {

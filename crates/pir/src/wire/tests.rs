@@ -1,9 +1,10 @@
 use chacha20::ChaCha20Rng;
 use proptest::prelude::*;
 use rand_core::{Rng, SeedableRng};
+use sha2::Digest;
 
 use super::*;
-use crate::{Client, Configuration, Lookup, Place, SecretKey, Server, Shape};
+use crate::{Client, Configuration, Database, Lookup, Place, SecretKey, Server, Shape};
 
 const SHAPE: Shape = Shape { rows: 8, columns: 4, slots: 4, answers: 2 };
 
@@ -90,6 +91,25 @@ fn keys_that_are_none_are_refused_by_name() {
     let single = Parameters::new(Shape { answers: 1, ..SHAPE }).unwrap();
     let single = Server::new(Configuration::new(single, b"epoch"));
     assert_eq!(single.read_keys(&keys).err(), Some(DecodeError::Parameters));
+}
+
+/// Whoever changes one of these changes the version.
+#[test]
+fn messages_are_what_they_have_always_been() {
+    let Messages { server, query, keys, .. } = messages();
+    let words = Box::new(vec![0; server.configuration().parameters().table_words()]);
+    let database =
+        Database::build(&server, words, |row, column, bytes| bytes.fill((16 * row + column) as u8));
+    let keys_read = server.read_keys(&keys).unwrap();
+    let answer = server.answer(&database.unwrap(), &keys_read, &server.read_query(&query).unwrap()).unwrap();
+    let hash = |bytes: &[u8]| {
+        let digest: [u8; 32] = sha2::Sha256::digest(bytes).into();
+        digest[..8].iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+    };
+    assert_eq!(
+        [hash(&keys), hash(&query), hash(&answer)],
+        ["3f9368711693c43c", "c8ad4fbfd6e6fe10", "70cacbb7c7d75582"]
+    );
 }
 
 #[test]
