@@ -1,5 +1,5 @@
-//! Prints what a lookup costs for 2^20 records of 128 bytes, on one thread: `cargo run --release -p acquaint-pir --example
-//! measure [records|keywords] [kernel] [rounds]`.
+//! Prints what a lookup costs for 2^20 records of 128 bytes by keyword, or by place, or for 10 million by keyword, on one
+//! thread: `cargo run --release -p acquaint-pir --example measure [keywords|records|millions] [kernel] [rounds]`.
 
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let shape = match arguments.next().as_deref() {
         None | Some("keywords") => Shape::MILLION_KEYWORDS,
         Some("records") => Shape::MILLION_RECORDS,
+        Some("millions") => Shape::TEN_MILLION_KEYWORDS,
         Some(other) => return Err(format!("no such shape: {other}").into()),
     };
     let kernel = match arguments.next() {
@@ -45,7 +46,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         bytes.copy_from_slice(&records[2048 * index..2048 * (index + 1)]);
     })?;
     println!("preprocessing {:.2} s", started.elapsed().as_secs_f64());
-    println!("memory {:.2} of the records", parameters.table_words() as f64 * 4.0 / records.len() as f64);
+    let stored = match shape {
+        Shape::TEN_MILLION_KEYWORDS => 10_000_000,
+        _ => 1 << 20,
+    };
+    println!(
+        "memory {:.2} of {stored} records",
+        parameters.table_words() as f64 * 4.0 / (stored * 128) as f64
+    );
 
     let client = Client::new(configuration);
     let secret = SecretKey::generate(&mut random);

@@ -4,7 +4,7 @@
 //! of which only the coefficients that are used are sent. The server expands them with the session's evaluation keys, takes
 //! the first dimension of the table as a matrix times the encrypted choice of a row, chooses the column by folding with
 //! encrypted bits, turns the slot into place, and packs one, two or four slots into one small ciphertext. For 2^20 records
-//! of 128 bytes, by keyword (two buckets of four records): 2,024 bytes up, 3,841 bytes down, 926,769 bytes of keys once a
+//! of 128 bytes, by keyword (two buckets of four records): 2,224 bytes up, 3,841 bytes down, 926,769 bytes of keys once a
 //! session.
 //!
 //! Nothing here knows what records and keywords mean. There is no I/O, no clock, no thread and no randomness but what is

@@ -26,11 +26,11 @@ impl Database {
         let words = storage.words_mut();
         let tables = &server.tables;
         let (shape, slot_bytes) = (tables.parameters().shape, tables.parameters().slot_bytes());
-        let together = TOGETHER.min(shape.rows);
-        let mut polys = vec![Poly::ZERO; together];
+        let mut polys = vec![Poly::ZERO; TOGETHER];
         for column in 0..shape.columns {
-            for first in (0..shape.rows).step_by(together) {
-                for (row, poly) in (first..).zip(&mut polys) {
+            for first in (0..shape.rows).step_by(TOGETHER) {
+                let together = TOGETHER.min(shape.rows - first);
+                for (row, poly) in (first..).zip(&mut polys[..together]) {
                     let mut bytes = [0; N];
                     fill(row, column, &mut bytes);
                     let mask = tables.mask.polynomial(row + shape.rows * column);

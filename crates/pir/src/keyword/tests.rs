@@ -103,6 +103,16 @@ fn a_table_is_full_when_nine_tenths_are_used_and_a_row_at_the_end() {
     assert_eq!(placement.len(), present.len());
 }
 
+#[test]
+fn a_million_keywords_have_room_in_their_shape() {
+    let mut random = random(9);
+    let mut placement = Placement::new(Shape::MILLION_KEYWORDS, 4);
+    for _ in 0..1 << 20 {
+        placement.insert(&keyword(&mut random)).unwrap();
+    }
+    assert_eq!(placement.capacity(), 1_179_648);
+}
+
 struct World {
     table: KeywordTable,
     client: Client,

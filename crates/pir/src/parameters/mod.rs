@@ -63,7 +63,7 @@ pub(crate) const ANSWER_B_BITS: u32 = 13;
 /// The largest failure probability of a query, as a power of two.
 const FAILURE_LOG2: f64 = -40.0;
 
-/// How records lie in a table. All are powers of two.
+/// How records lie in a table. All but the rows are powers of two.
 ///
 /// A table is a matrix of polynomials of 2048 bytes, each divided into slots of equal length. A query looks up one slot,
 /// or several in polynomials of the same row.
@@ -82,16 +82,18 @@ pub struct Shape {
 impl Shape {
     /// 2^20 records of 128 bytes, in slots of one record, one for each query.
     pub const MILLION_RECORDS: Self = Self { rows: 256, columns: 256, slots: 16, answers: 1 };
-    /// 2^20 records of 128 bytes, in slots of four records (512 bytes), two for each query: for keyword lookups with two
-    /// choices of bucket.
-    pub const MILLION_KEYWORDS: Self = Self { rows: 256, columns: 256, slots: 4, answers: 2 };
+    /// 2^20 records of 128 bytes by keyword, in slots of four records (512 bytes), two for each query. There is room for
+    /// 1,179,648, of which chance uses some 93 of 100 until a row is full ([`crate::Placement`]).
+    pub const MILLION_KEYWORDS: Self = Self { rows: 288, columns: 256, slots: 4, answers: 2 };
+    /// 10,000,000 records of 128 bytes by keyword, with room for 10,747,904.
+    pub const TEN_MILLION_KEYWORDS: Self = Self { rows: 328, columns: 2048, slots: 4, answers: 2 };
 }
 
 /// Why there are no such parameters.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 pub enum ParameterError {
     /// A number of the shape is no power of two or out of its range.
-    #[error("{0} is out of range or no power of two")]
+    #[error("{0} are out of range or no power of two")]
     Range(&'static str),
     /// The columns, slots and answers take more selectors than fit into a query.
     #[error("the selectors of {0} coefficients do not fit into a query")]
@@ -154,7 +156,7 @@ impl Parameters {
     pub(crate) fn with_gadgets(shape: Shape, gadgets: Gadgets) -> Result<Self, ParameterError> {
         let power = |value: usize, most: usize| value.is_power_of_two() && value <= most;
         for (name, fits) in [
-            ("rows", power(shape.rows, N)),
+            ("rows", (1..=N).contains(&shape.rows)),
             ("columns", power(shape.columns, 1 << 16)),
             ("answers", power(shape.answers, 4)),
             ("slots", power(shape.slots, N) && shape.slots >= 2 * shape.answers.min(N)),

@@ -6,8 +6,11 @@ fn the_standard_shapes_answer_rightly() {
         let parameters = Parameters::new(shape).unwrap();
         assert!(parameters.noise().failure_log2 < -60.0, "{:?}", parameters.noise());
     }
-    // 8,388,608 records of 128 bytes.
+    let ten_million = Parameters::new(Shape::TEN_MILLION_KEYWORDS).unwrap();
+    assert!(ten_million.noise().failure_log2 < -50.0, "{:?}", ten_million.noise());
+    // 8,388,608 records of 128 bytes by their places.
     Parameters::new(Shape { rows: 512, columns: 1024, slots: 16, answers: 1 }).unwrap();
+    Parameters::new(Shape { rows: 511, columns: 1, slots: 16, answers: 1 }).unwrap();
 }
 
 #[test]
@@ -27,8 +30,8 @@ fn shapes_out_of_range_are_refused_by_name() {
     Parameters::new(good).unwrap();
     for (shape, name) in [
         (Shape { rows: 0, ..good }, "rows"),
-        (Shape { rows: 4096, ..good }, "rows"),
-        (Shape { rows: 3, ..good }, "rows"),
+        (Shape { rows: 2049, ..good }, "rows"),
+        (Shape { columns: 3, ..good }, "columns"),
         (Shape { columns: 0, ..good }, "columns"),
         (Shape { columns: 1 << 17, ..good }, "columns"),
         (Shape { slots: 2, ..good }, "slots"),
