@@ -112,18 +112,26 @@ impl Database {
     /// # Errors
     /// When there is no such place.
     pub fn read(&self, row: usize, column: usize, slot: usize) -> Result<Vec<u8>, DatabaseError> {
-        self.check(row, column, slot)?;
+        Ok(self.read_all(&[(row, column, slot)])?.concat())
+    }
+
+    /// The bytes of slots (row, column and slot of each) in one state of the table.
+    ///
+    /// # Errors
+    /// When there is no such place.
+    pub fn read_all(&self, places: &[(usize, usize, usize)]) -> Result<Vec<Vec<u8>>, DatabaseError> {
+        for (row, column, slot) in places {
+            self.check(*row, *column, *slot)?;
+        }
         let words = self.words();
         let pending = Arc::clone(&self.pending());
-        let bytes = self.polynomial(words.words(), &pending, row, column);
         let slots = self.tables.parameters().shape.slots;
-        Ok(bytes
-            .iter()
-            .skip(slot)
-            .step_by(slots)
-            .zip(self.mask_of(row, column, slot))
-            .map(|(x, y)| x ^ y)
-            .collect())
+        let read = places.iter().map(|(row, column, slot)| {
+            let bytes = self.polynomial(words.words(), &pending, *row, *column);
+            let mask = self.mask_of(*row, *column, *slot);
+            bytes.iter().skip(*slot).step_by(slots).zip(mask).map(|(byte, mask)| byte ^ mask).collect()
+        });
+        Ok(read.collect())
     }
 
     /// Makes changes, all at once: a query sees all of them or none.

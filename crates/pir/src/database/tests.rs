@@ -145,6 +145,15 @@ fn a_writer_with_too_many_changes_waits_for_the_readers() {
     assert_eq!(database.read(15, 15, 0).unwrap(), [0; 512]);
 }
 
+/// Tells the other thread to stop, when a test fails as well.
+struct AtTheEnd<'a>(&'a AtomicBool);
+
+impl Drop for AtTheEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// One thread moves a record between two places, all at once; queries of another find it in just one of them.
 #[test]
 fn queries_see_all_of_a_change_or_nothing() {
@@ -153,6 +162,7 @@ fn queries_see_all_of_a_change_or_nothing() {
     world.database.apply(&[change(1, 2, 0, &record)]).unwrap();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _stop = AtTheEnd(&done);
         scope.spawn(|| {
             let mut here = true;
             while !done.load(Ordering::Relaxed) {
@@ -166,7 +176,6 @@ fn queries_see_all_of_a_change_or_nothing() {
             let found = world.look_up(1, [(2, 0), (7, 3)], &mut random);
             assert!(found == [record, nothing] || found == [nothing, record]);
         }
-        done.store(true, Ordering::Relaxed);
     });
 }
 

@@ -149,7 +149,7 @@ impl KeywordTable {
         (position.bucket / slots, position.bucket % slots)
     }
 
-    fn placement(&self) -> MutexGuard<'_, Placement> {
+    pub(super) fn placement(&self) -> MutexGuard<'_, Placement> {
         // Placement changes whole or not at all.
         self.placement.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,5 +1,5 @@
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use chacha20::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
@@ -124,15 +124,20 @@ struct World {
 const VACANT: [u8; 128] = [0xee; 128];
 
 fn world(records: &HashMap<[u8; 32], Vec<u8>>) -> World {
-    let configuration = Configuration::new(Parameters::new(SHAPE).unwrap(), b"epoch");
+    world_of(SHAPE, 4, records)
+}
+
+fn world_of(shape: Shape, entries: usize, records: &HashMap<[u8; 32], Vec<u8>>) -> World {
+    let configuration = Configuration::new(Parameters::new(shape).unwrap(), b"epoch");
     let server = Server::new(configuration.clone());
-    let mut placement = Placement::new(SHAPE, 4);
+    let mut placement = Placement::new(shape, entries);
     for bytes in records.keys() {
         placement.insert(&Keyword::new(*bytes)).unwrap();
     }
     let words = Box::new(vec![0; configuration.parameters().table_words()]);
-    let table = KeywordTable::build(&server, words, placement, |keyword, bytes| {
-        bytes.copy_from_slice(keyword.map_or(&VACANT, |keyword| &records[&keyword.0]));
+    let table = KeywordTable::build(&server, words, placement, |keyword, bytes| match keyword {
+        Some(keyword) => bytes.copy_from_slice(&records[&keyword.0]),
+        None => bytes.fill(0xee),
     })
     .unwrap();
     let mut random = random(4);
@@ -199,42 +204,55 @@ fn records_are_found_by_keyword_while_others_come_and_go() {
     }
 }
 
-/// Keywords come and go in the row of one that stays, which is often moved: it is always found, and once.
+/// Tells the other thread to stop, when a test fails as well.
+struct AtTheEnd<'a>(&'a AtomicBool);
+
+impl Drop for AtTheEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Seven keywords come and go in a row of eight buckets for one record each. The one that stays is often moved, and
+/// whoever reads both of its buckets finds it once.
 #[test]
 fn a_record_that_is_moved_is_found_at_all_times() {
+    let shape = Shape { rows: 1, columns: 2, slots: 4, answers: 2 };
     let mut random = random(6);
-    let mut stored = records(1, &mut random);
-    let (stays, record) = stored.drain().next().unwrap();
-    stored.insert(stays, record.clone());
-    let stays = Keyword::new(stays);
-    let world = world(&stored);
-    let row = stays.candidates(SHAPE).0;
+    let stays = keyword(&mut random);
+    let record = vec![0xa5; 512];
+    let world = world_of(shape, 1, &HashMap::from([(stays.0, record.clone())]));
+    let lookup = stays.lookup(shape);
+    let places: Vec<_> = lookup.places.iter().map(|place| (0, place.column, place.slot)).collect();
+    let moves = AtomicUsize::new(0);
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _stop = AtTheEnd(&done);
         scope.spawn(|| {
-            let mut random = ChaCha20Rng::from_seed([7; 32]);
             while !done.load(Ordering::Relaxed) {
-                let mut others = Vec::new();
-                loop {
-                    let other = keyword(&mut random);
-                    if other.candidates(SHAPE).0 != row {
-                        continue;
-                    }
-                    match world.table.put(&other, &[1; 128]) {
-                        Ok(()) => others.push(other),
-                        Err(error) => break assert_eq!(error, TableError::Full(Full)),
+                let others: Vec<_> = (0..7).map(|_| keyword(&mut random)).collect();
+                let before = world.table.placement().find(&stays);
+                for other in &others {
+                    match world.table.put(other, &[1; 512]) {
+                        Ok(()) => (),
+                        Err(error) => assert_eq!(error, TableError::Full(Full)),
                     }
                 }
+                moves.fetch_add(
+                    usize::from(world.table.placement().find(&stays) != before),
+                    Ordering::Relaxed,
+                );
                 for other in others {
-                    assert_eq!(world.table.remove(&other, &VACANT), Ok(true));
+                    world.table.remove(&other, &[0xee; 512]).unwrap();
                 }
             }
         });
-        for _ in 0..40 {
-            let found = world.look_up(&stays, &mut random);
-            assert_eq!(found.iter().filter(|other| **other == record).count(), 1);
+        let mut read = 0;
+        while read < 2000 || moves.load(Ordering::Relaxed) < 200 {
+            let slots = world.table.database().read_all(&places).unwrap();
+            assert_eq!(slots.iter().filter(|slot| **slot == record).count(), 1, "after {read}");
+            read += 1;
         }
-        done.store(true, Ordering::Relaxed);
     });
 }
 
