@@ -1,6 +1,6 @@
 //! Filling a table.
 
-use super::{Database, DatabaseError, Storage};
+use super::{Database, DatabaseError, Storage, coefficients};
 use crate::parameters::N;
 use crate::ring::Poly;
 use crate::server::Server;
@@ -34,11 +34,15 @@ impl Database {
                     let mut bytes = [0; N];
                     fill(row, column, &mut bytes);
                     let mask = tables.mask.polynomial(row + shape.rows * column);
-                    for (at, (byte, mask)) in bytes.iter().zip(mask).enumerate() {
-                        let exponent = at % slot_bytes * shape.slots + at / slot_bytes;
-                        let coefficient = i64::from((byte ^ mask).cast_signed());
-                        poly.0[exponent] = crate::ring::from_signed(coefficient, tables.table_ring.q);
+                    let mut interleaved = [0; N];
+                    let slots = bytes.chunks_exact(slot_bytes).zip(mask.chunks_exact(slot_bytes));
+                    for (slot, (bytes, mask)) in slots.enumerate() {
+                        let places = interleaved.iter_mut().skip(slot).step_by(shape.slots);
+                        for ((place, byte), mask) in places.zip(bytes).zip(mask) {
+                            *place = byte ^ mask;
+                        }
                     }
+                    coefficients(&interleaved, poly);
                     tables.kernel.forward(&tables.table_ring, poly);
                 }
                 for block in 0..N / 8 {

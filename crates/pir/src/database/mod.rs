@@ -20,7 +20,7 @@ pub use storage::Storage;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::parameters::{ConfigurationId, N, Q1};
-use crate::ring::{Poly, reduce_once};
+use crate::ring::{Poly, from_signed, reduce_once};
 use crate::server::{Server, Tables};
 
 /// Changes that may wait to become part of the words. Then a writer waits for the queries that run.
@@ -241,9 +241,7 @@ impl Database {
     /// The transform of bytes as signed coefficients.
     fn transform(&self, bytes: &[u8; N]) -> Box<Poly> {
         let mut poly = Box::new(Poly::ZERO);
-        for (value, byte) in poly.0.iter_mut().zip(bytes) {
-            *value = crate::ring::from_signed(i64::from(byte.cast_signed()), Q1);
-        }
+        coefficients(bytes, &mut poly);
         self.tables.kernel.forward(&self.tables.table_ring, &mut poly);
         poly
     }
@@ -283,5 +281,12 @@ impl Database {
 
     fn pending(&self) -> MutexGuard<'_, Arc<Vec<Arc<Difference>>>> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Bytes as signed coefficients.
+fn coefficients(bytes: &[u8; N], poly: &mut Poly) {
+    for (value, byte) in poly.0.iter_mut().zip(bytes) {
+        *value = from_signed(i64::from(byte.cast_signed()), Q1);
     }
 }
