@@ -1,5 +1,5 @@
 //! Prints what a lookup costs for 2^20 records of 128 bytes by keyword, or by place, or for 10 million by keyword, on one
-//! thread: `cargo run --release -p acquaint-pir --example measure [keywords|records|millions] [kernel] [rounds]`.
+//! thread: `cargo run --release -p acquaint-pir --example measure [keywords|records|millions|288x256x4x2] [kernel] [rounds]`.
 
 use std::time::Duration;
 
@@ -19,7 +19,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         None | Some("keywords") => Shape::MILLION_KEYWORDS,
         Some("records") => Shape::MILLION_RECORDS,
         Some("millions") => Shape::TEN_MILLION_KEYWORDS,
-        Some(other) => return Err(format!("no such shape: {other}").into()),
+        Some(other) => {
+            let numbers: Result<Vec<usize>, _> = other.split('x').map(str::parse).collect();
+            let &[rows, columns, slots, answers] = numbers?.as_slice() else {
+                return Err("a shape is rows x columns x slots x answers, as 288x256x4x2".into());
+            };
+            Shape { rows, columns, slots, answers }
+        }
     };
     let kernel = match arguments.next() {
         None => Kernel::best(),
@@ -47,8 +53,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     })?;
     println!("preprocessing {:.2} s", started.elapsed().as_secs_f64());
     let stored = match shape {
+        Shape::MILLION_KEYWORDS | Shape::MILLION_RECORDS => 1 << 20,
         Shape::TEN_MILLION_KEYWORDS => 10_000_000,
-        _ => 1 << 20,
+        _ => records.len() / 128,
     };
     println!(
         "memory {:.2} of {stored} records",
