@@ -16,15 +16,17 @@
 //! | 2048 | Q, 50 bits | **137.1** (dual hybrid; bdd 137.1, usvp 138.1) |
 //! | 1024 | q2, 27 bits | **131** |
 //!
-//! `LWE.estimate(LWE.Parameters(n=2048, q=2**50, Xs=ND.Uniform(-1, 1), Xe=ND.DiscreteGaussian(3.2)))`, and the same with
-//! 1024 and 2**27. The lower bound called core-SVP (ADPS16, no lower-order terms) is 108.8 bits for the first. At 2048
+//! That is `LWE.estimate` of `LWE.Parameters(n=2048, q=2**50, Xs=ND.Uniform(-1, 1), Xe=ND.DiscreteGaussian(3.2))`, and of
+//! the same with 1024 and 2**27. The lower bound called core-SVP (ADPS16, no lower-order terms) is 108.8 bits for the first. At 2048
 //! and 52 bits the estimate is 131.3, at 54 bits 126.4, so Q may grow to 52 bits and no more. Circular security
 //! is assumed, as in every scheme of the family: keys encrypt functions of the secret that they belong to.
 //!
 //! # Correctness
 //!
 //! [`Parameters::noise`] follows the noise from the query to the answer, and [`Parameters::new`] refuses a shape whose
-//! answers are wrong more often than once in 2^40 queries.
+//! answers are wrong more often than once in 2^40 queries. Measured over 106,496 coefficients of answers of
+//! [`Shape::MILLION_KEYWORDS`], the standard deviation was 0.05048 of the distance between two bytes, where 0.05052 is
+//! predicted, and the largest error 0.244 of the 0.5 that is too much.
 
 mod gadget;
 mod noise;
