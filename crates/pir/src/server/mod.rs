@@ -202,15 +202,12 @@ impl Server {
             self.tables.kernel.inverse(&self.tables.table_ring, half);
         }
         let folds = parameters.shape.columns.ilog2() as usize;
-        let answers: Vec<Ciphertext> = selectors
-            .chunks(parameters.selectors_each())
-            .map(|selectors| {
-                let (of_columns, of_slots) = selectors.split_at(folds);
-                let mut answer = self.fold(&columns, of_columns, scratch);
-                self.rotate(&mut answer, of_slots, scratch);
-                answer
-            })
-            .collect();
+        let (of_columns, of_slots): (Vec<_>, Vec<_>) =
+            selectors.chunks(parameters.selectors_each()).map(|lookup| lookup.split_at(folds)).unzip();
+        let mut answers = self.fold(columns, &of_columns, scratch);
+        for (answer, selectors) in answers.iter_mut().zip(of_slots) {
+            self.rotate(answer, selectors, scratch);
+        }
         self.pack(&answers, keys, scratch)
     }
 

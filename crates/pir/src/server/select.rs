@@ -36,38 +36,45 @@ impl Server {
         }
     }
 
-    /// The column that the selectors of a lookup name, of columns that are not transformed.
+    /// For each lookup, the column that its selectors name, of columns that are not transformed.
     pub(super) fn fold(
         &self,
-        columns: &[Ciphertext],
-        selectors: &[Selector],
+        columns: Vec<Ciphertext>,
+        lookups: &[&[Selector]],
         scratch: &mut Scratch,
-    ) -> Ciphertext {
-        let mut folded: Vec<Ciphertext> = Vec::new();
-        for selector in selectors.iter().rev() {
-            let source = if folded.is_empty() { columns } else { &folded };
-            let (low, high) = source.split_at(source.len() / 2);
-            let mut next = Vec::new();
-            if folded.is_empty() {
-                next.reserve(low.len());
-                for (low, high) in low.iter().zip(high) {
-                    self.difference(low, high, scratch);
-                    let mut chosen = low.clone();
-                    self.choose(&mut chosen, selector, scratch);
-                    next.push(chosen);
+    ) -> Vec<Ciphertext> {
+        let (low, high) = columns.split_at(columns.len() / 2);
+        let mut halves: Vec<Vec<Ciphertext>> =
+            lookups.iter().map(|_| Vec::with_capacity(low.len())).collect();
+        // The first step takes the same differences apart for all lookups.
+        for (low, high) in low.iter().zip(high) {
+            self.difference(low, high, scratch);
+            self.take_apart(scratch);
+            for (half, selectors) in halves.iter_mut().zip(lookups) {
+                let mut chosen = low.clone();
+                if let Some(selector) = selectors.last() {
+                    self.add_chosen(&mut chosen, selector, scratch);
                 }
-                folded = next;
-            } else {
-                let half = folded.len() / 2;
-                let (low, high) = folded.split_at_mut(half);
-                for (low, high) in low.iter_mut().zip(&*high) {
-                    self.difference(low, high, scratch);
-                    self.choose(low, selector, scratch);
-                }
-                folded.truncate(half);
+                half.push(chosen);
             }
         }
-        folded.pop().or_else(|| columns.first().cloned()).unwrap_or(Ciphertext::ZERO)
+        let single = columns.into_iter().next().unwrap_or(Ciphertext::ZERO);
+        halves
+            .into_iter()
+            .zip(lookups)
+            .map(|(mut folded, selectors)| {
+                for selector in selectors.iter().rev().skip(1) {
+                    let half = folded.len() / 2;
+                    let (low, high) = folded.split_at_mut(half);
+                    for (low, high) in low.iter_mut().zip(&*high) {
+                        self.difference(low, high, scratch);
+                        self.choose(low, selector, scratch);
+                    }
+                    folded.truncate(half);
+                }
+                folded.pop().unwrap_or_else(|| single.clone())
+            })
+            .collect()
     }
 
     /// Turns a polynomial so that the slot that the selectors name comes first.
@@ -88,16 +95,26 @@ impl Server {
 
     /// Adds `scratch.difference` times the selector's bit (the external product).
     fn choose(&self, ciphertext: &mut Ciphertext, selector: &Selector, scratch: &mut Scratch) {
-        let (kernel, ring) = (self.tables.kernel, &self.tables.table_ring);
-        let gadget = self.tables.parameters().gadgets.selection;
+        self.take_apart(scratch);
+        self.add_chosen(ciphertext, selector, scratch);
+    }
+
+    /// The transformed digits of `scratch.difference`, those of b first, into `scratch.digits`.
+    fn take_apart(&self, scratch: &mut Scratch) {
+        let (kernel, gadget) = (self.tables.kernel, self.tables.parameters().gadgets.selection);
         let digits = &mut scratch.digits[..2 * gadget.digits];
         let (of_b, of_a) = digits.split_at_mut(gadget.digits);
         kernel.digits(&scratch.difference.b.0, gadget, Q1, of_b);
         kernel.digits(&scratch.difference.a.0, gadget, Q1, of_a);
-        for digit in &mut *digits {
-            kernel.forward(ring, digit);
+        for digit in digits {
+            kernel.forward(&self.tables.table_ring, digit);
         }
-        kernel.inner_product(ring, digits, selector, &mut scratch.image);
+    }
+
+    /// Adds what the digits stand for times the selector's bit.
+    fn add_chosen(&self, ciphertext: &mut Ciphertext, selector: &Selector, scratch: &mut Scratch) {
+        let (kernel, ring) = (self.tables.kernel, &self.tables.table_ring);
+        kernel.inner_product(ring, &scratch.digits[..selector.len()], selector, &mut scratch.image);
         for (half, product) in
             [(&mut ciphertext.a, &mut scratch.image.a), (&mut ciphertext.b, &mut scratch.image.b)]
         {
