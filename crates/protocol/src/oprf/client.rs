@@ -1,7 +1,7 @@
 //! The client's half: the crate `voprf`, with randomness as an argument.
 
 use curve25519_dalek::scalar::Scalar;
-use rand_core::{CryptoRng, RngCore};
+use rand_core_06::{CryptoRng, RngCore};
 use voprf::{EvaluationElement, Group, Ristretto255, VoprfClient};
 use zeroize::Zeroizing;
 
@@ -127,7 +127,7 @@ impl RngCore for Drawn {
         }
     }
 
-    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), rand_core::Error> {
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), rand_core_06::Error> {
         self.fill_bytes(bytes);
         Ok(())
     }

@@ -1,0 +1,71 @@
+use super::*;
+
+#[test]
+fn the_standard_shapes_answer_rightly() {
+    for shape in [Shape::MILLION_RECORDS, Shape::MILLION_KEYWORDS] {
+        let parameters = Parameters::new(shape).unwrap();
+        assert!(parameters.noise().failure_log2 < -60.0, "{:?}", parameters.noise());
+    }
+    let ten_million = Parameters::new(Shape::TEN_MILLION_KEYWORDS).unwrap();
+    assert!(ten_million.noise().failure_log2 < -50.0, "{:?}", ten_million.noise());
+    // 8,388,608 records of 128 bytes by their places.
+    Parameters::new(Shape { rows: 512, columns: 1024, slots: 16, answers: 1 }).unwrap();
+    Parameters::new(Shape { rows: 511, columns: 1, slots: 16, answers: 1 }).unwrap();
+}
+
+#[test]
+fn noise_above_the_bound_is_refused() {
+    let shape = Shape { rows: 2048, columns: 1 << 16, slots: 16, answers: 1 };
+    let refused = Parameters::new(shape).unwrap_err();
+    assert!(matches!(refused, ParameterError::Failure { failure_log2 } if failure_log2 > -40.0));
+
+    let coarse = Gadgets { selection: Gadget::new(2, 10, 12), ..Gadgets::STANDARD };
+    let refused = Parameters::with_gadgets(Shape::MILLION_KEYWORDS, coarse).unwrap_err();
+    assert!(matches!(refused, ParameterError::Failure { .. }), "{refused}");
+}
+
+#[test]
+fn shapes_out_of_range_are_refused_by_name() {
+    let good = Shape { rows: 8, columns: 8, slots: 4, answers: 2 };
+    Parameters::new(good).unwrap();
+    for (shape, name) in [
+        (Shape { rows: 0, ..good }, "rows"),
+        (Shape { rows: 2049, ..good }, "rows"),
+        (Shape { columns: 3, ..good }, "columns"),
+        (Shape { columns: 0, ..good }, "columns"),
+        (Shape { columns: 1 << 17, ..good }, "columns"),
+        (Shape { slots: 2, ..good }, "slots"),
+        (Shape { slots: 4096, ..good }, "slots"),
+        (Shape { answers: 3, ..good }, "answers"),
+        (Shape { answers: 8, slots: 16, ..good }, "answers"),
+        (Shape { answers: usize::MAX, ..good }, "answers"),
+    ] {
+        assert_eq!(Parameters::new(shape), Err(ParameterError::Range(name)));
+    }
+}
+
+#[test]
+fn a_configuration_is_named_by_everything_in_it() {
+    let id = |shape, epoch: &[u8]| Configuration::new(Parameters::new(shape).unwrap(), epoch).id();
+    let shape = Shape { rows: 8, columns: 16, slots: 8, answers: 1 };
+    let ids = [
+        id(shape, b"one"),
+        id(shape, b"two"),
+        id(shape, b""),
+        id(Shape { rows: 16, columns: 8, ..shape }, b"one"),
+        id(Shape { slots: 4, ..shape }, b"one"),
+        id(Shape { answers: 2, ..shape }, b"one"),
+    ];
+    for (at, one) in ids.iter().enumerate() {
+        assert!(!ids[..at].contains(one));
+    }
+    assert_eq!(ids[0], id(shape, b"one"));
+}
+
+#[test]
+fn keys_serve_every_shape_with_as_many_answers() {
+    let id = |shape| Parameters::new(shape).unwrap().keys_id();
+    let shape = Shape { rows: 8, columns: 16, slots: 8, answers: 1 };
+    assert_eq!(id(shape), id(Shape { rows: 16, slots: 16, ..shape }));
+    assert_ne!(id(shape), id(Shape { answers: 2, ..shape }));
+}

@@ -1,0 +1,250 @@
+//! What the server does with a query.
+
+mod expand;
+mod keys;
+mod pack;
+mod select;
+#[cfg(test)]
+mod tests;
+
+pub use keys::EvaluationKeys;
+
+use std::sync::Arc;
+
+use crate::database::Database;
+use crate::kernel::Kernel;
+use crate::mask::Mask;
+use crate::parameters::{Configuration, ConfigurationId, LEVELS, N, Parameters, Q, Q_BITS, Q1, Q2, SMALL_N};
+use crate::ring::{Automorphism, Ciphertext, Poly, Ring};
+use crate::wire::{DecodeError, open, unpack};
+use expand::sparse;
+use select::Selector;
+
+/// What server and table compute with.
+pub(crate) struct Tables {
+    pub(crate) configuration: Configuration,
+    pub(crate) kernel: Kernel,
+    pub(crate) ring: Ring,
+    pub(crate) table_ring: Ring,
+    pub(crate) small_ring: Ring,
+    pub(crate) automorphisms: Vec<Automorphism>,
+    pub(crate) mask: Mask,
+}
+
+impl Tables {
+    pub(crate) fn parameters(&self) -> &Parameters {
+        self.configuration.parameters()
+    }
+}
+
+/// Answers queries for tables of one configuration. It learns neither what is asked nor what it answers.
+pub struct Server {
+    pub(crate) tables: Arc<Tables>,
+}
+
+/// A query, taken apart.
+pub struct Query {
+    seed: [u8; 32],
+    rows: Vec<u64>,
+    selectors: Vec<u64>,
+    id: ConfigurationId,
+}
+
+impl std::fmt::Debug for Query {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Query")
+    }
+}
+
+/// A query, keys and a table that do not belong together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AnswerError {
+    /// The query was read by a server of another configuration.
+    #[error("the query is for another configuration or epoch")]
+    Query,
+    /// The keys were read by a server of other parameters.
+    #[error("the evaluation keys are for other parameters")]
+    Keys,
+    /// The table is of another configuration.
+    #[error("the table is of another configuration or epoch")]
+    Database,
+}
+
+/// Room for what is at work.
+struct Scratch {
+    digits: Vec<Poly>,
+    poly: Poly,
+    image: Ciphertext,
+    difference: Ciphertext,
+}
+
+impl Scratch {
+    fn new(parameters: &Parameters) -> Box<Self> {
+        let gadgets = &parameters.gadgets;
+        let most = gadgets.expansion.iter().map(|gadget| gadget.digits).max().unwrap_or(0);
+        let most =
+            most.max(gadgets.conversion.digits).max(2 * gadgets.selection.digits).max(gadgets.packing.digits);
+        Box::new(Self {
+            digits: vec![Poly::ZERO; most],
+            poly: Poly::ZERO,
+            image: Ciphertext::ZERO,
+            difference: Ciphertext::ZERO,
+        })
+    }
+}
+
+impl Server {
+    /// Uses the fastest kernel of this processor.
+    #[must_use]
+    pub fn new(configuration: Configuration) -> Self {
+        Self::with_kernel(configuration, Kernel::best())
+    }
+
+    /// Uses a kernel that is named, for measurements and tests: the answers are the same.
+    #[must_use]
+    pub fn with_kernel(configuration: Configuration, kernel: Kernel) -> Self {
+        let tables = Tables {
+            kernel,
+            ring: Ring::new(Q, N),
+            table_ring: Ring::new(Q1, N),
+            small_ring: Ring::new(Q2, SMALL_N),
+            automorphisms: (0..LEVELS).map(Automorphism::new).collect(),
+            mask: Mask::new(&configuration),
+            configuration,
+        };
+        Self { tables: Arc::new(tables) }
+    }
+
+    /// The configuration that queries must carry.
+    #[must_use]
+    pub fn configuration(&self) -> &Configuration {
+        &self.tables.configuration
+    }
+
+    /// Reads a query.
+    ///
+    /// # Errors
+    /// When the bytes are no query for this configuration. Version, name and length are checked first.
+    pub fn read_query(&self, bytes: &[u8]) -> Result<Query, DecodeError> {
+        let parameters = self.configuration().parameters();
+        let id = self.configuration().id();
+        let (seed, halves) =
+            open(bytes, id.as_bytes(), DecodeError::Configuration, parameters.query_bytes())?;
+        let mut rows = vec![0; parameters.shape.rows];
+        let mut selectors = vec![0; parameters.selector_coefficients()];
+        let count = rows.len() + selectors.len();
+        let mut both = vec![0; count];
+        unpack(halves, Q_BITS, Q, both.iter_mut())?;
+        let (of_rows, of_selectors) = both.split_at(rows.len());
+        rows.copy_from_slice(of_rows);
+        selectors.copy_from_slice(of_selectors);
+        Ok(Query { seed: *seed, rows, selectors, id })
+    }
+
+    /// Answers a query from one state of the table, in time that depends on the parameters alone (and on how many changes
+    /// wait to become part of the table).
+    ///
+    /// # Errors
+    /// When query, keys and table do not belong together. Keys of another session are not found out here: the answer is
+    /// noise then.
+    pub fn answer(
+        &self,
+        database: &Database,
+        keys: &EvaluationKeys,
+        query: &Query,
+    ) -> Result<Vec<u8>, AnswerError> {
+        let answers = self.answer_all(database, &[(keys, query)])?;
+        answers.into_iter().next().ok_or(AnswerError::Query)
+    }
+
+    /// Answers queries, of whomever, in one pass over the table: reading it is half of the time of a single query. Each
+    /// query takes some megabytes of memory for as long as the pass lasts.
+    ///
+    /// # Errors
+    /// When one of the queries or keys does not belong to the table; then none is answered.
+    pub fn answer_all(
+        &self,
+        database: &Database,
+        asked: &[(&EvaluationKeys, &Query)],
+    ) -> Result<Vec<Vec<u8>>, AnswerError> {
+        let parameters = self.tables.parameters();
+        let id = self.configuration().id();
+        if database.id() != id {
+            return Err(AnswerError::Database);
+        }
+        if asked.iter().any(|(_, query)| query.id != id) {
+            return Err(AnswerError::Query);
+        }
+        if asked.iter().any(|(keys, _)| keys.id != parameters.keys_id()) {
+            return Err(AnswerError::Keys);
+        }
+        let mut scratch = Scratch::new(parameters);
+        let rows: Vec<_> = asked.iter().map(|(keys, query)| self.rows(query, keys, &mut scratch)).collect();
+        let passes = database.first_dimension(&rows);
+        drop(rows);
+        let answers = asked.iter().zip(passes).map(|((keys, query), columns)| {
+            let selectors = self.selectors(query, keys, &mut scratch);
+            self.choose_and_pack(columns, &selectors, keys, &mut scratch)
+        });
+        Ok(answers.collect())
+    }
+
+    /// From the sums of all columns to the answer.
+    fn choose_and_pack(
+        &self,
+        mut columns: Vec<Ciphertext>,
+        selectors: &[Selector],
+        keys: &EvaluationKeys,
+        scratch: &mut Scratch,
+    ) -> Vec<u8> {
+        let parameters = self.tables.parameters();
+        for half in columns.iter_mut().flat_map(|column| [&mut column.a, &mut column.b]) {
+            self.tables.kernel.inverse(&self.tables.table_ring, half);
+        }
+        let folds = parameters.shape.columns.ilog2() as usize;
+        let (of_columns, of_slots): (Vec<_>, Vec<_>) =
+            selectors.chunks(parameters.selectors_each()).map(|lookup| lookup.split_at(folds)).unzip();
+        let mut answers = self.fold(columns, &of_columns, scratch);
+        for (answer, selectors) in answers.iter_mut().zip(of_slots) {
+            self.rotate(answer, selectors, scratch);
+        }
+        self.pack(&answers, keys, scratch)
+    }
+
+    /// The encrypted choice of a row, as the first dimension wants it: for each block of eight coefficients, both halves
+    /// of each row.
+    fn rows(&self, query: &Query, keys: &EvaluationKeys, scratch: &mut Scratch) -> Vec<[[u32; 8]; 2]> {
+        let count = query.rows.len();
+        let mut blocks = vec![[[0; 8]; 2]; count * N / 8];
+        self.expand(
+            sparse(&query.seed, 0, &query.rows),
+            count,
+            keys,
+            scratch,
+            |server, _, row, ciphertext| {
+                server.to_table_modulus(ciphertext);
+                let halves = ciphertext.a.0.as_chunks::<8>().0.iter().zip(ciphertext.b.0.as_chunks::<8>().0);
+                for (block, (a, b)) in blocks.iter_mut().skip(row).step_by(count).zip(halves) {
+                    *block = [a.map(|value| value as u32), b.map(|value| value as u32)];
+                }
+            },
+        );
+        blocks
+    }
+
+    fn selectors(&self, query: &Query, keys: &EvaluationKeys, scratch: &mut Scratch) -> Vec<Selector> {
+        let count = query.selectors.len();
+        let digits = self.tables.parameters().gadgets.selection.digits;
+        let mut selectors = vec![Vec::with_capacity(2 * digits); count / digits];
+        let mut times_secret = Vec::with_capacity(count);
+        let root = sparse(&query.seed, 1, &query.selectors);
+        self.expand(root, count, keys, scratch, |server, scratch, at, ciphertext| {
+            times_secret.push(server.selector_rows(ciphertext, keys, scratch));
+            selectors[at / digits].push(ciphertext.clone());
+        });
+        for (at, row) in times_secret.into_iter().enumerate() {
+            selectors[at / digits].push(row);
+        }
+        selectors
+    }
+}
