@@ -7,6 +7,7 @@ mod credentials;
 #[cfg(test)]
 mod custody;
 #[cfg(test)]
+mod directory;
 mod disk;
 #[cfg(test)]
 mod doctor;

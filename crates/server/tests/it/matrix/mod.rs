@@ -127,7 +127,7 @@ async fn pepper(app: &App, token: &str) -> String {
         if details.status != 503 {
             break;
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         details = ask(app, "GET", "/hash_details", token, &Value::Null).await;
     }
     assert_eq!(details.status, 200, "{details:?}");
