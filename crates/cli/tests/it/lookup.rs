@@ -51,7 +51,22 @@ fn nothing_is_asked_of_anyone_before_all_is_well() {
         (&["--session", "x", "+12125550123", "2125550124"], "place 2"),
         (&["--session", "x", "--provider-key", "abc", "+12125550123"], "43 characters"),
         (&["--session", "x", "--profile", "rocketchat", "+12125550123"], "--actor USERID"),
-        (&["--session", "x", "--digits", "5", "+12125550123"], "4 digits, or 6"),
+        (&["--session", "x", "--digits", "4", "+12125550123"], "--digits does nothing"),
+        (
+            &[
+                "--session",
+                "x",
+                "--actor",
+                "u",
+                "--profile",
+                "rocketchat",
+                "--provider-key",
+                "k",
+                "+12125550123",
+            ],
+            "--provider-key does nothing",
+        ),
+        (&["--session", "x"], "who is looked up?"),
         (
             &["--session", "x", "--book", foreign.to_str().unwrap(), "+12125550123"],
             "is no book of Acquaint's",
@@ -61,7 +76,12 @@ fn nothing_is_asked_of_anyone_before_all_is_well() {
         refused(&mut lookup(args), &[words]);
     }
     assert_eq!(std::fs::read(&foreign).unwrap(), b"notes");
-    assert_eq!(run(&mut lookup(&["--session", "x"])).code, Some(2));
+    let five = ["--session", "x", "--profile", "rocketchat", "--actor", "u", "--digits", "5", "+12125550123"];
+    assert_eq!(run(&mut lookup(&five)).code, Some(2));
+    // A book that cannot be written is found out before anything is asked.
+    let nowhere = folder.path().join("no/such.book");
+    let book = nowhere.to_str().unwrap();
+    refused(&mut lookup(&["--session", "x", "--book", book, "+12125550123"]), &["cannot write the book"]);
     assert_eq!(run(&mut lookup(&["--session", "x", "--mode", "guess", "+12125550123"])).code, Some(2));
 }
 
