@@ -1,5 +1,7 @@
 //! `acquaint lookup` and `acquaint directory`, as far as no directory is asked.
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::process::Command;
 
 use tempfile::TempDir;
@@ -127,4 +129,38 @@ fn listings_are_asked_for_by_somebody() {
     refused(&mut command, &["a listing's id"]);
     let mut neither = program();
     assert_eq!(run(neither.args(["directory", "withdraw", "--session", "x"]).args(NOWHERE)).code, Some(2));
+}
+
+/// The heads of the request that a command makes to a server that knows nothing.
+fn heads(command: &mut Command) -> Vec<String> {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let heard = std::thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        let lines = BufReader::new(&stream).lines().map(Result::unwrap);
+        let heads: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+        (&stream).write_all(b"HTTP/1.1 401 No\r\ncontent-length: 0\r\n\r\n").unwrap();
+        heads
+    });
+    let told = run(command.args(["--url", &url]));
+    assert_eq!(told.code, Some(1), "{told:?}");
+    heard.join().unwrap()
+}
+
+#[test]
+fn whoever_names_an_account_does_not_call_with_the_environments_session() {
+    let list = |args: &[&str], environment: &[(&str, &str)]| {
+        let mut command = program();
+        command.args(["directory", "list"]).args(args).envs(environment.iter().copied());
+        let heads = heads(&mut command);
+        let value = |name: &str| heads.iter().find_map(|line| line.strip_prefix(name).map(str::to_owned));
+        (value("authorization: Bearer "), value("acquaint-account: "))
+    };
+    let session = ("ACQUAINT_SESSION", "s");
+    let (back_end, person) = ((Some("k".into()), Some("u".into())), (Some("s".into()), None));
+    assert_eq!(list(&["--actor", "u", "--api-key", "k"], &[session]), back_end);
+    assert_eq!(list(&["--api-key", "k"], &[session, ("ACQUAINT_ACTOR", "u")]), back_end);
+    assert_eq!(list(&["--actor", "u"], &[session, ("ACQUAINT_API_KEY", "k")]), back_end);
+    assert_eq!(list(&[], &[session, ("ACQUAINT_API_KEY", "k"), ("ACQUAINT_ACTOR", "u")]), person);
+    assert_eq!(list(&["--session", "s", "--actor", "u", "--api-key", "k"], &[]), person);
 }

@@ -372,6 +372,10 @@ fn weak_hashes_are_asked_for_and_strong_ones_compared() {
     assert!(book.due(&contacts, NOW + 1).is_empty());
 
     let round = || WeakRound::all(&contacts[..1], WeakLength::Four).remove(0);
+    let long = ContactsFound { strong_hashes: vec![candidate(0, &"é".repeat(1000))], success: true };
+    let mut other = Book::new(Profile::Weak);
+    round().finish(&mut other, &long, NOW).unwrap();
+    assert_eq!(other.found(&contacts[0]), Some("é".repeat(127).as_str()));
     let refused = ContactsFound { strong_hashes: vec![], success: false };
     assert!(matches!(round().finish(&mut book, &refused, NOW), Err(DiscoveryError::OtherAnswer)));
     let odd = Candidate { h: "constructor".into(), ..candidate(0, "x") };
