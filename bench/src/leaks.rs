@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 
 use acquaint_protocol::bucket::layout::{self, Layout};
+use acquaint_protocol::bucket::payload::Sealed;
 use acquaint_protocol::bucket::sealed::TAG_BYTES;
 use acquaint_protocol::bucket::weak::{Strong, WeakLength};
 use acquaint_protocol::identifier::{Identifier, Sii};
@@ -59,7 +60,7 @@ struct Joint {
     suspects: usize,
     /// Suspects who are no contacts and fit all the same, in the mean.
     by_chance: f64,
-    /// Bits that the whole query tells.
+    /// Bits that the whole query tells: log₂ of how many such sets of distinct prefixes there are.
     bits_in_all: f64,
 }
 
@@ -71,8 +72,8 @@ struct Padding {
     mean: f64,
     slots: u16,
     bucket_bytes: usize,
-    /// What 500 buckets take.
-    answer_500_bytes: usize,
+    /// What the distinct buckets of 500 contacts take, in the mean.
+    answer_500_bytes: f64,
     /// The same without filling.
     unpadded_500_bytes: f64,
 }
@@ -105,7 +106,7 @@ pub(crate) fn run(json: bool) -> Result<()> {
             unpadded_500_bytes,
         } = padding;
         println!(
-            "{listings:<10}{prefix_bits:>6}{mean:>10.1}{slots:>8}{bucket_bytes:>14}{answer_500_bytes:>16}\
+            "{listings:<10}{prefix_bits:>6}{mean:>10.1}{slots:>8}{bucket_bytes:>14}{answer_500_bytes:>16.0}\
              {unpadded_500_bytes:>16.0}"
         );
     }
@@ -154,6 +155,7 @@ fn joint() -> Result<Vec<Joint>> {
             for contacts in [100_usize, 500] {
                 let mut fit = 0_usize;
                 let mut seen = 0_usize;
+                let mut bits_in_all = 0.0;
                 for _ in 0..ROUNDS {
                     let mut prefix = || -> Result<u32> {
                         let text = format!("tel:+1212{:07}", draws.next() % 10_000_000);
@@ -161,6 +163,7 @@ fn joint() -> Result<Vec<Joint>> {
                         Ok(weak >> (4 * u32::try_from(length.digits())? - bits))
                     };
                     let book = (0..contacts).map(|_| prefix()).collect::<Result<HashSet<u32>>>()?;
+                    bits_in_all += log2_sets(bits, book.len()) / ROUNDS as f64;
                     // As many as are drawn in good time; the rest are like them.
                     let drawn = suspects.min(5_000);
                     for _ in 0..drawn {
@@ -173,7 +176,7 @@ fn joint() -> Result<Vec<Joint>> {
                     contacts,
                     suspects,
                     by_chance: fit as f64 / seen as f64 * suspects as f64,
-                    bits_in_all: f64::from(bits) * contacts as f64,
+                    bits_in_all,
                 });
             }
         }
@@ -181,20 +184,29 @@ fn joint() -> Result<Vec<Joint>> {
     Ok(joint)
 }
 
+/// log₂ of C(2ᵇ, k): the order tells nothing, and neither does who shares a prefix.
+fn log2_sets(bits: u32, distinct: usize) -> f64 {
+    let all = f64::from(bits).exp2();
+    (0..distinct).map(|taken| ((all - taken as f64) / (taken + 1) as f64).log2()).sum()
+}
+
 fn padding() -> Result<Vec<Padding>> {
     let of = |listings: u64| {
-        let Layout { prefix_bits, slots } = layout::choose(listings, CANDIDATES)?;
+        let layout = layout::choose(listings, CANDIDATES)?;
+        let Layout { prefix_bits, slots } = layout;
         let slot = ACCOUNT_BYTES + TAG_BYTES;
         let mean = listings as f64 / f64::from(prefix_bits).exp2();
         let bucket_bytes = usize::from(slots) * slot;
+        // Contacts that share a bucket ask for it once.
+        let sealed = Sealed { contacts: 500.0, account_bytes: ACCOUNT_BYTES as f64, layout };
         Ok(Padding {
             listings,
             prefix_bits,
             mean,
             slots,
             bucket_bytes,
-            answer_500_bytes: 500 * bucket_bytes + 16,
-            unpadded_500_bytes: 500.0 * mean * slot as f64,
+            answer_500_bytes: sealed.buckets_response() + 16.0,
+            unpadded_500_bytes: sealed.buckets() * mean * slot as f64,
         })
     };
     DIRECTORIES.into_iter().map(of).collect()

@@ -29,6 +29,11 @@ pub enum ClientError {
     /// The server refused the key.
     #[error("the server refuses the API key: it is the one in the server's configuration, under [auth]")]
     Unauthenticated,
+    /// The server refused the person's session token, or the user's id with it.
+    #[error(
+        "the server refuses the session token or the user's id: sign in again there, and give the new ones"
+    )]
+    SessionRefused,
     /// No connection came about: nothing reached the server.
     #[error("the server cannot be reached: is it running at this address?")]
     NotConnected(#[source] Box<dyn Error + Send + Sync>),
@@ -59,7 +64,7 @@ impl ClientError {
         match self {
             // Behind an internal error, or one that is not known, something may have been done.
             Self::Refused { reason: Reason::InternalError | Reason::Unknown(_), .. } => false,
-            Self::Config(_) | Self::Refused { .. } | Self::Unauthenticated => true,
+            Self::Config(_) | Self::Refused { .. } | Self::Unauthenticated | Self::SessionRefused => true,
             Self::NotConnected(_) | Self::Certificate(_) => true,
             Self::Unavailable { .. } | Self::TimedOut | Self::Unreachable(_) => false,
         }

@@ -19,15 +19,29 @@ pub(crate) struct Who {
     pub(crate) server: ServerAddress,
 }
 
+impl Who {
+    /// Whether the command line names an account or an API key, and the session is only the environment's.
+    pub(crate) fn is_back_end(&self) -> bool {
+        let of_environment = |name: &str, value: &Option<String>| {
+            value.as_ref().is_none_or(|value| std::env::var(name).is_ok_and(|there| there == *value))
+        };
+        let is_named = !of_environment("ACQUAINT_ACTOR", &self.actor)
+            || !of_environment("ACQUAINT_API_KEY", &self.server.api_key);
+        is_named && self.actor.is_some() && of_environment("ACQUAINT_SESSION", &self.session)
+    }
+}
+
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  acquaint lookup --url https://contacts.example.com --session TOKEN +12125550123 bob@example.com
+  export ACQUAINT_URL=https://contacts.example.com ACQUAINT_SESSION=…
+      where the server is, and your session token: on a command line, others on the machine see it
+  acquaint lookup +12125550123 bob@example.com
       who of these wants to be found; nothing is kept
-  acquaint lookup --session TOKEN --vcf contacts.vcf --region US --book friends.book
+  acquaint lookup --vcf contacts.vcf --region US --book friends.book
       a whole address book; the next time, only what is new or older than a day is asked for
-  acquaint lookup --actor did:plc:alice --api-key KEY --book alice.book +12125550123
+  ACQUAINT_API_KEY=… acquaint lookup --actor did:plc:alice --book alice.book +12125550123
       a back end, for one of its accounts
-  acquaint lookup --profile rocketchat --session TOKEN --actor USERID --digits 4 +918888888888
+  acquaint lookup --profile rocketchat --actor USERID --digits 4 +918888888888
       by weak hashes, as Rocket.Chat's page has it
 
 The profile `sealed`: the server evaluates blinded elements, proves that it used the key that it
@@ -35,13 +49,14 @@ publishes, and gives whole buckets of sealed entries; only the right number open
 learns for each contact the number of its bucket (`prefix_bits` bits) and nothing else. What is
 published must be signed by the provider's key: give it with --provider-key, as the provider shows
 it elsewhere (a web page, an app); otherwise the first one that is met is kept in the book, and any
-other is refused from then on.
+other is refused from then on. Each new key of the OPRF (an epoch) tells the server more of the same
+contacts, so that it is refused for --min-epoch-days after the one before; a book keeps that.
 
 The profile `rocketchat`: the server sees 16 or 24 bits of the hash of every contact, and answers
 hashes that are as good as the numbers of strangers. For servers that offer nothing else.
 
 For each person a line is printed: the name in your address book (or what you gave), a tab, the
-account. With --json, one object: asked, fresh, evaluated, buckets, round_trips, sent, received (bytes),
+account. With --json, one object: asked, fresh, postponed, evaluated, buckets, round_trips, sent, received (bytes),
 skipped (counts by reason), provider_key, first_use, found (name, contact, account).")]
 pub(crate) struct Lookup {
     #[command(flatten)]
@@ -56,7 +71,7 @@ pub(crate) struct Lookup {
     #[arg(long, value_name = "FILE")]
     pub(crate) book: Option<PathBuf>,
     /// Look up an address book (.vcf or .csv); `-` for standard input
-    #[arg(long, value_name = "FILE", required_unless_present = "identifiers")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) vcf: Option<PathBuf>,
     /// Where numbers without a country code are from, as US
     #[arg(long)]
@@ -64,17 +79,28 @@ pub(crate) struct Lookup {
     /// The provider's key, in base64url: parameters that another one signed are refused
     #[arg(long, value_name = "KEY")]
     pub(crate) provider_key: Option<String>,
-    /// The most bits of a prefix that are told; each one more halves the people that a prefix leaves
-    #[arg(long, value_name = "BITS", default_value_t = 24, value_parser = clap::value_parser!(u8).range(0..=32))]
-    pub(crate) max_prefix_bits: u8,
-    /// Digits of a weak hash, with --profile rocketchat: 4 as the page has it, 6 as its program had
-    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u8).range(4..=6))]
-    pub(crate) digits: u8,
+    /// The most bits of a prefix that are told; each one more halves the people that a prefix leaves [default: 24]
+    #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u8).range(0..=32))]
+    pub(crate) max_prefix_bits: Option<u8>,
+    /// How many days an epoch must have been used before a newer one is, as the book has it; 0 for none [default: 7]
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u16).range(0..=3650))]
+    pub(crate) min_epoch_days: Option<u16>,
+    /// Digits of a weak hash, with --profile rocketchat: 4 as the page has it, 6 as its program had [default: 6]
+    #[arg(long, value_parser = digits)]
+    pub(crate) digits: Option<u8>,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
     /// Phone numbers and e-mail addresses
     pub(crate) identifiers: Vec<String>,
+}
+
+fn digits(text: &str) -> Result<u8, &'static str> {
+    match text {
+        "4" => Ok(4),
+        "6" => Ok(6),
+        _ => Err("a weak hash has 4 digits, or 6"),
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -87,11 +113,13 @@ pub(crate) struct Directory {
 pub(crate) enum DirectoryCommand {
     /// Prove that a phone number, or an e-mail address, is yours, and print a token for one listing
     #[command(after_help = "Examples:
-  acquaint directory verify --session TOKEN +12125550101
+  acquaint directory verify +12125550101
       sends a code, asks for it, and prints the token on standard output
-  acquaint directory verify --session TOKEN --send +12125550101
-  acquaint directory verify --session TOKEN --code 123456 +12125550101
+  acquaint directory verify --send +12125550101
+  acquaint directory verify --code 123456 +12125550101
       the same in two steps, for scripts
+
+Your session token is read from the environment, ACQUAINT_SESSION.
 
 This says nothing to anybody: only `acquaint directory enrol` makes you findable. A token of `acquaint
 verify` is none here, nor the other way round.
@@ -100,7 +128,7 @@ With --json: {\"token\", \"expires_at\"}, and with --send {\"sent\": true}.")]
     Verify(Verify),
     /// Be found by what the token is of, by everybody who knows it
     #[command(after_help = "Example:
-  acquaint directory enrol --session TOKEN --token \"$(acquaint directory verify --session TOKEN +12125550101)\"
+  acquaint directory enrol --token \"$(acquaint directory verify +12125550101)\"
 
 The listing ends by itself when the number is not verified again in the time that the server sets, and when
 another account verifies the same number and enrols it.
@@ -109,16 +137,16 @@ With --json: {\"id\", \"identifier\", \"username\"?, \"verified_at\", \"expires_
     Enrol(Enrol),
     /// Show by what you are found
     #[command(after_help = "Example:
-  acquaint directory list --session TOKEN
+  acquaint directory list
 
 One line for each listing: its id, what it is of, and when it ends. With --json: {\"listings\": [{\"id\",
 \"identifier\", \"username\"?, \"verified_at\", \"expires_at\"}]}.")]
     List(List),
     /// Be found no more, by one listing or by any
     #[command(after_help = "Examples:
-  acquaint directory withdraw --session TOKEN ID
+  acquaint directory withdraw ID
       with an id of `acquaint directory list`
-  acquaint directory withdraw --session TOKEN --all
+  acquaint directory withdraw --all
 
 Answers that others have already may be kept for 60 seconds. With --json: {\"withdrawn\": true}.")]
     Withdraw(Withdraw),

@@ -92,12 +92,14 @@ async fn verify(args: Verify) -> Result<(), Failure> {
     }
 }
 
-/// Has a code sent and asks for it until it is right or refused.
+/// Has a code sent and asks for it until it is right or refused: a wrong one may be followed by another until the server
+/// takes no more guesses, which is another refusal.
 async fn asked(directory: &mut Directory, identifier: &str) -> Result<Verified, Failure> {
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     directory.start_verification(identifier).await?;
+    output::note("A code was sent.");
     loop {
-        output::prompt("A code was sent. Enter its six digits: ");
+        output::prompt("Enter its six digits: ");
         let code = lines.next_line().await?.ok_or("no code was entered")?;
         match directory.confirm(identifier, code.trim()).await {
             Err(ClientError::Refused { reason: Reason::InvalidCode, message, .. }) => output::note(&message),

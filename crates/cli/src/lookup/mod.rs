@@ -23,15 +23,22 @@ use crate::remote;
 
 pub(crate) async fn run(args: Lookup) -> Result<(), Failure> {
     let profile = if args.profile == "sealed" { Profile::Sealed } else { Profile::Weak };
+    idle(&args, profile)?;
     let (people, skipped) = people(&args)?;
-    let trust = Trust { signing_key: provider_key(&args)?, max_prefix_bits: args.max_prefix_bits };
-    let length = WeakLength::new(args.digits).ok_or("--digits: a weak hash has 4 digits, or 6")?;
-    // Before anything is asked: a file that is no book is not found out after the quota is spent.
+    let trust = trust(&args)?;
+    let length =
+        WeakLength::new(args.digits.unwrap_or(6)).ok_or("--digits: a weak hash has 4 digits, or 6")?;
+    let mut directory = connect(&args.who, profile)?;
+    // Before anything is asked: a file that is no book, or one that cannot be written, is not found out after the quota is
+    // spent.
     let mut book = match &args.book {
-        Some(path) => Book::open(path, profile)?,
+        Some(path) => {
+            let book = Book::open(path, profile)?;
+            book.save(path)?;
+            book
+        }
         None => Book::new(profile),
     };
-    let mut directory = connect(&args.who, profile)?;
     let now = u64::try_from(Ambient::default().clock.now() / 1000)?;
     let identifiers: Vec<Sii> = people.iter().map(|person| person.identifier.clone()).collect();
     let due = book.due(&identifiers, now).len();
@@ -44,6 +51,7 @@ pub(crate) async fn run(args: Lookup) -> Result<(), Failure> {
     let bar = ProgressBar::new_spinner()
         .with_message(format!("looking up {}", counted(due, "contact", "contacts")));
     bar.enable_steady_tick(std::time::Duration::from_millis(100));
+    let known = book.signing_key();
     let outcome = tokio::select! {
         outcome = async { match profile {
             Profile::Sealed => directory.refresh(&mut book, &identifiers, &trust, now).await,
@@ -52,11 +60,46 @@ pub(crate) async fn run(args: Lookup) -> Result<(), Failure> {
         stop = tokio::signal::ctrl_c() => stop.map_err(Failure::from).and(Err("stopped".into())),
     };
     bar.finish_and_clear();
-    // Whatever came of it: what was paid for is kept.
+    // Whatever came of it: what was paid for is kept, and a key that is trusted from here on is told.
     let kept = args.book.as_deref().map_or(Ok(()), |path| book.save(path));
-    let done = outcome?;
-    kept?;
-    tell(&args, &book, &people, &skipped, &done)
+    let told = outcome.and_then(|done| tell(&args, &book, &people, &skipped, &done));
+    if let (None, None, Some(key)) = (known, trust.signing_key, book.signing_key()) {
+        first_use(&key, args.book.as_deref());
+    }
+    match (told, kept) {
+        (told, Ok(())) => told,
+        (Ok(()), Err(lost)) => Err(lost.into()),
+        (Err(error), Err(lost)) => {
+            crate::failure::report(&lost.into());
+            Err(error)
+        }
+    }
+}
+
+/// Options that the profile has no use for: whoever gives one believes in something that is not so.
+fn idle(args: &Lookup, profile: Profile) -> Result<(), Failure> {
+    let idle = match profile {
+        Profile::Sealed => [("--digits", args.digits.is_some())].to_vec(),
+        Profile::Weak => vec![
+            ("--provider-key", args.provider_key.is_some()),
+            ("--max-prefix-bits", args.max_prefix_bits.is_some()),
+            ("--min-epoch-days", args.min_epoch_days.is_some()),
+        ],
+    };
+    match idle.into_iter().find(|(_, is_given)| *is_given) {
+        Some((option, _)) => Err(format!("{option} does nothing with --profile {}", args.profile).into()),
+        None => Ok(()),
+    }
+}
+
+fn trust(args: &Lookup) -> Result<Trust, Failure> {
+    let usual = Trust::default();
+    Ok(Trust {
+        signing_key: provider_key(args)?,
+        max_prefix_bits: args.max_prefix_bits.unwrap_or(usual.max_prefix_bits),
+        min_epoch_age_s: args.min_epoch_days.map_or(usual.min_epoch_age_s, |days| u64::from(days) * 86_400),
+        ..usual
+    })
 }
 
 /// Whoever is looked up.
@@ -69,6 +112,12 @@ struct Wish {
 
 /// Whom the arguments name, each once, and what was left out.
 fn people(args: &Lookup) -> Result<(Vec<Wish>, Skipped), Failure> {
+    if args.identifiers.is_empty() && args.vcf.is_none() {
+        return Err(
+            "who is looked up? Give phone numbers and e-mail addresses, or an address book with --vcf FILE"
+                .into(),
+        );
+    }
     let region = args.region.as_deref().map(Region::parse).transpose();
     let region = region.map_err(|error| format!("--region: {error}"))?;
     let mut all = Vec::new();
@@ -132,7 +181,12 @@ fn provider_key(args: &Lookup) -> Result<Option<[u8; 32]>, Failure> {
 /// The directory, for whoever calls.
 pub(crate) fn connect(who: &Who, profile: Profile) -> Result<Directory, Failure> {
     let (url, settings) = remote::address(&who.server)?;
-    let caller = match (profile, &who.session, &who.actor) {
+    let session = match profile {
+        // Who says for whom, and with which key, does not mean the session that lies about in the environment.
+        Profile::Sealed if who.is_back_end() => None,
+        _ => who.session.as_ref(),
+    };
+    let caller = match (profile, session, &who.actor) {
         (Profile::Sealed, Some(session), _) => Caller::Session(session.clone()),
         (Profile::Sealed, None, Some(account)) => Caller::BackEnd(account.clone()),
         (Profile::Weak, Some(token), Some(user)) => {
@@ -152,7 +206,7 @@ pub(crate) fn connect(who: &Who, profile: Profile) -> Result<Directory, Failure>
 fn told(error: DiscoveryError) -> Failure {
     let what = match &error {
         DiscoveryError::Call(ClientError::Unauthenticated) => {
-            "\n  (the session or the API key is not accepted)"
+            "\n  (--session TOKEN calls for a person, without any API key)"
         }
         DiscoveryError::Trust(_) | DiscoveryError::Oprf(_) => {
             "\n  Nothing more was asked. If the provider says nothing of it, ask them why; --book names another book."
@@ -177,7 +231,8 @@ fn tell(
         let skipped: Map<String, Value> =
             skipped.iter().map(|(reason, count)| (reason.name().to_owned(), count.into())).collect();
         return output::json(&json!({
-            "asked": done.asked, "fresh": done.fresh, "evaluated": done.evaluated, "buckets": done.buckets,
+            "asked": done.asked, "fresh": done.fresh, "postponed": done.postponed, "evaluated": done.evaluated,
+            "buckets": done.buckets,
             "round_trips": done.round_trips, "sent": done.sent, "received": done.received, "skipped": skipped,
             "provider_key": book.signing_key().map(|key| key_text(&key)),
             "first_use": done.first_use.is_some(), "found": found,
@@ -198,8 +253,12 @@ fn tell(
         done.received,
         done.fresh
     ));
-    if let Some(key) = done.first_use {
-        first_use(&key, args.book.as_deref());
+    if done.postponed > 0 {
+        output::note(&format!(
+            "{} left for the next time: the directory's key changed in the middle, and the new one would have told more \
+             of them.",
+            counted(done.postponed, "contact is", "contacts are")
+        ));
     }
     Ok(())
 }
@@ -217,7 +276,64 @@ fn first_use(key: &[u8; 32], book: Option<&Path>) {
     });
 }
 
-/// A text in one line and without tabs, whatever a file or a server has in it: one line is one person.
+/// Characters of a text that are shown.
+const MAX_TEXT: usize = 200;
+
+/// A text in one line and without tabs, whatever a file or a server has in it: one line is one person. Characters that are
+/// not seen and change what is beside them (Unicode's category Cf: bidirectional controls and the like) are left out.
 fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    let shown = text.chars().filter(|c| !is_format(*c)).map(|c| if breaks(c) { ' ' } else { c });
+    let mut shown = shown.peekable();
+    let mut line: String = shown.by_ref().take(MAX_TEXT).collect();
+    if shown.peek().is_some() {
+        line.push('…');
+    }
+    line
+}
+
+/// Control characters, and Unicode's separators of lines and paragraphs.
+fn breaks(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
+}
+
+/// Unicode 17's category Cf.
+fn is_format(c: char) -> bool {
+    matches!(
+        c,
+        '\u{ad}'
+            | '\u{600}'..='\u{605}'
+            | '\u{61c}'
+            | '\u{6dd}'
+            | '\u{70f}'
+            | '\u{890}'..='\u{891}'
+            | '\u{8e2}'
+            | '\u{180e}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{2064}'
+            | '\u{2066}'..='\u{206f}'
+            | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}'
+            | '\u{110bd}'
+            | '\u{110cd}'
+            | '\u{13430}'..='\u{1343f}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0001}'
+            | '\u{e0020}'..='\u{e007f}'
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_wrote_is_one_short_line() {
+        assert_eq!(one_line("a\tb\r\nc\u{2028}d"), "a b  c d");
+        assert_eq!(one_line("\u{202e}abc\u{2066}\u{feff}d\u{61c}"), "abcd");
+        assert_eq!(one_line("Zoë 李雷 محمد"), "Zoë 李雷 محمد");
+        assert_eq!(one_line(&"é".repeat(200)), "é".repeat(200));
+        assert_eq!(one_line(&"é".repeat(201)), format!("{}…", "é".repeat(200)));
+    }
 }

@@ -26,22 +26,40 @@ pub(crate) fn run(args: &Payload) -> Result<(), Failure> {
         weak_hashes: args.p,
         possible: args.possible.unwrap_or(f64::INFINITY),
     };
-    let sealed = Sealed::new(&page, args.k, args.l).map_err(|error| format!("--k: {error}"))?;
-    let measured = Both::of(&page, &sealed, args)?;
-    if let Some(file) = &args.plot {
-        plot::draw(file, &page, args)?;
+    // Before anything is measured, which may take a while.
+    let plot =
+        args.plot.as_deref().map(|file| Ok::<_, Failure>((file, plot::Format::of(file)?))).transpose()?;
+    let sealed = sealed(&page, args)?;
+    let measured = Both::of(&page, sealed.as_ref(), args)?;
+    if let Some((file, format)) = plot {
+        plot::draw(file, format, &page, args)?;
         output::note(&format!("Drawn: {}.", file.display()));
     }
     if args.json {
-        return output::json(&as_json(&page, &sealed, &measured));
+        return output::json(&as_json(&page, sealed.as_ref(), &measured));
     }
-    for row in rows(args, &page, &sealed, &measured) {
+    for row in rows(args, &page, sealed.as_ref().ok(), &measured) {
         output::line(&row)?;
     }
     for why in [&measured.weak, &measured.sealed].into_iter().filter_map(|outcome| outcome.as_ref().err()) {
         output::note(why);
     }
     Ok(())
+}
+
+/// The sealed profile over the same directory, or why there is none of that size.
+fn sealed(page: &Page, args: &Payload) -> Result<Result<Sealed, String>, Failure> {
+    // More than two times the wanted candidates are under a prefix only where it cannot be longer.
+    let is_vast = page.listings() >= f64::from(args.k.max(1)) * 33_f64.exp2();
+    match Sealed::new(page, args.k, args.l) {
+        Ok(sealed) => Ok(Ok(sealed)),
+        Err(_) if is_vast => {
+            Ok(Err("Sealed buckets are not reckoned: --n is too large, and a prefix of 32 bits \
+                                     would have buckets of more than 65535 slots."
+                .to_owned()))
+        }
+        Err(error) => Err(format!("--k: {error}").into()),
+    }
 }
 
 /// What was measured, or why it was not.
@@ -51,7 +69,7 @@ struct Both {
 }
 
 impl Both {
-    fn of(page: &Page, sealed: &Sealed, args: &Payload) -> Result<Self, Failure> {
+    fn of(page: &Page, sealed: Result<&Sealed, &String>, args: &Payload) -> Result<Self, Failure> {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -67,12 +85,19 @@ impl Both {
                 "Weak hashes are not measured: there are more than {} listings.",
                 measure::MAX_LISTINGS
             )),
+            Some(_) if measure::name_bytes(page) > measure::MAX_NAME_BYTES => {
+                Err("Weak hashes are not measured: the usernames of an answer are more than 64 MiB."
+                    .to_owned())
+            }
             Some(length) => Ok(measure::rocketchat(page, length)?),
         };
         let sealed = if contacts > measure::MAX_CONTACTS {
             Err(too_many_contacts())
         } else {
-            Ok(measure::sealed(contacts, sealed.layout, args.l)?)
+            match sealed {
+                Ok(sealed) => Ok(measure::sealed(contacts, sealed.layout, args.l)?),
+                Err(why) => Err(why.clone()),
+            }
         };
         Ok(Self { weak, sealed })
     }
@@ -89,7 +114,7 @@ fn weak_length(weak_hashes: f64) -> Option<WeakLength> {
 }
 
 /// The table.
-fn rows(args: &Payload, page: &Page, sealed: &Sealed, measured: &Both) -> Vec<String> {
+fn rows(args: &Payload, page: &Page, sealed: Option<&Sealed>, measured: &Both) -> Vec<String> {
     let bytes = |outcome: &Result<Measured, String>, pick: fn(&Measured) -> u64| {
         outcome.as_ref().map_or_else(|_| "-".to_owned(), |measured| grouped(&pick(measured).to_string()))
     };
@@ -111,13 +136,14 @@ fn rows(args: &Payload, page: &Page, sealed: &Sealed, measured: &Both) -> Vec<St
         ("y", number(page.y()), "chance to meet others' listings, by the page"),
     ];
     rows.extend(symbols.map(|(symbol, value, what)| format!("  {symbol:<3} {value:>16}  {what}")));
+    let cut = |pick: &dyn Fn(&Sealed) -> String| sealed.map_or_else(|| "-".to_owned(), pick);
     rows.push("Sealed buckets over the same directory".to_owned());
     let symbols = [
         ("k", args.k.to_string(), "candidates wanted under a prefix"),
         ("l", args.l.to_string(), "bytes of a name in an entry"),
-        ("B", sealed.layout.prefix_bits.to_string(), "bits of a prefix"),
-        ("S", sealed.layout.slots.to_string(), "slots of a bucket"),
-        ("w", number(sealed.buckets()), "buckets that are asked for"),
+        ("B", cut(&|sealed| sealed.layout.prefix_bits.to_string()), "bits of a prefix"),
+        ("S", cut(&|sealed| sealed.layout.slots.to_string()), "slots of a bucket"),
+        ("w", cut(&|sealed| number(sealed.buckets())), "buckets that are asked for"),
     ];
     rows.extend(symbols.map(|(symbol, value, what)| format!("  {symbol:<3} {value:>16}  {what}")));
     rows.push(format!("{:<22}{:>15}{:>15}{:>12}", "bytes", "request", "response", "requests"));
@@ -135,18 +161,31 @@ fn rows(args: &Payload, page: &Page, sealed: &Sealed, measured: &Both) -> Vec<St
         reckoned("page, as written", page.request(), page.response_as_written()),
         reckoned("page, reckoned", page.request(), page.response()),
         counted("page, measured", &measured.weak),
-        reckoned("sealed, reckoned", sealed.request(), sealed.response()),
+        format!(
+            "  {:<20}{:>15}{:>15}{:>12}",
+            "sealed, reckoned",
+            cut(&|sealed| number(sealed.request().round())),
+            cut(&|sealed| number(sealed.response().round())),
+            ""
+        ),
         counted("sealed, measured", &measured.sealed),
     ]);
     rows
 }
 
-fn as_json(page: &Page, sealed: &Sealed, measured: &Both) -> Value {
+fn as_json(page: &Page, sealed: Result<&Sealed, &String>, measured: &Both) -> Value {
     let counted = |outcome: &Result<Measured, String>| match outcome {
         Ok(measured) => json!({
             "requests": measured.requests, "request": measured.sent, "response": measured.received,
         }),
         Err(why) => json!({ "not_measured": why }),
+    };
+    let sealed = match sealed {
+        Ok(sealed) => json!({
+            "prefix_bits": sealed.layout.prefix_bits, "slots": sealed.layout.slots, "w": sealed.buckets(),
+            "bucket_bytes": sealed.bucket_bytes(), "request": sealed.request(), "response": sealed.response(),
+        }),
+        Err(why) => json!({ "not_reckoned": why }),
     };
     json!({
         "page": {
@@ -155,10 +194,7 @@ fn as_json(page: &Page, sealed: &Sealed, measured: &Both) -> Value {
             "p": page.weak_hashes, "d": page.d(), "c": page.c(), "y": page.y(),
             "request": page.request(), "response": page.response(), "response_as_written": page.response_as_written(),
         },
-        "sealed": {
-            "prefix_bits": sealed.layout.prefix_bits, "slots": sealed.layout.slots, "w": sealed.buckets(),
-            "bucket_bytes": sealed.bucket_bytes(), "request": sealed.request(), "response": sealed.response(),
-        },
+        "sealed": sealed,
         "measured": { "page": counted(&measured.weak), "sealed": counted(&measured.sealed) },
     })
 }

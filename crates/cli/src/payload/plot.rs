@@ -41,15 +41,32 @@ pub(super) enum Shape {
 const INK: [u8; 3] = [40, 40, 40];
 const GRID: [u8; 3] = [215, 215, 215];
 
-/// Draws into `file`, which its ending names the format of.
-pub(super) fn draw(file: &Path, page: &Page, args: &Payload) -> Result<(), Failure> {
-    let ending = file.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase);
-    let write: fn(&[Shape]) -> Result<Vec<u8>, Failure> = match ending.as_deref() {
-        Some("svg") => |shapes| Ok(svg::write(shapes).into_bytes()),
-        Some("png") => raster::write,
-        _ => return Err("--plot: name a file that ends in .svg or .png".into()),
+/// What a chart is written as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    Svg,
+    Png,
+}
+
+impl Format {
+    /// The one that a file's ending names.
+    pub(super) fn of(file: &Path) -> Result<Self, Failure> {
+        let ending = file.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase);
+        match ending.as_deref() {
+            Some("svg") => Ok(Self::Svg),
+            Some("png") => Ok(Self::Png),
+            _ => Err("--plot: name a file that ends in .svg or .png".into()),
+        }
+    }
+}
+
+/// Draws into `file`.
+pub(super) fn draw(file: &Path, format: Format, page: &Page, args: &Payload) -> Result<(), Failure> {
+    let shapes = chart(page, args);
+    let bytes = match format {
+        Format::Svg => svg::write(&shapes).into_bytes(),
+        Format::Png => raster::write(&shapes)?,
     };
-    let bytes = write(&chart(page, args))?;
     std::fs::write(file, bytes)
         .map_err(|error| format!("--plot: cannot write {}: {error}", file.display()).into())
 }

@@ -1,5 +1,7 @@
 //! `acquaint lookup` and `acquaint directory`, as far as no directory is asked.
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::process::Command;
 
 use tempfile::TempDir;
@@ -51,7 +53,22 @@ fn nothing_is_asked_of_anyone_before_all_is_well() {
         (&["--session", "x", "+12125550123", "2125550124"], "place 2"),
         (&["--session", "x", "--provider-key", "abc", "+12125550123"], "43 characters"),
         (&["--session", "x", "--profile", "rocketchat", "+12125550123"], "--actor USERID"),
-        (&["--session", "x", "--digits", "5", "+12125550123"], "4 digits, or 6"),
+        (&["--session", "x", "--digits", "4", "+12125550123"], "--digits does nothing"),
+        (
+            &[
+                "--session",
+                "x",
+                "--actor",
+                "u",
+                "--profile",
+                "rocketchat",
+                "--provider-key",
+                "k",
+                "+12125550123",
+            ],
+            "--provider-key does nothing",
+        ),
+        (&["--session", "x"], "who is looked up?"),
         (
             &["--session", "x", "--book", foreign.to_str().unwrap(), "+12125550123"],
             "is no book of Acquaint's",
@@ -61,7 +78,12 @@ fn nothing_is_asked_of_anyone_before_all_is_well() {
         refused(&mut lookup(args), &[words]);
     }
     assert_eq!(std::fs::read(&foreign).unwrap(), b"notes");
-    assert_eq!(run(&mut lookup(&["--session", "x"])).code, Some(2));
+    let five = ["--session", "x", "--profile", "rocketchat", "--actor", "u", "--digits", "5", "+12125550123"];
+    assert_eq!(run(&mut lookup(&five)).code, Some(2));
+    // A book that cannot be written is found out before anything is asked.
+    let nowhere = folder.path().join("no/such.book");
+    let book = nowhere.to_str().unwrap();
+    refused(&mut lookup(&["--session", "x", "--book", book, "+12125550123"]), &["cannot write the book"]);
     assert_eq!(run(&mut lookup(&["--session", "x", "--mode", "guess", "+12125550123"])).code, Some(2));
 }
 
@@ -107,4 +129,38 @@ fn listings_are_asked_for_by_somebody() {
     refused(&mut command, &["a listing's id"]);
     let mut neither = program();
     assert_eq!(run(neither.args(["directory", "withdraw", "--session", "x"]).args(NOWHERE)).code, Some(2));
+}
+
+/// The heads of the request that a command makes to a server that knows nothing.
+fn heads(command: &mut Command) -> Vec<String> {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let heard = std::thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        let lines = BufReader::new(&stream).lines().map(Result::unwrap);
+        let heads: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+        (&stream).write_all(b"HTTP/1.1 401 No\r\ncontent-length: 0\r\n\r\n").unwrap();
+        heads
+    });
+    let told = run(command.args(["--url", &url]));
+    assert_eq!(told.code, Some(1), "{told:?}");
+    heard.join().unwrap()
+}
+
+#[test]
+fn whoever_names_an_account_does_not_call_with_the_environments_session() {
+    let list = |args: &[&str], environment: &[(&str, &str)]| {
+        let mut command = program();
+        command.args(["directory", "list"]).args(args).envs(environment.iter().copied());
+        let heads = heads(&mut command);
+        let value = |name: &str| heads.iter().find_map(|line| line.strip_prefix(name).map(str::to_owned));
+        (value("authorization: Bearer "), value("acquaint-account: "))
+    };
+    let session = ("ACQUAINT_SESSION", "s");
+    let (back_end, person) = ((Some("k".into()), Some("u".into())), (Some("s".into()), None));
+    assert_eq!(list(&["--actor", "u", "--api-key", "k"], &[session]), back_end);
+    assert_eq!(list(&["--api-key", "k"], &[session, ("ACQUAINT_ACTOR", "u")]), back_end);
+    assert_eq!(list(&["--actor", "u"], &[session, ("ACQUAINT_API_KEY", "k")]), back_end);
+    assert_eq!(list(&[], &[session, ("ACQUAINT_API_KEY", "k"), ("ACQUAINT_ACTOR", "u")]), person);
+    assert_eq!(list(&["--session", "s", "--actor", "u", "--api-key", "k"], &[]), person);
 }

@@ -51,6 +51,16 @@ fn every_symbol_is_an_option() {
 }
 
 #[test]
+fn what_is_too_large_is_told_and_the_rest_is_there() {
+    let vast = json(&["--n", "1e15", "--u", "10"]);
+    assert!(vast["sealed"]["not_reckoned"].as_str().unwrap().contains("--n is too large"), "{vast}");
+    assert!(vast["page"]["response"].is_number() && vast["measured"]["sealed"]["not_measured"].is_string());
+    assert_eq!(run(program().args(["payload", "--n", "1e15", "--u", "10"])).code, Some(0));
+    let names = json(&["--su", "1e12", "--n", "1000"]);
+    assert!(names["measured"]["page"]["not_measured"].as_str().unwrap().contains("64 MiB"), "{names}");
+}
+
+#[test]
 fn charts_are_drawn_in_both_formats() {
     let folder = TempDir::new().unwrap();
     let draw = |name: &str| {

@@ -1,6 +1,6 @@
 //! What a client remembers between lookups.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
@@ -19,6 +19,9 @@ const VERSION: u32 = 1;
 
 /// The largest file that is read: a book of a million people is smaller.
 const MAX_FILE_BYTES: u64 = 512 * 1024 * 1024;
+
+/// How long a contact is kept that is not asked for any more, in seconds.
+const KEPT_S: u64 = 90 * 86_400;
 
 /// How a directory is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,9 +45,23 @@ pub struct Book {
     pub(super) provider: Option<String>,
     /// The provider's key.
     pub(super) signing_key: Option<Bytes<32>>,
-    /// The OPRF key of each epoch that was seen.
-    pub(super) keys: BTreeMap<u32, Bytes<32>>,
+    /// The newest epoch that was accepted.
+    pub(super) epoch: Option<Epoch>,
     pub(super) people: BTreeMap<Sii, Person>,
+}
+
+/// An epoch, and its newest layout.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Epoch {
+    pub(super) number: u32,
+    pub(super) key: Bytes<32>,
+    /// When it was met, in Unix seconds.
+    pub(super) accepted_at: u64,
+    pub(super) layout: u32,
+    pub(super) prefix_bits: u8,
+    pub(super) slots: u16,
+    pub(super) account_bytes: u16,
 }
 
 /// What is known of an identifier.
@@ -106,7 +123,7 @@ struct Written {
     profile: Profile,
     provider: Option<String>,
     signing_key: Option<Bytes<32>>,
-    keys: BTreeMap<u32, Bytes<32>>,
+    epoch: Option<Epoch>,
     people: BTreeMap<String, WrittenPerson>,
 }
 
@@ -127,10 +144,10 @@ impl Book {
     /// An empty one.
     #[must_use]
     pub fn new(profile: Profile) -> Self {
-        Self { profile, provider: None, signing_key: None, keys: BTreeMap::new(), people: BTreeMap::new() }
+        Self { profile, provider: None, signing_key: None, epoch: None, people: BTreeMap::new() }
     }
 
-    /// Reads the book at `path`; an empty one if there is no file.
+    /// Reads the book at `path`; an empty one if there is no file, or one of no bytes.
     ///
     /// # Errors
     /// See [`BookError`]. A file that is no book is never written over.
@@ -146,6 +163,10 @@ impl Book {
             path: path.to_owned(),
             source,
         })?;
+        // As `mktemp` makes them.
+        if bytes.is_empty() {
+            return Ok(Self::new(profile));
+        }
         let book = Self::parse(&bytes).map_err(|wrong| wrong.of(path))?;
         if book.profile == profile { Ok(book) } else { Err(BookError::OtherProfile(path.to_owned())) }
     }
@@ -221,6 +242,18 @@ impl Book {
         for person in self.people.values_mut() {
             person.keys = None;
         }
+        self.people.retain(|_, person| person.looked_up_at.is_some());
+    }
+
+    /// Forgets whom nobody asked for in the last 90 days, nor asks for now: a contact that was removed from the address book
+    /// is not to stay here for ever.
+    pub(super) fn forget(&mut self, wanted: &[Sii], now: u64) {
+        let is_old = |person: &Person| person.looked_up_at.is_some_and(|at| now.saturating_sub(at) > KEPT_S);
+        if !self.people.values().any(is_old) {
+            return;
+        }
+        let wanted: HashSet<&Sii> = wanted.iter().collect();
+        self.people.retain(|identifier, person| !is_old(person) || wanted.contains(identifier));
     }
 
     pub(super) fn learn(&mut self, identifier: &Sii, account: Option<String>, now: u64) {
@@ -230,7 +263,7 @@ impl Book {
     }
 
     fn written(&self) -> Written {
-        let Self { profile, provider, signing_key, keys, people } = self;
+        let Self { profile, provider, signing_key, epoch, people } = self;
         let people = people.iter().map(|(identifier, Person { keys, account, looked_up_at })| {
             let person = WrittenPerson {
                 location: keys.as_ref().map(|keys| Bytes(keys.location().to_be_bytes())),
@@ -246,7 +279,7 @@ impl Book {
             profile: *profile,
             provider: provider.clone(),
             signing_key: *signing_key,
-            keys: keys.clone(),
+            epoch: *epoch,
             people: people.collect(),
         }
     }
@@ -268,7 +301,7 @@ impl Book {
             return Err(Wrong::OtherVersion(head.version));
         }
         let written: Written = serde_json::from_slice(bytes).map_err(|_| Wrong::Damaged)?;
-        let Written { format: _, version: _, profile, provider, signing_key, keys, people } = written;
+        let Written { format: _, version: _, profile, provider, signing_key, epoch, people } = written;
         let people = people.into_iter().map(|(identifier, person)| {
             let identifier = Sii::parse(&identifier).map_err(|_| Wrong::Damaged)?;
             let WrittenPerson { location, entry_key, account, looked_up_at } = person;
@@ -282,7 +315,7 @@ impl Book {
             Ok((identifier, Person { keys, account, looked_up_at }))
         });
         let people = people.collect::<Result<_, Wrong>>()?;
-        Ok(Self { profile, provider, signing_key, keys, people })
+        Ok(Self { profile, provider, signing_key, epoch, people })
     }
 }
 

@@ -87,6 +87,8 @@ pub(super) struct Http {
     url: Uri,
     headers: HeaderMap,
     settings: Settings,
+    /// What a refusal of the caller is.
+    is_session: bool,
     /// Bytes of all requests' and answers' bodies.
     pub(super) sent: u64,
     pub(super) received: u64,
@@ -108,7 +110,8 @@ impl Http {
         let url = base(url)?;
         let client = Client::builder(TokioExecutor::new()).build(connector(&url, &settings.extra_ca)?);
         let headers = caller.headers(&settings)?;
-        Ok(Self { client, url, headers, settings, sent: 0, received: 0 })
+        let is_session = matches!(caller, Caller::Session(_) | Caller::RocketChat { .. });
+        Ok(Self { client, url, headers, settings, is_session, sent: 0, received: 0 })
     }
 
     pub(super) fn settings(&self) -> &Settings {
@@ -183,7 +186,14 @@ impl Http {
         })?;
         let body = body.to_bytes();
         self.received += u64::try_from(body.len()).unwrap_or_default();
-        if status.is_success() { Ok(body) } else { Err(refusal(status, &headers, &body)) }
+        if status.is_success() {
+            return Ok(body);
+        }
+        // Problems of this server's say what it is; what Rocket.Chat says (`status` and `message`) is no more than the status.
+        Err(match refusal(status, &headers, &body) {
+            ClientError::Unauthenticated if self.is_session => ClientError::SessionRefused,
+            error => error,
+        })
     }
 }
 
@@ -206,12 +216,18 @@ fn refusal(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> ClientError 
         Some(Problem { code: Some(code), detail, .. }) => (code, detail),
         Some(Problem { error: Some(error), .. }) => (status.as_u16().to_string(), Some(error)),
         _ if status == StatusCode::UNAUTHORIZED => return ClientError::Unauthenticated,
+        _ if status == StatusCode::TOO_MANY_REQUESTS => (status.as_u16().to_string(), None),
         _ => return unreadable(status),
     };
     let message =
         words.filter(|words| !words.is_empty()).unwrap_or_else(|| format!("the server refuses: {code}"));
     let message = message.chars().filter(|c| !c.is_control()).take(MAX_TEXT).collect();
-    ClientError::Refused { reason: Reason::from(code.as_str()), message, retry_after }
+    // Each surface has a name of its own for it.
+    let reason = match status {
+        StatusCode::TOO_MANY_REQUESTS => Reason::RateLimitExceeded,
+        _ => Reason::from(code.as_str()),
+    };
+    ClientError::Refused { reason, message, retry_after }
 }
 
 pub(super) fn unreadable(why: impl std::fmt::Display) -> ClientError {

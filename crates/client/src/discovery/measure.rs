@@ -1,7 +1,7 @@
 //! What lookups of this build really send, to hold the [arithmetic](super::payload) against: bytes of bodies, without HTTP's
 //! heads and TLS. The messages are made and counted, of people who do not exist.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use acquaint_protocol::bucket::layout::Layout;
 use acquaint_protocol::bucket::parameters::Terms;
@@ -23,6 +23,9 @@ pub const MAX_CONTACTS: usize = 50_000;
 
 /// Listings that are made up at most.
 pub const MAX_LISTINGS: u64 = 5_000_000;
+
+/// Bytes of usernames, and of what stands around them, that are made up at most in one measurement.
+pub const MAX_NAME_BYTES: f64 = 64.0 * 1024.0 * 1024.0;
 
 /// Bytes of a user's id in Rocket.Chat.
 const ID: &str = "aobEdbYhXfu5hkeqG";
@@ -91,6 +94,13 @@ pub fn sealed(contacts: usize, layout: Layout, account_bytes: u16) -> Result<Mea
     Ok(measured)
 }
 
+/// Bytes of usernames that [`rocketchat`] would make up: those of everyone who shares a weak hash with a contact.
+#[must_use]
+pub fn name_bytes(page: &Page) -> f64 {
+    let shared = page.contacts * (page.listings() / page.weak_hashes + page.known);
+    page.username_bytes * shared.min(page.listings()).max(1.0)
+}
+
 /// A query by weak hashes, with the page's numbers of users, contacts, and contacts that are there, and its length of
 /// usernames.
 ///
@@ -103,17 +113,24 @@ pub fn rocketchat(page: &Page, length: WeakLength) -> Result<Measured, Discovery
     let wanted = (0..known).chain(listings..listings + contacts.saturating_sub(known));
     let wanted: Vec<Sii> = wanted.filter_map(number).collect();
     let name = "u".repeat(whole(page.username_bytes));
+    let rounds = WeakRound::all(&wanted, length);
+    let round_of: HashMap<Weak, usize> = rounds
+        .iter()
+        .enumerate()
+        .flat_map(|(place, round)| round.weak().iter().map(move |weak| (*weak, place)))
+        .collect();
+    let mut found: Vec<Vec<Candidate>> = Vec::new();
+    found.resize_with(rounds.len(), Vec::new);
+    for strong in (0..listings).filter_map(|listing| Some(Strong::of(&number(listing)?))) {
+        let candidates = round_of.get(&strong.weak(length)).and_then(|place| found.get_mut(*place));
+        if let Some(candidates) = candidates {
+            candidates.push(Candidate { h: strong.hex(), u: name.clone(), id: ID.into() });
+        }
+    }
     let mut measured = Measured::default();
-    for round in WeakRound::all(&wanted, length) {
-        let request = round.request();
-        let sent = serde_json::to_vec(&request).map_err(unreadable)?.len();
-        let asked: HashSet<Weak> = round.weak().iter().copied().collect();
-        let candidates = (0..listings).filter_map(|listing| {
-            let strong = Strong::of(&number(listing)?);
-            let candidate = || Candidate { h: strong.hex(), u: name.clone(), id: ID.into() };
-            asked.contains(&strong.weak(length)).then(candidate)
-        });
-        let answer = ContactsFound { strong_hashes: candidates.collect(), success: true };
+    for (round, strong_hashes) in rounds.iter().zip(found) {
+        let sent = serde_json::to_vec(&round.request()).map_err(unreadable)?.len();
+        let answer = ContactsFound { strong_hashes, success: true };
         let received = serde_json::to_vec(&answer).map_err(unreadable)?.len();
         measured.add(sent, u64::try_from(received).unwrap_or_default());
     }

@@ -1,5 +1,7 @@
 //! Lookups over HTTP: the rounds, with parameters fetched when they are needed.
 
+use std::collections::HashSet;
+
 use acquaint_protocol::bucket::parameters::{Parameters, Terms};
 use acquaint_protocol::bucket::wire::OprfAnswer;
 use acquaint_protocol::identifier::Sii;
@@ -10,6 +12,9 @@ use super::round::{BucketRound, OprfRound};
 use super::{Accepted, Book, DiscoveryError, Profile, Trust};
 use crate::retry::Repeat;
 use crate::{ClientError, Reason, Settings};
+
+/// A limit that leaves no room for so many elements is taken as one that leaves none.
+const MIN_BATCH: usize = 25;
 
 /// A server's directory, for one caller.
 pub struct Directory {
@@ -27,6 +32,9 @@ pub struct Refreshed {
     pub asked: usize,
     /// Identifiers whose results were younger than a day.
     pub fresh: usize,
+    /// Identifiers that are left for the next refresh: the epoch changed in the middle of this one, and their prefixes were
+    /// told under the one before.
+    pub postponed: usize,
     /// Blinded elements that were evaluated.
     pub evaluated: usize,
     /// Buckets (or weak hashes) that were asked for.
@@ -76,15 +84,18 @@ impl Directory {
             return Err(DiscoveryError::OtherProfile);
         }
         let (sent, received) = (self.http.sent, self.http.received);
+        book.forget(identifiers, now);
         let mut due = book.due(identifiers, now);
         let mut distinct: Vec<&Sii> = identifiers.iter().collect();
         distinct.sort_unstable();
         distinct.dedup();
         let mut done = Refreshed { fresh: distinct.len() - due.len(), ..Refreshed::default() };
         let mut has_changed = false;
+        let mut told = Told::default();
         while !due.is_empty() {
             let terms = self.accepted(book, trust, now, &mut done).await?;
-            match self.rounds(book, &terms, &mut due, now, &mut done).await {
+            done.postponed += told.spare(&mut due, terms.epoch);
+            match self.rounds(book, &terms, &mut due, now, (&mut done, &mut told)).await {
                 Err(DiscoveryError::Call(error)) if is_change(&error) => {
                     self.parameters = None;
                     if std::mem::replace(&mut has_changed, true) {
@@ -110,8 +121,8 @@ impl Directory {
         now: u64,
         done: &mut Refreshed,
     ) -> Result<Terms, DiscoveryError> {
-        let newest = book.keys.last_key_value().map_or(0, |(epoch, _)| *epoch);
-        let is_good = |terms: &Terms| terms.expires_at > now && terms.epoch >= newest;
+        let newest = book.epoch.map_or((0, 0), |epoch| (epoch.number, epoch.layout));
+        let is_good = |terms: &Terms| terms.expires_at > now && (terms.epoch, terms.layout) >= newest;
         let parameters = match self.parameters.take().filter(|kept| is_good(&kept.terms)) {
             Some(kept) => kept,
             None => self.parameters().await?,
@@ -129,21 +140,60 @@ impl Directory {
         terms: &Terms,
         due: &mut Vec<Sii>,
         now: u64,
+        (done, told): (&mut Refreshed, &mut Told),
+    ) -> Result<(), DiscoveryError> {
+        let outputs = self.outputs(book, terms, due, done).await;
+        // Beyond a limit, whoever has keys can be asked for all the same.
+        if !matches!(&outputs, Err(DiscoveryError::Call(error)) if is_limit(error)) {
+            outputs?;
+            return self.buckets(book, terms, due, now, (done, told)).await;
+        }
+        self.buckets(book, terms, due, now, (done, told)).await?;
+        outputs
+    }
+
+    /// Keys for all of `due` that lack them. Where a limit leaves room for fewer, fewer are asked for.
+    async fn outputs(
+        &mut self,
+        book: &mut Book,
+        terms: &Terms,
+        due: &[Sii],
         done: &mut Refreshed,
     ) -> Result<(), DiscoveryError> {
-        while let Some(round) = OprfRound::next(book, terms, due, random)? {
+        let mut batch = terms.clone();
+        while let Some(round) = OprfRound::next(book, &batch, due, random)? {
             let body = serde_json::to_vec(&round.request).map_err(unreadable)?;
+            let count = round.request.elements.len();
             // As many elements as were sent, and as much again for whoever writes them with spaces.
             let limit = body.len().saturating_mul(2).saturating_add(1024);
-            let answer = self.post("/v1/directory/oprf", body, limit).await?;
+            let answer = match self.post("/v1/directory/oprf", body, limit).await {
+                Err(error) if is_limit(&error) && count > MIN_BATCH => {
+                    batch.max_batch = u16::try_from((count / 2).max(MIN_BATCH)).map_err(unreadable)?;
+                    continue;
+                }
+                answer => answer?,
+            };
             let answer: OprfAnswer = serde_json::from_slice(&answer).map_err(unreadable)?;
-            done.evaluated += round.request.elements.len();
+            done.evaluated += count;
             done.round_trips += 1;
             round.finish(book, terms, &answer)?;
         }
+        Ok(())
+    }
+
+    /// Buckets for all of `due` that have keys.
+    async fn buckets(
+        &mut self,
+        book: &mut Book,
+        terms: &Terms,
+        due: &mut Vec<Sii>,
+        now: u64,
+        (done, told): (&mut Refreshed, &mut Told),
+    ) -> Result<(), DiscoveryError> {
         while let Some(round) = BucketRound::next(book, terms, due, random)? {
             let body = serde_json::to_vec(&round.request).map_err(unreadable)?;
             let limit = usize::try_from(round.answer_bytes()).map_err(unreadable)?;
+            told.remember(&round, terms.epoch);
             let answer = self.post("/v1/directory/buckets", body, limit).await?;
             done.buckets += round.request.prefixes.len();
             done.round_trips += 1;
@@ -155,20 +205,42 @@ impl Directory {
     }
 
     /// Sent again with the same bytes, and so with the same id, as often as settings say: it is not charged again.
-    pub(super) async fn post(
-        &mut self,
-        path: &str,
-        body: Vec<u8>,
-        limit: usize,
-    ) -> Result<bytes::Bytes, ClientError> {
+    async fn post(&mut self, path: &str, body: Vec<u8>, limit: usize) -> Result<bytes::Bytes, ClientError> {
         let deadline = self.http.settings().import_deadline;
         let (method, repeat) = (Method::POST, Repeat::Idempotent);
         self.http.call(&Call { method, path, body: Some(body), limit, repeat, deadline }).await
     }
 }
 
+/// Whose prefixes went out in this refresh, and in which epoch.
+#[derive(Default)]
+struct Told {
+    epoch: u32,
+    identifiers: HashSet<Sii>,
+}
+
+impl Told {
+    fn remember(&mut self, round: &BucketRound, epoch: u32) {
+        self.epoch = epoch;
+        self.identifiers.extend(round.identifiers().into_iter().cloned());
+    }
+
+    /// Takes from `due` whom another epoch than `epoch` would tell more of. Returns how many.
+    fn spare(&self, due: &mut Vec<Sii>, epoch: u32) -> usize {
+        let before = due.len();
+        if epoch != self.epoch {
+            due.retain(|identifier| !self.identifiers.contains(identifier));
+        }
+        before - due.len()
+    }
+}
+
 fn is_change(error: &ClientError) -> bool {
     matches!(error, ClientError::Refused { reason: Reason::EpochChanged | Reason::LayoutChanged, .. })
+}
+
+fn is_limit(error: &ClientError) -> bool {
+    matches!(error, ClientError::Refused { reason: Reason::RateLimitExceeded, .. })
 }
 
 #[expect(

@@ -33,9 +33,11 @@ impl OprfRound {
         mut random: impl FnMut(&mut [u8]) -> Result<(), E>,
     ) -> Result<Option<Self>, DiscoveryError> {
         let has_keys =
-            |identifier: &&Sii| book.people.get(identifier).is_some_and(|known| known.keys.is_some());
-        let missing = due.iter().filter(|identifier| !has_keys(identifier));
-        let identifiers: Vec<Sii> = missing.take(usize::from(terms.max_batch)).cloned().collect();
+            |identifier: &Sii| book.people.get(identifier).is_some_and(|known| known.keys.is_some());
+        let mut missing: Vec<&Sii> = due.iter().filter(|identifier| !has_keys(identifier)).collect();
+        // Whoever waited longest, for there may not be quota for all.
+        missing.sort_by_key(|identifier| (book.looked_up_at(identifier), *identifier));
+        let identifiers: Vec<Sii> = missing.into_iter().take(usize::from(terms.max_batch)).cloned().collect();
         if identifiers.is_empty() {
             return Ok(None);
         }
@@ -92,21 +94,26 @@ impl BucketRound {
     ) -> Result<Option<Self>, DiscoveryError> {
         let keys =
             |identifier: &Sii| Some(book.people.get(identifier)?.keys.as_ref()?.prefix(terms.prefix_bits));
-        let mut wanted: Vec<(u32, &Sii)> =
+        let wanted: Vec<(u32, &Sii)> =
             due.iter().filter_map(|identifier| Some((keys(identifier)?, identifier))).collect();
-        wanted.sort_unstable();
+        // Who was never looked up, and then who waited longest, for there may not be quota for all. Among those the prefix
+        // decides, so that it tells nothing of the identifier.
+        let mut waiting: Vec<(Option<u64>, u32)> =
+            wanted.iter().map(|(prefix, identifier)| (book.looked_up_at(identifier), *prefix)).collect();
+        waiting.sort_unstable();
         let limit = Self::limit(terms);
-        let mut prefixes: Vec<u32> = Vec::new();
-        let mut places = Vec::new();
-        for (prefix, identifier) in wanted {
-            if prefixes.last() != Some(&prefix) {
-                if prefixes.len() == limit {
-                    break;
-                }
-                prefixes.push(prefix);
+        let mut chosen = BTreeSet::new();
+        for (_, prefix) in waiting {
+            if chosen.len() == limit {
+                break;
             }
-            places.push((identifier.clone(), prefixes.len() - 1));
+            chosen.insert(prefix);
         }
+        let prefixes: Vec<u32> = chosen.into_iter().collect();
+        let place = |(prefix, identifier): (u32, &Sii)| {
+            Some((identifier.clone(), prefixes.binary_search(&prefix).ok()?))
+        };
+        let places = wanted.into_iter().filter_map(place).collect();
         let Ok(count @ 1..) = u16::try_from(prefixes.len()) else { return Ok(None) };
         let request = Some(request_id(&mut random)?);
         let slot_bytes = terms.slot_bytes().ok_or(DiscoveryError::OtherAnswer)?;

@@ -103,7 +103,8 @@ impl Provider {
 
 /// A whole refresh: how many elements and how many buckets were asked for.
 fn refresh(book: &mut Book, provider: &Provider, identifiers: &[Sii], now: u64) -> (Vec<usize>, Vec<usize>) {
-    let terms = book.accept(&provider.parameters(), &Trust::default(), now).unwrap().terms;
+    let at_once = Trust { min_epoch_age_s: 0, ..Trust::default() };
+    let terms = book.accept(&provider.parameters(), &at_once, now).unwrap().terms;
     let mut due = book.due(identifiers, now);
     let (mut elements, mut buckets) = (Vec::new(), Vec::new());
     while let Some(round) = OprfRound::next(book, &terms, &due, random()).unwrap() {
@@ -169,6 +170,43 @@ fn a_new_epoch_needs_new_outputs_and_keeps_what_was_found() {
 }
 
 #[test]
+fn an_epoch_is_kept_for_a_week_before_the_next() {
+    let (old, new) = (Provider::new(1, 2, [1]), Provider::new(2, 2, [1]));
+    let mut book = Book::new(Profile::Sealed);
+    let trust = Trust::default();
+    book.accept(&old.parameters(), &trust, NOW).unwrap();
+    // Seen again, it is no younger.
+    book.accept(&old.parameters(), &trust, NOW + 6 * FRESH_S).unwrap();
+    let early = book.accept(&new.parameters(), &trust, NOW + 7 * FRESH_S - 1);
+    assert_eq!(early, Err(TrustError::NewEpochTooSoon));
+    book.accept(&new.parameters(), &trust, NOW + 7 * FRESH_S).unwrap();
+    assert_eq!(book.epoch.map(|epoch| (epoch.number, epoch.accepted_at)), Some((2, NOW + 7 * FRESH_S)));
+    // One bucket of few is all there is, and tells nothing of anyone.
+    let mut small = Provider::new(2, 0, []);
+    (small.terms.layout, small.terms.slots) = (4, 1);
+    book.accept(&small.parameters(), &trust, NOW + 7 * FRESH_S).unwrap();
+}
+
+#[test]
+fn who_waited_longest_is_asked_for_first() {
+    let mut provider = Provider::new(1, 16, 0..30);
+    provider.terms.max_batch = 10;
+    let contacts: Vec<Sii> = (0..30).map(sii).collect();
+    let mut book = Book::new(Profile::Sealed);
+    refresh(&mut book, &provider, &contacts, NOW);
+    let terms = provider.terms.clone();
+    // Quota for ten each day: after three days all had their turn.
+    for day in 1..=3 {
+        let due = book.due(&contacts, NOW + day * FRESH_S);
+        let round = BucketRound::next(&book, &terms, &due, random()).unwrap().unwrap();
+        assert!(round.request.prefixes.is_sorted());
+        let answer = provider.buckets(&round.request);
+        round.finish(&mut book, &answer, NOW + day * FRESH_S).unwrap();
+    }
+    assert!(contacts.iter().all(|contact| book.looked_up_at(contact) > Some(NOW)));
+}
+
+#[test]
 fn a_provider_that_cannot_be_trusted_is_refused_and_changes_nothing() {
     let good = Provider::new(4, 3, [1]);
     let mut book = Book::new(Profile::Sealed);
@@ -189,8 +227,20 @@ fn a_provider_that_cannot_be_trusted_is_refused_and_changes_nothing() {
         (changed(|terms| terms.oprf_public_key.0 = [3; 32]), TrustError::TwoKeys),
         (changed(|terms| terms.epoch = 3), TrustError::OldEpoch),
         (changed(|terms| terms.provider = "elsewhere.example".into()), TrustError::OtherProvider),
-        (changed(|terms| terms.prefix_bits = 25), TrustError::LongPrefix),
-        (changed(|terms| (terms.slots, terms.account_bytes) = (u16::MAX, 2000)), TrustError::LargeBuckets),
+        (changed(|terms| terms.epoch = 5), TrustError::NewEpochTooSoon),
+        (changed(|terms| terms.epoch = 1004), TrustError::NewEpochTooSoon),
+        (changed(|terms| terms.epoch = 1005), TrustError::FarEpoch),
+        (changed(|terms| terms.epoch = u32::MAX), TrustError::FarEpoch),
+        (changed(|terms| terms.layout = 2), TrustError::OldLayout),
+        (changed(|terms| terms.prefix_bits = 4), TrustError::TwoSizes),
+        (changed(|terms| terms.slots = 61), TrustError::TwoSizes),
+        (changed(|terms| terms.account_bytes = 41), TrustError::TwoSizes),
+        (changed(|terms| (terms.layout, terms.slots) = (4, 49)), TrustError::SmallBuckets),
+        (changed(|terms| (terms.layout, terms.prefix_bits) = (4, 25)), TrustError::LongPrefix),
+        (
+            changed(|terms| (terms.layout, terms.slots, terms.account_bytes) = (4, u16::MAX, 2000)),
+            TrustError::LargeBuckets,
+        ),
         (changed(|terms| terms.expires_at = NOW), ParametersError::Expired.into()),
         (stranger.clone(), ParametersError::OtherKey.into()),
         (forged, ParametersError::Signature.into()),
@@ -264,7 +314,8 @@ fn more_than_a_request_may_have_goes_in_several() {
     // An answer of more than 64 MiB is not asked for.
     let mut wide = Provider::new(2, 16, []);
     (wide.terms.slots, wide.terms.account_bytes) = (60_000, 240);
-    let terms = book.accept(&wide.parameters(), &Trust::default(), NOW).unwrap().terms;
+    let later = NOW + 7 * FRESH_S;
+    let terms = book.accept(&wide.parameters(), &Trust::default(), later).unwrap().terms;
     let round = OprfRound::next(&book, &terms, &contacts, random()).unwrap().unwrap();
     let answer = wide.evaluate(&round.request);
     round.finish(&mut book, &terms, &answer).unwrap();
@@ -321,6 +372,10 @@ fn weak_hashes_are_asked_for_and_strong_ones_compared() {
     assert!(book.due(&contacts, NOW + 1).is_empty());
 
     let round = || WeakRound::all(&contacts[..1], WeakLength::Four).remove(0);
+    let long = ContactsFound { strong_hashes: vec![candidate(0, &"é".repeat(1000))], success: true };
+    let mut other = Book::new(Profile::Weak);
+    round().finish(&mut other, &long, NOW).unwrap();
+    assert_eq!(other.found(&contacts[0]), Some("é".repeat(127).as_str()));
     let refused = ContactsFound { strong_hashes: vec![], success: false };
     assert!(matches!(round().finish(&mut book, &refused, NOW), Err(DiscoveryError::OtherAnswer)));
     let odd = Candidate { h: "constructor".into(), ..candidate(0, "x") };

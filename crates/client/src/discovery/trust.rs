@@ -3,10 +3,15 @@
 use acquaint_protocol::bucket::Bytes;
 use acquaint_protocol::bucket::parameters::{Parameters, ParametersError, Terms};
 
+use super::book::Epoch;
 use super::{Book, Profile};
 
 /// Bytes of a bucket at most, and of an answer: what is more is not asked for.
 pub const MAX_BUCKET_BYTES: u64 = 64 * 1024 * 1024;
+
+/// How far an epoch may be above the newest that was seen: a provider that began at `u32::MAX` could never change its key
+/// again, and no client would follow it back.
+const MAX_EPOCH_STEP: u32 = 1000;
 
 /// Whom a client trusts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,11 +23,18 @@ pub struct Trust {
     /// million numbers are in use, so that 24 bits leave some 600. Default 24, which does for a directory of 1.6 thousand
     /// million listings with 100 candidates under each prefix.
     pub max_prefix_bits: u8,
+    /// How long the newest epoch must have been used, in seconds, before a newer one is. Each epoch tells the server other
+    /// bits of the same contacts: who computes every number's prefix under both keys keeps those that fit both. Default 7
+    /// days.
+    pub min_epoch_age_s: u64,
+    /// The fewest slots that a bucket has where there is more than one: the fewer, the fewer people share a prefix. Default
+    /// 50.
+    pub min_slots: u16,
 }
 
 impl Default for Trust {
     fn default() -> Self {
-        Self { signing_key: None, max_prefix_bits: 24 }
+        Self { signing_key: None, max_prefix_bits: 24, min_epoch_age_s: 7 * 86_400, min_slots: 50 }
     }
 }
 
@@ -60,6 +72,25 @@ pub enum TrustError {
         "the directory is not trusted: it has two keys for one epoch, as one would to tell this client from others"
     )]
     TwoKeys,
+    /// The epoch is newer, and the one before was met less than [`Trust::min_epoch_age_s`] ago.
+    #[error(
+        "the directory is not trusted: it has a new epoch too soon after the last, and each tells more of the same contacts"
+    )]
+    NewEpochTooSoon,
+    /// The epoch is more than 1000 above the newest that was seen.
+    #[error("the directory is not trusted: its epoch is far above the last one")]
+    FarEpoch,
+    /// The layout is older than one that was seen in this epoch.
+    #[error("the directory is not trusted: it went back to an older layout")]
+    OldLayout,
+    /// The layout has other sizes than were seen for it.
+    #[error(
+        "the directory is not trusted: it has two sizes for one layout, as one would to tell this client from others"
+    )]
+    TwoSizes,
+    /// A bucket has fewer slots than [`Trust::min_slots`].
+    #[error("the directory's buckets are smaller than is asked for: they would leave too few people")]
+    SmallBuckets,
     /// A prefix would tell too much.
     #[error("the directory asks for longer prefixes than are told: they would leave too few people")]
     LongPrefix,
@@ -93,12 +124,12 @@ impl Book {
         if self.provider.as_ref().is_some_and(|provider| *provider != terms.provider) {
             return Err(TrustError::OtherProvider);
         }
-        match self.keys.last_key_value() {
-            Some((newest, _)) if *newest > terms.epoch => return Err(TrustError::OldEpoch),
-            Some((newest, key)) if *newest == terms.epoch && *key != terms.oprf_public_key => {
-                return Err(TrustError::TwoKeys);
-            }
-            _ => {}
+        let offered = Epoch::of(terms, now);
+        if let Some(newest) = &self.epoch {
+            newest.allows(&offered, trust.min_epoch_age_s)?;
+        }
+        if terms.prefix_bits > 0 && terms.slots < trust.min_slots {
+            return Err(TrustError::SmallBuckets);
         }
         if terms.prefix_bits > trust.max_prefix_bits {
             return Err(TrustError::LongPrefix);
@@ -108,11 +139,52 @@ impl Book {
         }
         self.provider = Some(terms.provider.clone());
         self.signing_key = Some(Bytes(signing_key.0));
-        if self.keys.insert(terms.epoch, terms.oprf_public_key).is_none() {
-            self.begin_epoch();
+        match &mut self.epoch {
+            Some(newest) if newest.number == offered.number => {
+                // What was met in the future was met by a wrong clock.
+                let accepted_at = newest.accepted_at.min(now);
+                *newest = Epoch { accepted_at, ..offered };
+            }
+            _ => {
+                self.begin_epoch();
+                self.epoch = Some(offered);
+            }
         }
         let first_use = expected.is_none().then_some(signing_key.0);
         Ok(Accepted { terms: terms.clone(), first_use })
+    }
+}
+
+impl Epoch {
+    fn of(terms: &Terms, now: u64) -> Self {
+        Self {
+            number: terms.epoch,
+            key: terms.oprf_public_key,
+            accepted_at: now,
+            layout: terms.layout,
+            prefix_bits: terms.prefix_bits,
+            slots: terms.slots,
+            account_bytes: terms.account_bytes,
+        }
+    }
+
+    /// Whether `offered` may follow this one, or be this one.
+    fn allows(&self, offered: &Self, min_age_s: u64) -> Result<(), TrustError> {
+        let sizes = |epoch: &Self| (epoch.prefix_bits, epoch.slots, epoch.account_bytes);
+        match offered.number.checked_sub(self.number) {
+            None => Err(TrustError::OldEpoch),
+            Some(0) if offered.key != self.key => Err(TrustError::TwoKeys),
+            Some(0) if offered.layout < self.layout => Err(TrustError::OldLayout),
+            Some(0) if offered.layout == self.layout && sizes(offered) != sizes(self) => {
+                Err(TrustError::TwoSizes)
+            }
+            Some(0) => Ok(()),
+            Some(step) if step > MAX_EPOCH_STEP => Err(TrustError::FarEpoch),
+            Some(_) if offered.accepted_at.saturating_sub(self.accepted_at) < min_age_s => {
+                Err(TrustError::NewEpochTooSoon)
+            }
+            Some(_) => Ok(()),
+        }
     }
 }
 

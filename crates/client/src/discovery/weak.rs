@@ -5,12 +5,17 @@ use std::collections::HashMap;
 pub use acquaint_protocol::bucket::weak::WeakLength;
 use acquaint_protocol::bucket::weak::{ContactsFound, QueryContacts, Strong, Weak};
 use acquaint_protocol::identifier::Sii;
+use http::Method;
 
-use super::http::unreadable;
+use super::http::{Call, unreadable};
 use super::{Book, Directory, DiscoveryError, Profile, Refreshed, TrustError};
+use crate::retry::Repeat;
 
 /// Weak hashes in one request: what the server's list cap allows by default.
 const MAX_BATCH: usize = 1000;
+
+/// Bytes of a username that are kept: more is none that a server gives out.
+const MAX_NAME: usize = 255;
 
 /// The largest answer: a thousand weak hashes with a thousand candidates of 128 bytes each.
 const MAX_ANSWER: usize = 128 << 20;
@@ -36,6 +41,7 @@ impl Directory {
             return Err(TrustError::OtherProvider.into());
         }
         let (sent, received) = (self.http.sent, self.http.received);
+        book.forget(identifiers, now);
         let due = book.due(identifiers, now);
         let mut distinct: Vec<&Sii> = identifiers.iter().collect();
         distinct.sort_unstable();
@@ -43,7 +49,12 @@ impl Directory {
         let mut done = Refreshed { fresh: distinct.len() - due.len(), ..Refreshed::default() };
         for batch in WeakRound::all(&due, length) {
             let body = serde_json::to_vec(&batch.request()).map_err(unreadable)?;
-            let answer = self.post("/api/v1/query.contacts", body, MAX_ANSWER).await?;
+            let deadline = self.http.settings().import_deadline;
+            // These requests have no id: one that arrived may have been charged, and would be again.
+            let (method, repeat) = (Method::POST, Repeat::Unconnected);
+            let path = "/api/v1/query.contacts";
+            let call = Call { method, path, body: Some(body), limit: MAX_ANSWER, repeat, deadline };
+            let answer = self.http.call(&call).await?;
             let answer: ContactsFound = serde_json::from_slice(&answer).map_err(unreadable)?;
             done.buckets += batch.weak.len();
             done.round_trips += 1;
@@ -105,7 +116,8 @@ impl WeakRound {
         let mut names = HashMap::new();
         for candidate in &answer.strong_hashes {
             let strong = Strong::parse(&candidate.h).ok_or(DiscoveryError::OtherAnswer)?;
-            names.entry(strong).or_insert(candidate.u.as_str());
+            let name = candidate.u.as_str();
+            names.entry(strong).or_insert(&name[..name.floor_char_boundary(MAX_NAME)]);
         }
         let count = self.wanted.len();
         for (identifier, strong) in self.wanted {

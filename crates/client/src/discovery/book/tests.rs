@@ -10,7 +10,15 @@ fn book() -> Book {
     let mut book = Book::new(Profile::Sealed);
     book.provider = Some("contacts.example".into());
     book.signing_key = Some(Bytes([1; 32]));
-    book.keys.insert(7, Bytes([2; 32]));
+    book.epoch = Some(Epoch {
+        number: 7,
+        key: Bytes([2; 32]),
+        accepted_at: 1_789_000_000,
+        layout: 3,
+        prefix_bits: 9,
+        slots: 300,
+        account_bytes: 40,
+    });
     book.learn(&sii("tel:+12125550101"), Some("did:plc:bob".into()), 1_790_000_000);
     book.learn(&sii("mailto:carol@example.com"), None, 1_790_000_001);
     let keys = Keys::from_parts(0x0123_4567_89ab_cdef, [3; 32]);
@@ -59,7 +67,7 @@ fn what_is_no_book_of_ours_is_refused_by_its_name() {
         fs::write(&path, text).unwrap();
         Book::open(&path, Profile::Sealed).unwrap_err()
     };
-    for text in ["", "BEGIN:VCARD", "[]", "{}", "{\"format\": \"another\", \"version\": 1}", "\0\0"] {
+    for text in [" ", "BEGIN:VCARD", "[]", "{}", "{\"format\": \"another\", \"version\": 1}", "\0\0"] {
         assert!(matches!(open(text), BookError::Foreign(_)), "{text}");
     }
     let newer = good.replace("\"version\": 1,", "\"version\": 2,");
@@ -104,6 +112,29 @@ fn only_what_is_new_or_a_day_old_is_due() {
     assert!(due(1_789_999_999), "learnt in the future");
     let asked = [sii("tel:+12125550102"), known, sii("mailto:z@example.com"), sii("tel:+12125550102")];
     assert_eq!(book.due(&asked, 1_790_000_002), [sii("mailto:z@example.com"), sii("tel:+12125550102")]);
+}
+
+#[test]
+fn an_empty_file_is_no_book_yet() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.book");
+    fs::write(&path, "").unwrap();
+    assert!(Book::open(&path, Profile::Weak).unwrap() == Book::new(Profile::Weak));
+}
+
+#[test]
+fn whom_nobody_asked_for_in_90_days_is_forgotten() {
+    let asked = [sii("mailto:carol@example.com")];
+    for (now, left) in [(1_790_000_000 + KEPT_S, 3), (1_790_000_001 + KEPT_S, 2), (1_790_000_002 + KEPT_S, 2)]
+    {
+        let mut book = book();
+        book.forget(&asked, now);
+        assert_eq!(book.len(), left, "{now}");
+        assert!(book.looked_up_at(&asked[0]).is_some(), "who is asked for stays");
+    }
+    let mut book = book();
+    book.begin_epoch();
+    assert_eq!(book.len(), 2, "of whom only outputs were known");
 }
 
 #[test]

@@ -23,6 +23,8 @@ enum Fault {
     Lost,
     /// It refuses.
     Refused(u16, &'static str),
+    /// As Rocket.Chat, which knows no such session.
+    SignedOut,
     /// It answers so many bytes of nothing.
     Zeros(usize),
     /// It answers in full.
@@ -129,6 +131,10 @@ async fn answer(
     let (status, bytes) = match state.faults.pop_front() {
         Some(Fault::Lost) => return Err("lost"),
         Some(Fault::Refused(status, code)) => problem(status, code),
+        Some(Fault::SignedOut) => {
+            let refusal = json!({ "status": "error", "message": "You must be logged in to do this." });
+            (401, refusal.to_string().into_bytes())
+        }
         Some(Fault::Zeros(length)) => (200, vec![0; length]),
         Some(Fault::None) | None => (status, bytes),
     };
@@ -193,15 +199,25 @@ async fn a_new_epoch_or_layout_is_met_by_one_look_at_the_parameters() {
     let server = Server::start(Provider::new(1, 3, 0..100)).await;
     let mut book = Book::new(Profile::Sealed);
     let mut directory = server.directory(Caller::Session("token".into()));
-    let trust = Trust::default();
+    let trust = Trust { min_epoch_age_s: FRESH_S, ..Trust::default() };
     directory.refresh(&mut book, &contacts(), &trust, NOW).await.unwrap();
     server.paths();
     server.state.lock().unwrap().provider = Provider::new(2, 3, 0..100);
     let later = NOW + FRESH_S;
-    let done = directory.refresh(&mut book, &contacts(), &trust, later).await.unwrap();
-    assert_eq!((done.asked, done.evaluated), (20, 20));
-    let expected = ["POST buckets", "GET parameters", "POST oprf", "POST buckets"];
+    // Whose prefixes went out under the old key is left for another time; who has none yet is not.
+    let both: Vec<Sii> = contacts().into_iter().chain([sii(1)]).collect();
+    let outcome = directory.refresh(&mut book, &both, &trust, later).await;
+    let done = outcome.unwrap();
+    assert_eq!((done.asked, done.evaluated, done.postponed), (21, 21, 0));
+    let expected = ["POST oprf", "GET parameters", "POST oprf", "POST buckets"];
     assert_eq!(server.paths(), expected);
+    server.state.lock().unwrap().provider = Provider::new(3, 3, 0..100);
+    let later = later + FRESH_S;
+    let done = directory.refresh(&mut book, &contacts(), &trust, later).await.unwrap();
+    assert_eq!((done.asked, done.postponed), (0, 20));
+    assert_eq!(server.paths(), ["POST buckets", "GET parameters"]);
+    directory.refresh(&mut book, &contacts(), &trust, later).await.unwrap();
+    assert_eq!(server.paths(), ["POST oprf", "POST buckets"]);
     server.state.lock().unwrap().provider.terms.layout += 1;
     directory.refresh(&mut book, &contacts(), &trust, later + FRESH_S).await.unwrap();
     assert_eq!(server.paths(), ["POST buckets", "GET parameters", "POST buckets"]);
@@ -247,9 +263,31 @@ async fn refusals_are_told_and_what_was_learnt_is_kept() {
     assert_eq!(book.due(&contacts(), NOW).len(), 10);
     let done = directory.refresh(&mut book, &contacts(), &Trust::default(), NOW).await.unwrap();
     assert_eq!((done.asked, done.fresh, done.evaluated), (10, 10, 0));
+    server.paths();
+
+    // A quota of outputs that is nearly used up is used up, and who has keys is asked for all the same.
+    server.state.lock().unwrap().provider.terms.max_batch = 100;
+    server.state.lock().unwrap().provider.terms.layout += 1;
+    let many: Vec<Sii> = (200..300).map(sii).collect();
+    let mut fresh = server.directory(Caller::Session("token".into()));
+    server.faults([Fault::None, limited, Fault::None, limited, limited]);
+    let outcome = fresh.refresh(&mut book, &many, &Trust::default(), NOW).await;
+    let Err(DiscoveryError::Call(ClientError::Refused { reason, .. })) = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert_eq!(reason, Reason::RateLimitExceeded);
+    assert_eq!(book.due(&many, NOW).len(), 50);
+    let asked: Vec<(String, usize)> = server
+        .seen()
+        .into_iter()
+        .filter(|(path, ..)| path == "POST oprf")
+        .map(|(path, _, body)| (path, serde_json::from_slice::<OprfRequest>(&body).unwrap().elements.len()))
+        .collect();
+    let counts: Vec<usize> = asked.into_iter().map(|(_, count)| count).collect();
+    assert_eq!(counts, [100, 50, 50, 25]);
 
     // An answer that is longer than can be is not read to its end.
-    server.faults([Fault::Zeros(1 << 20)]);
+    server.faults([Fault::None, Fault::Zeros(1 << 20)]);
     let outcome = directory.refresh(&mut book, &[sii(1)], &Trust::default(), NOW).await;
     let Err(DiscoveryError::Call(ClientError::Unreachable(cause))) = outcome else { panic!("{outcome:?}") };
     assert_eq!(cause.message.as_deref(), Some("length limit exceeded"));
@@ -276,6 +314,14 @@ async fn weak_hashes_go_as_rocket_chats_clients_send_them() {
         (&"token".parse().unwrap(), &"me".parse().unwrap())
     );
     assert!(String::from_utf8(body).unwrap().starts_with("{\"weakHashes\":[\""));
+    // A request may have been charged before its answer was lost: it is not sent again.
+    server.faults([Fault::Lost]);
+    let outcome = directory.refresh_weak(&mut book, &[sii(1)], WeakLength::Four, NOW).await;
+    assert!(matches!(outcome, Err(DiscoveryError::Call(ClientError::Unreachable(_)))), "{outcome:?}");
+    assert_eq!(server.paths(), ["POST query.contacts"]);
+    server.faults([Fault::SignedOut]);
+    let outcome = directory.refresh_weak(&mut book, &[sii(1)], WeakLength::Four, NOW).await;
+    assert!(matches!(outcome, Err(DiscoveryError::Call(ClientError::SessionRefused))), "{outcome:?}");
     // Another server's book, and another profile's.
     let other = Server::start(Provider::new(1, 3, [])).await;
     let outcome = other.directory(caller).refresh_weak(&mut book, &contacts(), WeakLength::Four, NOW).await;
