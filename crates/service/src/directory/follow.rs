@@ -112,6 +112,7 @@ impl Discovery {
             let mut live = directory.live_mut();
             live.sealed.clear();
             live.named = None;
+            directory.changed.notify_one();
         }
         let keyring = self.keyring(directory).await?;
         let mut after = match followed.after {
