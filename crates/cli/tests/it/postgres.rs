@@ -50,7 +50,7 @@ fn doctor_names_what_is_wrong_with_the_database() {
     server.start();
     assert_eq!(server.stop().code(), Some(0));
     let (verdict, told, _) = doctor(&server, &owner);
-    assert!(verdict == "ok" && told.contains("schema version 4"), "{told}");
+    assert!(verdict == "ok" && told.contains("schema version 5"), "{told}");
 
     // Nobody there.
     let nowhere = format!("host=/nowhere/at/all user=postgres password={PASSWORD} dbname={database}");
