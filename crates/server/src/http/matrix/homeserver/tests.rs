@@ -84,7 +84,8 @@ async fn no_host_can_send_this_server_to_its_own_network() {
     let inside = Provider::start([Reply::Json(200, r#"{"sub":"@ada:example.org"}"#.into())]).await;
     let local = Arc::new(|_: &str| Ok(vec![[127, 0, 0, 1].into()]));
     let http = PublicHttp::with_lookup(false, WITHIN, AT_ONCE, local).unwrap();
-    let homeservers = Homeservers { http, known: vec!["*".into()], scheme: "https", web_port: port(&inside.url) };
+    let homeservers =
+        Homeservers { http, known: vec!["*".into()], scheme: "https", web_port: port(&inside.url) };
     // A name that leads here is told from none by nothing.
     let named = format!("example.org:{}", port(&inside.url));
     assert_eq!(homeservers.account(&named, "any").await, Err(Unproven::Unavailable));
