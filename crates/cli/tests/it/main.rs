@@ -8,6 +8,7 @@ mod credentials;
 mod custody;
 #[cfg(test)]
 mod directory;
+#[cfg(test)]
 mod disk;
 #[cfg(test)]
 mod doctor;
