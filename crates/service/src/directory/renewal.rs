@@ -93,16 +93,6 @@ impl Discovery {
         Ok(epoch)
     }
 
-    /// Takes identifiers from the budget of those that are opened in bulk, as opening them would.
-    ///
-    /// # Errors
-    /// [`DirectoryError`].
-    pub async fn spend_unsealings(&self, count: u32) -> Result<bool, DirectoryError> {
-        let directory = self.directory()?;
-        let spent = self.may_unseal(directory, count, "nothing", self.clock.now()).await;
-        Ok(spent.map_err(Internal::from)?)
-    }
-
     /// The key that clients pin, in base64url.
     ///
     /// # Errors
