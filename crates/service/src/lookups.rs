@@ -13,7 +13,7 @@ use std::time::Duration;
 use acquaint_custody::{CustodyError, Purpose};
 use acquaint_protocol::identifier::Sii;
 use acquaint_store::{
-    AuditId, Charge, Charged, EventKind, Exhausted, Limit, NewEvent, PaidRequest, Permit, Pseudonym,
+    AuditId, Charge, Charged, EventKind, Exhausted, Limit, Millis, NewEvent, PaidRequest, Permit, Pseudonym,
     RequestId,
 };
 use base64::Engine;
@@ -236,6 +236,11 @@ impl Discovery {
             tell: self.tells,
         };
         let charge = Charge { alternatives, request, granted: None, refused: Some(refused) };
+        self.charged(charge, &own, now).await
+    }
+
+    /// What became of a charge. A refusal is remembered under `asked`.
+    async fn charged(&self, charge: Charge, asked: &Permit, now: Millis) -> Result<(), LookupError> {
         let count = |outcome| {
             metrics::counter!("acquaint_lookups_charged_total", "outcome" => outcome).increment(1);
         };
@@ -251,7 +256,7 @@ impl Discovery {
             Ok(Charged::OtherRequest) => Err(LookupError::OtherRequest),
             Ok(Charged::Exhausted(exhausted)) => {
                 self.event_noted(EventKind::LookupsRefused);
-                self.limiter.remember(&own, exhausted, now);
+                self.limiter.remember(asked, exhausted, now);
                 count(exhausted.limit.name());
                 Err(RateLimited::lookups(exhausted).into())
             }
@@ -284,26 +289,7 @@ impl Discovery {
             tell: self.tells,
         };
         let charge = Charge { alternatives: vec![permits], refused: Some(refused), ..Charge::default() };
-        let count = |outcome| {
-            metrics::counter!("acquaint_lookups_charged_total", "outcome" => outcome).increment(1);
-        };
-        match self.store.charge(charge, now).await {
-            Ok(Charged::Taken(_) | Charged::Repeated) => {
-                count("charged");
-                Ok(())
-            }
-            Ok(Charged::OtherRequest) => Err(LookupError::OtherRequest),
-            Ok(Charged::Exhausted(exhausted)) => {
-                self.event_noted(EventKind::LookupsRefused);
-                self.limiter.remember(&asked, exhausted, now);
-                count(exhausted.limit.name());
-                Err(RateLimited::lookups(exhausted).into())
-            }
-            Err(error) => {
-                count("limiter_unavailable");
-                Err(LookupError::LimiterUnavailable(error.into()))
-            }
-        }
+        self.charged(charge, &asked, now).await
     }
 
     /// Counts a call of somebody who looks up with credentials, as [`count_call`](Self::count_call) does for sessions.
