@@ -121,3 +121,24 @@ async fn who_cannot_know_of_withdrawals_does_not_answer() {
     app.clock.turn_back(Duration::from_secs(60 * 60));
     assert_eq!(app.ask("GET", "/v1/directory/parameters", "", "").await.status, 503);
 }
+
+/// A server that has not met a new key yet lists people under it all the same: nobody fills an index that is published.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_listed_by_a_server_that_lags_is_found_under_a_new_key() {
+    let one = PostgresApp::start_with(configure).await;
+    let other = one.another(configure).await;
+    enrol(&one, 1).await;
+    let mut lagging = directory(&other, 2);
+    lagging.start_verification(&number(2)).await.unwrap();
+    let token = lagging.confirm(&number(2), &other.code(&number(2))).await.unwrap().token;
+    assert_eq!(one.discovery().rotate_directory().await.unwrap(), 2);
+    for _ in 0..500 {
+        if one.ask("GET", "/v1/directory/parameters", "", "").await.json()["epoch"] == 2 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    lagging.enrol(&token, None).await.unwrap();
+    assert_eq!(one.ask("GET", "/v1/directory/parameters", "", "").await.json()["epoch"], 2);
+    finds(&one, 3, &[1, 2]).await;
+}
