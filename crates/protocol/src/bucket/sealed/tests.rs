@@ -145,6 +145,11 @@ fn an_answer_of_another_shape_or_length_is_refused() {
     }
     let longer: Vec<u8> = good.iter().copied().chain([0]).collect();
     assert_eq!(Buckets::decode(&longer).err(), Some(AnswerError::Length));
+    // Buckets without bytes would be any number of buckets.
+    for (slot_bytes, slots) in [(0, 4), (4, 0)] {
+        let empty = AnswerShape { epoch: 1, layout: 1, prefix_bits: 0, slot_bytes, slots, count: 9 };
+        assert_eq!(Buckets::decode(&empty.header()).err(), Some(AnswerError::NotAnAnswer));
+    }
     for (place, wanted) in [
         (0, AnswerError::NotAnAnswer),
         (1, AnswerError::OtherShape),
