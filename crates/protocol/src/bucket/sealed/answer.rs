@@ -84,12 +84,12 @@ impl<'a> Buckets<'a> {
             slots: u16::from_be_bytes([s0, s1]),
             count: u16::from_be_bytes([c0, c1]),
         };
+        if u64::try_from(answer.len()).ok() != Some(shape.answer_bytes()) {
+            return Err(AnswerError::Length);
+        }
         // Slots and buckets of no bytes cannot be counted.
         if shape.slot_bytes == 0 || shape.slots == 0 {
             return Err(AnswerError::NotAnAnswer);
-        }
-        if u64::try_from(answer.len()).ok() != Some(shape.answer_bytes()) {
-            return Err(AnswerError::Length);
         }
         Ok(Self { shape, buckets })
     }
