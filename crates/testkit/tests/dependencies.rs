@@ -10,9 +10,9 @@ const ALLOWED: [(&str, &[&str]); 10] = [
     ("pir", &[]),
     ("custody", &["protocol"]),
     ("store", &["protocol"]),
-    ("service", &["protocol", "stretch", "custody", "store"]),
+    ("service", &["protocol", "pir", "stretch", "custody", "store"]),
     ("server", &["protocol", "custody", "store", "service"]),
-    ("client", &["protocol"]),
+    ("client", &["protocol", "pir"]),
     ("cli", &["server", "client"]),
     ("testkit", &["server", "client"]),
 ];

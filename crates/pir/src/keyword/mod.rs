@@ -1,6 +1,6 @@
 //! Looking records up by keyword: two buckets of one row may hold a record, and a query reads both.
 //!
-//! A keyword is 32 pseudorandom bytes (the output of an oblivious pseudorandom function, or a hash). It names a row and two
+//! A keyword is 16 pseudorandom bytes (the output of an oblivious pseudorandom function, or a hash). It names a row and two
 //! different buckets of it; a bucket is a slot, and holds some records. Since both are in one row, a query needs one
 //! expansion and one pass over the table for both. Which of the records is the keyword's, if any, only their own bytes can
 //! tell: a record should be sealed under a key of the keyword, or carry a tag.
@@ -18,7 +18,7 @@ use crate::parameters::Shape;
 
 /// Pseudorandom bytes that stand for what is looked up.
 #[derive(Clone, Copy)]
-pub struct Keyword([u8; 32]);
+pub struct Keyword([u8; 16]);
 
 impl std::fmt::Debug for Keyword {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -27,15 +27,16 @@ impl std::fmt::Debug for Keyword {
 }
 
 impl Keyword {
-    /// The bytes must be uniform, and nobody must be able to choose keywords by the positions that they give.
+    /// The bytes must be uniform, and nobody must be able to choose keywords by the positions that they give. Of ten
+    /// million keywords two are the same with a probability of 2^-82.
     #[must_use]
-    pub fn new(bytes: [u8; 32]) -> Self {
+    pub fn new(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
 
     /// The bytes: whoever stores a placement stores them. They are as secret as what they stand for.
     #[must_use]
-    pub fn as_bytes(&self) -> &[u8; 32] {
+    pub fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }
 
@@ -49,10 +50,12 @@ impl Keyword {
 
     /// The row, and two different buckets of it (unless there is but one).
     fn candidates(&self, shape: Shape) -> (usize, [usize; 2]) {
-        let [row, first, second] = [0, 8, 16].map(|from| {
-            let bytes = std::array::from_fn(|at| self.0[from + at]);
-            u64::from_le_bytes(bytes)
-        });
+        let number = |from: usize, bytes: usize| {
+            let bytes = self.0.iter().skip(from).take(bytes).rev();
+            bytes.fold(0_u64, |number, byte| number << 8 | u64::from(*byte))
+        };
+        // Rows and buckets are so few that the remainders below are uniform but for less than 2^-20.
+        let [row, first, second] = [number(0, 4), number(4, 6), number(10, 6)];
         let buckets = (shape.columns * shape.slots) as u64;
         let first = first % buckets;
         // Another than the first, each with the same probability.

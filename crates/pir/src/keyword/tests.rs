@@ -10,7 +10,7 @@ use crate::{Client, Configuration, EvaluationKeys, Parameters, SecretKey, Server
 const SHAPE: Shape = Shape { rows: 4, columns: 8, slots: 4, answers: 2 };
 
 fn keyword(random: &mut ChaCha20Rng) -> Keyword {
-    let mut bytes = [0; 32];
+    let mut bytes = [0; 16];
     random.fill_bytes(&mut bytes);
     Keyword::new(bytes)
 }
@@ -123,11 +123,11 @@ struct World {
 
 const VACANT: [u8; 128] = [0xee; 128];
 
-fn world(records: &HashMap<[u8; 32], Vec<u8>>) -> World {
+fn world(records: &HashMap<[u8; 16], Vec<u8>>) -> World {
     world_of(SHAPE, 4, records)
 }
 
-fn world_of(shape: Shape, entries: usize, records: &HashMap<[u8; 32], Vec<u8>>) -> World {
+fn world_of(shape: Shape, entries: usize, records: &HashMap<[u8; 16], Vec<u8>>) -> World {
     let configuration = Configuration::new(Parameters::new(shape).unwrap(), b"epoch");
     let server = Server::new(configuration.clone());
     let mut placement = Placement::new(shape, entries);
@@ -159,7 +159,7 @@ impl World {
     }
 }
 
-fn records(count: usize, random: &mut ChaCha20Rng) -> HashMap<[u8; 32], Vec<u8>> {
+fn records(count: usize, random: &mut ChaCha20Rng) -> HashMap<[u8; 16], Vec<u8>> {
     (0..count)
         .map(|_| {
             let mut record = vec![0; 128];
