@@ -133,14 +133,14 @@ With --json: {\"token\", \"expires_at\"}, and with --send {\"sent\": true}.")]
 The listing ends by itself when the number is not verified again in the time that the server sets, and when
 another account verifies the same number and enrols it.
 
-With --json: {\"id\", \"identifier\", \"username\"?, \"verified_at\", \"expires_at\"}.")]
+With --json: {\"id\", \"identifier\", \"username\"?, \"index\"?, \"verified_at\", \"expires_at\"}.")]
     Enrol(Enrol),
     /// Show by what you are found
     #[command(after_help = "Example:
   acquaint directory list
 
 One line for each listing: its id, what it is of, and when it ends. With --json: {\"listings\": [{\"id\",
-\"identifier\", \"username\"?, \"verified_at\", \"expires_at\"}]}.")]
+\"identifier\", \"username\"?, \"index\"?, \"verified_at\", \"expires_at\"}]}.")]
     List(List),
     /// Be found no more, by one listing or by any
     #[command(after_help = "Examples:
@@ -204,6 +204,10 @@ pub(crate) struct Enrol {
     /// The name that others find, where the server takes one
     #[arg(long)]
     pub(crate) username: Option<String>,
+    /// Which of the number's or address's mappings to be; it may have several, and most ways of looking up show
+    /// the first, which is 0
+    #[arg(long, default_value_t = 0)]
+    pub(crate) index: u8,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,

@@ -109,9 +109,9 @@ async fn asked(directory: &mut Directory, identifier: &str) -> Result<Verified, 
 }
 
 async fn enrol(args: Enrol) -> Result<(), Failure> {
-    let Enrol { who, token, username, json } = args;
+    let Enrol { who, token, username, index, json } = args;
     let mut directory = connect(&who, Profile::Sealed)?;
-    let listing = directory.enrol(token.trim(), username.as_deref()).await?;
+    let listing = directory.enrol_at(token.trim(), username.as_deref(), index).await?;
     if json {
         return output::json(&serde_json::to_value(&listing)?);
     }
@@ -150,6 +150,8 @@ fn line(listing: &Listing) -> Result<(), Failure> {
     let ends = output::day(listing.expires_at.saturating_mul(1000));
     let named =
         listing.username.as_deref().map(|name| format!("\tas {}", one_line(name))).unwrap_or_default();
-    let text = format!("{}\t{}\tuntil {ends}{named}", one_line(&listing.id), one_line(&listing.identifier));
+    let index = if listing.index == 0 { String::new() } else { format!("\tindex {}", listing.index) };
+    let text =
+        format!("{}\t{}\tuntil {ends}{named}{index}", one_line(&listing.id), one_line(&listing.identifier));
     output::line(&text)
 }

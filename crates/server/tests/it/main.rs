@@ -33,6 +33,8 @@ mod sqlite {
     mod directory;
     #[path = "directory_epochs.rs"]
     mod directory_epochs;
+    #[path = "directory_mappings.rs"]
+    mod directory_mappings;
     #[path = "import.rs"]
     mod import;
     #[path = "lookups.rs"]
@@ -62,6 +64,8 @@ mod postgres {
     mod directory;
     #[path = "directory_epochs.rs"]
     mod directory_epochs;
+    #[path = "directory_mappings.rs"]
+    mod directory_mappings;
     #[path = "import.rs"]
     mod import;
     #[path = "lookups.rs"]

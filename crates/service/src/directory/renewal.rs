@@ -258,6 +258,8 @@ impl Discovery {
                 let content: Content = data.open(listing.id, &listing.sealed)?;
                 match place_in(&policy, &epoch, &content)? {
                     Some(place) => placed.push((listing.id, listing.revision, place)),
+                    // Buckets have index 0 alone.
+                    None if content.index != 0 => {}
                     None => tracing::warn!(
                         "a listing does not fit into the new epoch: its account's name is longer than \
                          `directory.account_bytes`"
