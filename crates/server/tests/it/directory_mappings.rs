@@ -79,7 +79,7 @@ async fn an_identifier_has_a_mapping_for_each_index_and_buckets_show_the_first()
     assert_eq!(directory(&app, 2).listings().await.unwrap()[0].index, 1);
 
     // A new key is published although it never has a place for two of them, and they stand as before.
-    assert_eq!(app.discovery().rotate_directory().await.unwrap(), 2);
+    assert_eq!(app.discovery().rotate_directory("sealed-buckets").await.unwrap(), 2);
     published(&app, 2).await;
     assert_eq!(found(&app, 1).await, Some(did(1)));
     let app = app.restart_with(|_| {}).await;

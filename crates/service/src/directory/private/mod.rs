@@ -8,7 +8,7 @@ mod passes;
 mod session_keys;
 mod shards;
 
-pub use answers::{PlainFound, StoredKeys};
+pub use answers::{Answers, PlainFound, StoredKeys};
 pub(super) use passes::Passes;
 pub(super) use session_keys::SessionKeys;
 pub(super) use shards::Shards;
