@@ -42,9 +42,14 @@ impl Shard {
         let words = self.configuration.parameters().table_words();
         let mut piece: Vec<u32> = Vec::with_capacity(PIECE_WORDS.min(words));
         for first in (0..words).step_by(PIECE_WORDS) {
+            let last = words.min(first + PIECE_WORDS);
             piece.clear();
-            self.table.snapshot(|words, _| piece.extend(words.iter().skip(first).take(PIECE_WORDS)));
-            piece.iter_mut().for_each(|word| *word = word.to_le());
+            self.table.snapshot(|words, _| {
+                piece.extend_from_slice(words.get(first..last).unwrap_or_default());
+            });
+            if cfg!(target_endian = "big") {
+                piece.iter_mut().for_each(|word| *word = word.to_le());
+            }
             sums.write(&mut part.file, bytemuck::cast_slice(&piece)).map_err(unusable)?;
         }
         drop(piece);
