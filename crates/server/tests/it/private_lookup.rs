@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use acquaint_pir::{Client, Configuration, Keyword, Parameters as PirParameters, SecretKey, Shape};
+use acquaint_pir::{
+    BatchShape, Client, Configuration, Keyword, Parameters as PirParameters, Plan, SecretKey, Shape,
+};
 use acquaint_protocol::identifier::Sii;
 use acquaint_protocol::lookup::parameters::{Parameters, Published, Terms};
 use acquaint_protocol::lookup::wire::{
@@ -430,4 +432,97 @@ async fn a_new_key_is_filled_while_the_former_one_answers() {
     after.send_keys(&app).await;
     assert_eq!(after.look(&app, &asked).await, [None, Some(did(2))]);
     app.stop().await;
+}
+
+/// A whole address book against the batch tables: every table is asked as often as every other.
+#[tokio::test]
+async fn an_address_book_is_resolved_from_the_batch_tables() {
+    let app = app(|config| config.private_lookup.batches = true).await;
+    for who in 1..=3 {
+        enrol(&app, who, &number(who)).await;
+    }
+    let mut seeker = Seeker::new(&app, 7, Mode::Psm).await;
+    seeker.send_keys(&app).await;
+    let siis: Vec<Sii> = (1..=20).map(|who| sii(&number(who))).collect();
+    let keys = seeker.resolve(&app, &siis).await;
+    let Terms { batch_tables, batch_queries, batch_rows, batch_columns, .. } = seeker.terms.clone();
+    let columns = usize::try_from(batch_columns).unwrap();
+    let shape = Shape { rows: batch_rows.into(), columns, slots: 4, answers: 2 };
+    let batch = BatchShape { tables: batch_tables.into(), queries: batch_queries.into(), shape };
+    let epoch = seeker.terms.epoch_bytes(Kind::Batch).unwrap();
+    let client = Client::new(Configuration::new(PirParameters::new(shape).unwrap(), &epoch));
+    let keywords: Vec<Keyword> = keys.iter().map(|keys| Keyword::new(keys.keyword())).collect();
+    let plan = Plan::new(&keywords, &batch, &mut seeker.random);
+    assert!(plan.left.is_empty());
+    let header = QueryHeader { kind: Kind::Batch, ..seeker.header(0, batch.total()) };
+    let mut message = header.encode();
+    for keyword in &plan.keywords {
+        let lookup = keyword.lookup(shape);
+        message.extend(client.query(&seeker.secret, &lookup, &mut seeker.random).unwrap());
+    }
+    let answer = seeker.ask(&app, &message).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let each = client.configuration().parameters().answer_bytes();
+    assert_eq!(answer.body.len(), ANSWER_HEADER_BYTES + batch.total() * each);
+    let mut found = vec![None; siis.len()];
+    let answers = answer.body[ANSWER_HEADER_BYTES..].chunks_exact(each);
+    for ((answer, keyword), place) in answers.zip(&plan.keywords).zip(&plan.placed) {
+        let Some(place) = place else { continue };
+        let slots = client.recover(&seeker.secret, &keyword.lookup(shape), answer).unwrap();
+        found[*place] = find_record(&keys[*place], Mode::Psm, "contacts.example", &slots);
+    }
+    let expected: Vec<_> = (1..=20).map(|who| (who <= 3).then(|| did(who))).collect();
+    assert_eq!(found, expected);
+    // One query too few is no batch.
+    let short = QueryHeader { count: header.count - 1, ..header }.encode();
+    let refused = seeker.ask(&app, &short).await;
+    assert!(refused.status == 400 && refused.text("detail").contains("528"), "{refused:?}");
+    app.stop().await;
+}
+
+/// A start finds the shards in their files, and what changed since in the store.
+#[tokio::test]
+async fn shards_are_opened_from_their_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shards");
+    let app = app(|config| config.private_lookup.files = path.clone()).await;
+    let listing = enrol(&app, 1, &number(1)).await;
+    enrol(&app, 2, &number(2)).await;
+    let files = || {
+        let names = std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(files(), ["pir-1-1-0.shard", "psm-1-1-0.shard"]);
+    let asked = [sii(&number(1)), sii(&number(2))];
+    let withdraw = format!("/v1/directory/listings/{listing}");
+    assert_eq!(app.as_account(&did(1), "DELETE", &withdraw, "").await.status, 200);
+    let app = app.restart_with(|_| {}).await;
+    let mut seeker = Seeker::new(&app, 7, Mode::Psm).await;
+    seeker.send_keys(&app).await;
+    assert_eq!(seeker.look(&app, &asked).await, [None, Some(did(2))]);
+    // A damaged file is not used, and written anew.
+    let damaged = path.join("psm-1-1-0.shard");
+    let whole = std::fs::read(&damaged).unwrap();
+    let mut bytes = whole.clone();
+    let at = bytes.len() / 2;
+    bytes[at] ^= 1;
+    std::fs::remove_file(&damaged).unwrap();
+    write(&damaged, &bytes);
+    write(&path.join("psm-9-9-0.shard"), b"of an epoch that is over");
+    let app = app.restart_with(|_| {}).await;
+    let mut seeker = Seeker::new(&app, 7, Mode::Psm).await;
+    seeker.send_keys(&app).await;
+    assert_eq!(seeker.look(&app, &asked).await, [None, Some(did(2))]);
+    assert_ne!(std::fs::read(&damaged).unwrap(), bytes);
+    assert_eq!(files(), ["pir-1-1-0.shard", "psm-1-1-0.shard"]);
+    app.stop().await;
+}
+
+fn write(path: &std::path::Path, bytes: &[u8]) {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    file.unwrap().write_all(bytes).unwrap();
 }

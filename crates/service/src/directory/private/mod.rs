@@ -4,6 +4,7 @@
 //! index of buckets: shards, which are tables of the PIR engine.
 
 mod answers;
+mod making;
 mod passes;
 mod session_keys;
 mod shards;
