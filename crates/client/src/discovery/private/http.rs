@@ -349,7 +349,7 @@ impl Directory {
         let mut forgotten = 0;
         (now.progress)(Progress { answered: before, queries });
         while let Some(message) = round.request(tables, session, random)? {
-            let server = self.server_of(tables, message.shard)?;
+            let server = server_of(&self.url, tables, message.shard)?;
             let answer = loop {
                 if !session.is_held(&server, now.at) {
                     self.send_keys(&server, session).await?;
@@ -405,19 +405,6 @@ impl Directory {
         Ok(self.http(server)?.read(&call, &mut told).await?)
     }
 
-    /// The address of the server that has a shard.
-    fn server_of(&self, tables: &Tables, shard: u32) -> Result<String, DiscoveryError> {
-        let Some(server) = tables.terms().server_of(shard) else { return Ok(self.url.clone()) };
-        let url = server.url.trim_end_matches('/');
-        // Whoever came by TLS does not go on in clear: the session token goes along.
-        let is_encrypted =
-            |url: &str| url.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"));
-        if is_encrypted(&self.url) && !is_encrypted(url) {
-            return Err(TrustError::Server.into());
-        }
-        Ok(url.to_owned())
-    }
-
     fn http(&mut self, server: &str) -> Result<&mut Http, DiscoveryError> {
         if server == self.url {
             return Ok(&mut self.home);
@@ -438,6 +425,18 @@ impl Directory {
         let (sent, received) = self.transferred();
         (done.sent, done.received) = (sent - before.0, received - before.1);
     }
+}
+
+/// The address of the server that has a shard, for whoever calls `home`.
+pub(super) fn server_of(home: &str, tables: &Tables, shard: u32) -> Result<String, TrustError> {
+    let Some(server) = tables.terms().server_of(shard) else { return Ok(home.to_owned()) };
+    let url = server.url.trim_end_matches('/');
+    // Whoever came by TLS does not go on in clear: the session token goes along.
+    let is_encrypted = |url: &str| url.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"));
+    if is_encrypted(home) && !is_encrypted(url) {
+        return Err(TrustError::Server);
+    }
+    Ok(url.to_owned())
 }
 
 fn bytes_call(

@@ -36,13 +36,14 @@ async fn an_answer_of_another_form_is_refused_and_nothing_learnt_of_the_round() 
         server.always("query", Fault::Cut(0));
         refresh(&mut directory, &mut book, &contacts(0..5), NOW).await.unwrap_err();
         server.state.lock().unwrap().always = None;
+        server.seen();
         let before = book.clone();
         // Version, count, version of the first answer; of the first request of the round, and of the second.
-        use Fault::{Changed, Cut, More, None};
+        use Fault::{Changed, Cut, More};
         for fault in [Cut(0), Cut(2), Cut(3), Cut(100), More, Changed(0), Changed(1), Changed(2), Changed(3)]
         {
             for good in 0..2 {
-                server.faults((0..good).map(|_| None).chain([fault]));
+                server.faults((0..good).map(|_| Fault::None).chain([fault]));
                 let error = refresh(&mut directory, &mut book, &contacts(0..5), NOW).await.unwrap_err();
                 let is_told = matches!(
                     &error,

@@ -93,22 +93,38 @@ async fn a_provider_that_is_not_trusted_is_asked_for_nothing() {
 
 #[tokio::test]
 async fn a_server_that_cannot_be_called_is_refused() {
-    for url in ["ftp://b.example", "b.example", "http://", "https://b.example/?q"] {
+    for url in ["ftp://b.example", "b.example", "http://"] {
         let servers = vec![Server { first: 0, last: 0, url: url.into() }];
         let provider = Provider::with(Mode::Pir, vec![], |terms| terms.servers = servers);
         let server = TestServer::start(provider).await;
         let outcome = refresh(&mut server.directory(), &mut book(Mode::Pir), &contacts([1]), NOW).await;
         assert!(matches!(outcome, Err(DiscoveryError::Trust(TrustError::Server))), "{url} {outcome:?}");
     }
+    // The session token of a provider with TLS goes nowhere without.
+    let of = |url: &str| {
+        let servers = vec![Server { first: 0, last: 0, url: url.into() }];
+        let provider = Provider::with(Mode::Pir, vec![], |terms| terms.servers = servers);
+        Tables::new(provider.terms).unwrap()
+    };
+    let (plain, tls) = ("http://b.example/", "HTTPS://b.example");
+    for (home, url, wanted) in [
+        ("https://a.example", plain, Err(TrustError::Server)),
+        ("https://a.example", tls, Ok("HTTPS://b.example".to_owned())),
+        ("http://a.example", plain, Ok("http://b.example".to_owned())),
+        ("http://a.example", tls, Ok("HTTPS://b.example".to_owned())),
+    ] {
+        assert_eq!(super::http::server_of(home, &of(url), 0), wanted);
+    }
+    let none = Tables::new(Provider::new(Mode::Pir, []).terms).unwrap();
+    assert_eq!(super::http::server_of("https://a.example", &none, 0).as_deref(), Ok("https://a.example"));
 }
 
 #[tokio::test]
 async fn where_a_limit_has_no_room_for_dummies_they_are_left_out_and_that_is_told() {
-    use Fault::{None, Refused};
-    let limit = Refused(429, "RATE_LIMIT_EXCEEDED");
+    let limit = Fault::Refused(429, "RATE_LIMIT_EXCEEDED");
     let server = TestServer::start(Provider::new(Mode::Psm, 0..10)).await;
     let (mut directory, mut book) = (server.directory(), book(Mode::Psm));
-    server.faults([None, limit]);
+    server.faults([Fault::None, limit]);
     let done = refresh(&mut directory, &mut book, &contacts(0..3), NOW).await.unwrap();
     assert_eq!((done.asked, done.evaluated, done.queries, done.unpadded), (3, 3, 10, true));
     let counts = |server: &TestServer| {
@@ -117,7 +133,7 @@ async fn where_a_limit_has_no_room_for_dummies_they_are_left_out_and_that_is_tol
     };
     assert_eq!(counts(&server), [10, 3]);
     // Not even for those: half of it is tried, and whoever has an output is asked for all the same.
-    server.faults([limit, limit, None, limit, limit]);
+    server.faults([limit, limit, Fault::None, limit, limit]);
     let outcome = refresh(&mut directory, &mut book, &contacts(20..80), NOW).await;
     let error = outcome.unwrap_err();
     let is_limit = |error: &DiscoveryError| {

@@ -133,8 +133,8 @@ async fn what_is_sent_is_the_same_whoever_is_asked_for_and_found() {
 #[tokio::test]
 async fn a_lost_answer_is_asked_for_with_the_same_bytes() {
     let server = TestServer::start(Provider::new(Mode::Psm, 0..10)).await;
-    use Fault::{Lost, None};
-    server.faults([None, Lost, None, Lost, None, Lost]);
+    let faults = [Fault::None, Fault::Lost];
+    server.faults([faults, faults, faults].concat());
     let mut book = book(Mode::Psm);
     refresh(&mut server.directory(), &mut book, &contacts(5..15), NOW).await.unwrap();
     let seen = server.seen();

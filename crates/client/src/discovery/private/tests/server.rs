@@ -3,7 +3,9 @@ use std::time::Duration;
 
 use ::http::{HeaderMap, Request, Response};
 use acquaint_pir::EvaluationKeys;
-use acquaint_protocol::lookup::wire::{ANSWER_HEADER_BYTES, KeysAnswer, OprfRequest, QueryHeader, keys_id};
+use acquaint_protocol::lookup::wire::{
+    ANSWER_HEADER_BYTES, AnswerHeader, KeysAnswer, OprfRequest, QueryHeader, keys_id,
+};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes as Body, Incoming};
 use hyper::service::service_fn;
@@ -25,7 +27,7 @@ pub(super) enum Fault {
     Lost,
     /// It refuses, and does nothing.
     Refused(u16, &'static str),
-    /// The answer has random bytes behind its header.
+    /// Answers have random bytes behind their versions.
     Noise,
     /// So many bytes of the answer are left.
     Cut(usize),
@@ -196,7 +198,12 @@ async fn answer(
     match fault {
         Fault::None | Fault::Refused(..) => {}
         Fault::Lost => return Err("lost"),
-        Fault::Noise => random(5).fill_bytes(&mut bytes[ANSWER_HEADER_BYTES + 1..]),
+        Fault::Noise => {
+            let (header, answers) = bytes.split_at_mut(ANSWER_HEADER_BYTES);
+            let each = answers.len() / usize::from(AnswerHeader::decode(header).unwrap().count);
+            let mut random = random(5);
+            answers.chunks_mut(each).for_each(|answer| random.fill_bytes(&mut answer[1..]));
+        }
         Fault::Cut(left) => bytes.truncate(left),
         Fault::More => bytes.push(0),
         Fault::Changed(at) => bytes[at] ^= 1,
