@@ -133,14 +133,14 @@ With --json: {\"token\", \"expires_at\"}, and with --send {\"sent\": true}.")]
 The listing ends by itself when the number is not verified again in the time that the server sets, and when
 another account verifies the same number and enrols it.
 
-With --json: {\"id\", \"identifier\", \"username\"?, \"verified_at\", \"expires_at\"}.")]
+With --json: {\"id\", \"identifier\", \"username\"?, \"index\"?, \"verified_at\", \"expires_at\"}.")]
     Enrol(Enrol),
     /// Show by what you are found
     #[command(after_help = "Example:
   acquaint directory list
 
 One line for each listing: its id, what it is of, and when it ends. With --json: {\"listings\": [{\"id\",
-\"identifier\", \"username\"?, \"verified_at\", \"expires_at\"}]}.")]
+\"identifier\", \"username\"?, \"index\"?, \"verified_at\", \"expires_at\"}]}.")]
     List(List),
     /// Be found no more, by one listing or by any
     #[command(after_help = "Examples:
@@ -159,13 +159,13 @@ With --json: {\"signing_key\", \"epochs\": [{\"epoch\", \"stage\" (`filling`, `c
     Status(Operate),
     /// For operators: make a new key that identifiers are looked up by
     #[command(after_help = "Example:
-  acquaint directory rotate --config /etc/acquaint/acquaint.toml
+  acquaint directory rotate --config /etc/acquaint/acquaint.toml --profile psm
 
 Every listing is placed under the new key in the background, then the key is published; the one before is
 answered for `directory.former_epoch_hours` more. Clients have all their contacts evaluated anew.
 
 With --json: {\"epoch\"}.")]
-    Rotate(Operate),
+    Rotate(RotateDirectory),
 }
 
 #[derive(Debug, clap::Args)]
@@ -175,6 +175,36 @@ pub(crate) struct Operate {
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RotateDirectory {
+    #[command(flatten)]
+    pub(crate) operate: Operate,
+    /// Which lookups the key is for
+    #[arg(long, value_enum, default_value_t = KeyProfile::SealedBuckets)]
+    pub(crate) profile: KeyProfile,
+}
+
+/// What a key of the directory is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum KeyProfile {
+    /// Lookups by prefix
+    SealedBuckets,
+    /// Private lookup, private set membership
+    Psm,
+    /// Private lookup, private information retrieval
+    Pir,
+}
+
+impl KeyProfile {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::SealedBuckets => "sealed-buckets",
+            Self::Psm => "psm",
+            Self::Pir => "pir",
+        }
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -204,6 +234,10 @@ pub(crate) struct Enrol {
     /// The name that others find, where the server takes one
     #[arg(long)]
     pub(crate) username: Option<String>,
+    /// Which of the number's or address's mappings to be; it may have several, and most ways of looking up show
+    /// the first, which is 0
+    #[arg(long, default_value_t = 0)]
+    pub(crate) index: u8,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,

@@ -35,6 +35,8 @@ mod rotation;
 #[cfg(test)]
 mod several;
 #[cfg(test)]
+mod shard;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod transfer;

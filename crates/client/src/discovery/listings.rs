@@ -20,6 +20,9 @@ pub struct Listing {
     /// The name that others find, where it is not the account's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
+    /// Which of the identifier's mappings it is.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub index: u8,
     /// When the identifier was verified last.
     pub verified_at: i64,
     /// When the listing ends unless it is verified again.
@@ -63,6 +66,13 @@ struct Enrol<'a> {
     token: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     username: Option<&'a str>,
+    #[serde(skip_serializing_if = "is_first")]
+    index: u8,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde calls it with")]
+fn is_first(index: &u8) -> bool {
+    *index == 0
 }
 
 #[derive(Deserialize)]
@@ -107,7 +117,21 @@ impl Directory {
     /// # Errors
     /// [`ClientError`].
     pub async fn enrol(&mut self, token: &str, username: Option<&str>) -> Result<Listing, ClientError> {
-        let message = Enrol { token, username };
+        self.enrol_at(token, username, 0).await
+    }
+
+    /// As [`enrol`](Self::enrol), as the identifier's mapping `index`: an identifier may have several, and whoever looks into
+    /// buckets finds that of index 0.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn enrol_at(
+        &mut self,
+        token: &str,
+        username: Option<&str>,
+        index: u8,
+    ) -> Result<Listing, ClientError> {
+        let message = Enrol { token, username, index };
         self.http.json(Method::POST, "/v1/directory/listings", Some(&message), Repeat::Unconnected).await
     }
 

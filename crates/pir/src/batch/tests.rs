@@ -124,7 +124,8 @@ fn queries_that_fill_up_are_for_something_else_each_time() {
     let (shape, mut random) = (shape(8, 4), random(4));
     let one = Plan::new(&[], &shape, &mut random);
     let other = Plan::new(&[], &shape, &mut random);
-    let mut all: Vec<_> = one.keywords.iter().chain(&other.keywords).map(|keyword| *keyword.as_bytes()).collect();
+    let mut all: Vec<_> =
+        one.keywords.iter().chain(&other.keywords).map(|keyword| *keyword.as_bytes()).collect();
     all.sort_unstable();
     all.dedup();
     assert_eq!(all.len(), 64);

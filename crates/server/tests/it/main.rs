@@ -33,6 +33,8 @@ mod sqlite {
     mod directory;
     #[path = "directory_epochs.rs"]
     mod directory_epochs;
+    #[path = "directory_mappings.rs"]
+    mod directory_mappings;
     #[path = "import.rs"]
     mod import;
     #[path = "lookups.rs"]
@@ -45,6 +47,8 @@ mod sqlite {
     mod network;
     #[path = "notifications.rs"]
     mod notifications;
+    #[path = "private_lookup.rs"]
+    mod private_lookup;
     #[path = "rocketchat.rs"]
     mod rocketchat;
     #[path = "verification.rs"]
@@ -62,6 +66,8 @@ mod postgres {
     mod directory;
     #[path = "directory_epochs.rs"]
     mod directory_epochs;
+    #[path = "directory_mappings.rs"]
+    mod directory_mappings;
     #[path = "import.rs"]
     mod import;
     #[path = "lookups.rs"]
@@ -74,6 +80,8 @@ mod postgres {
     mod network;
     #[path = "notifications.rs"]
     mod notifications;
+    #[path = "private_lookup.rs"]
+    mod private_lookup;
     #[path = "rocketchat.rs"]
     mod rocketchat;
     #[path = "verification.rs"]

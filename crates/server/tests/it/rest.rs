@@ -156,6 +156,7 @@ async fn no_number_has_a_place_in_the_credential_face() {
             "id",
             "identifier",
             "identifiers",
+            "index",
             "issued_at",
             "layout",
             "left",

@@ -13,8 +13,10 @@ use crate::error::Internal;
 
 /// First byte of a sealed listing: nonce (24), then XChaCha20-Poly1305 with the listing's place as associated data.
 const SEALED_V1: u8 = 1;
-/// First byte of a listing's content.
+/// First byte of a listing's content: of one at index 0 …
 const CONTENT_V1: u8 = 1;
+/// … and of any other, whose last byte is its index.
+const CONTENT_V2: u8 = 2;
 
 /// Seals listings.
 #[derive(ZeroizeOnDrop)]
@@ -27,6 +29,8 @@ pub(crate) struct Content {
     pub(crate) account: AccountId,
     /// How the account is called, where it has given a name for the directory.
     pub(crate) username: Option<Username>,
+    /// Which of the identifier's mappings it is (seed 002, section 8.1: an identifier may map to several accounts).
+    pub(crate) index: u8,
 }
 
 /// A name that an account has given for the directory.
@@ -69,11 +73,14 @@ impl DataKey {
         let nonce: [u8; 24] = bytes(entropy)?;
         // Room for all of it at once, so that no half-written copy is left behind unwiped.
         let mut clear = Zeroizing::new(Vec::with_capacity(4096));
-        clear.push(CONTENT_V1);
-        let Content { sii, account, username } = content;
+        let Content { sii, account, username, index } = content;
+        clear.push(if *index == 0 { CONTENT_V1 } else { CONTENT_V2 });
         let username = username.as_ref().map_or("", Username::as_str);
         for text in [sii.as_str(), account.as_str(), username] {
             put_text(&mut clear, text).ok_or(Internal::Unreadable("a listing is too long"))?;
+        }
+        if *index != 0 {
+            clear.push(*index);
         }
         let payload = Payload { msg: &clear, aad: &place(id) };
         let sealed = self
@@ -143,10 +150,12 @@ impl DataKey {
 }
 
 impl Content {
-    /// Layout, after the version: SII, account and username, each behind its length as u16.
+    /// Layout, after the version: SII, account and username, each behind its length as u16; then, in version 2, the index,
+    /// which is not 0.
     fn decode(bytes: &[u8]) -> Option<Self> {
         let mut reader = Reader(bytes);
-        if reader.array()? != [CONTENT_V1] {
+        let [version] = reader.array()?;
+        if !matches!(version, CONTENT_V1 | CONTENT_V2) {
             return None;
         }
         let sii = Sii::parse(reader.text()?).ok()?;
@@ -156,8 +165,12 @@ impl Content {
             "" => None,
             name => Some(Username::parse(name)?),
         };
+        let index = match version {
+            CONTENT_V1 => 0,
+            _ => reader.array().map(|[index]| index).filter(|index| *index != 0)?,
+        };
         reader.end()?;
-        Some(Self { sii, account, username })
+        Some(Self { sii, account, username, index })
     }
 }
 
@@ -181,6 +194,7 @@ mod tests {
             sii: Sii::parse("mailto:ada@example.com").unwrap(),
             account: AccountId::parse("did:plc:ada", AccountFormat::Opaque).unwrap(),
             username: Username::parse("countess"),
+            index: 0,
         }
     }
 
@@ -197,6 +211,30 @@ mod tests {
         for shown in ["ada", "countess"] {
             assert!(!sealed.windows(shown.len()).any(|window| window == shown.as_bytes()));
             assert!(!format!("{:?}", content()).contains(shown));
+        }
+    }
+
+    #[test]
+    fn the_index_is_written_where_there_is_one() {
+        let key = DataKey::from_bytes([1; 32]);
+        let id = ListingId::from_bytes([1; 16]);
+        let length = |index| key.seal(&SystemEntropy, id, &Content { index, ..content() }).unwrap().len();
+        assert_eq!([length(1), length(255)], [length(0) + 1; 2], "rows of index 0 stay as they were");
+        for index in [0, 1, 255] {
+            let content = Content { index, ..content() };
+            let sealed = key.seal(&SystemEntropy, id, &content).unwrap();
+            assert_eq!(key.open(id, &sealed).unwrap(), content);
+        }
+        // What the last release wrote, and what nobody writes.
+        let rest: Vec<u8> = ["mailto:ada@example.com", "did:plc:ada", ""]
+            .iter()
+            .flat_map(|text| [&u16::try_from(text.len()).unwrap().to_be_bytes(), text.as_bytes()].concat())
+            .collect();
+        let decode = |version: u8, tail: &[u8]| Content::decode(&[&[version], &*rest, tail].concat());
+        assert_eq!(decode(1, &[]).unwrap().index, 0);
+        assert_eq!(decode(2, &[7]).unwrap().index, 7);
+        for (version, tail) in [(0, &[][..]), (1, &[7]), (2, &[]), (2, &[0]), (2, &[1, 1]), (3, &[7])] {
+            assert!(decode(version, tail).is_none(), "{version} {tail:?}");
         }
     }
 

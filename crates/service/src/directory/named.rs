@@ -58,7 +58,11 @@ impl NamedIndex {
     pub(crate) fn put(&mut self, listing: &Listing, content: &Content) {
         let (id, revision, expires_at) = (listing.id, listing.revision, listing.expires_at);
         self.remove(id);
-        let Content { sii, account, username } = content;
+        let Content { sii, account, username, index } = content;
+        // These profiles give one account for an identifier.
+        if *index != 0 {
+            return;
+        }
         let strong = self.digits.map(|_| Strong::of(sii));
         if let (Some(strong), Some(digits)) = (&strong, self.digits) {
             self.weak.entry(strong.weak(digits)).or_default().push(id);
@@ -112,4 +116,43 @@ impl NamedIndex {
 fn peppered(sii: &Sii, pepper: &str) -> Option<String> {
     let (address, medium) = matrix::address(sii)?;
     Some(matrix::hash(address, medium, pepper))
+}
+
+#[cfg(test)]
+mod tests {
+    use acquaint_protocol::identifier::{AccountFormat, AccountId};
+    use acquaint_store::Pseudonym;
+
+    use super::*;
+
+    /// Both profiles give one account for an identifier.
+    #[test]
+    fn only_the_first_mapping_of_an_identifier_is_known_by_hashes() {
+        let mut named = NamedIndex::new(Some(WeakLength::Six), Some("pepper".into()));
+        let sii = Sii::parse("mailto:ada@example.com").unwrap();
+        let listing = |n| Listing {
+            id: ListingId::from_bytes([n; 16]),
+            account: Pseudonym::from_bytes([n; 16]),
+            sealed: Vec::new(),
+            verified_at: 0,
+            expires_at: 9,
+            revision: Revision(1),
+        };
+        let content = |account: &str, index| Content {
+            sii: sii.clone(),
+            account: AccountId::parse(account, AccountFormat::Opaque).unwrap(),
+            username: None,
+            index,
+        };
+        named.put(&listing(1), &content("@first:example.com", 0));
+        named.put(&listing(2), &content("@second:example.com", 1));
+        let weak = Strong::of(&sii).weak(WeakLength::Six);
+        let found: Vec<String> = named.by_weak(&weak, 1).map(|found| found.account).collect();
+        assert_eq!(found, ["@first:example.com"]);
+        let hash = peppered(&sii, "pepper").unwrap();
+        assert_eq!(named.by_peppered(&hash, 1), Some("@first:example.com"));
+        // One that becomes another index is gone from here.
+        named.put(&listing(1), &content("@first:example.com", 3));
+        assert_eq!((named.by_weak(&weak, 1).count(), named.by_peppered(&hash, 1)), (0, None));
+    }
 }

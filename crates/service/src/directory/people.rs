@@ -10,9 +10,9 @@ use acquaint_store::{
 };
 use serde_json::json;
 
-use super::keys::{Epoch, Keyring};
+use super::keys::{Epoch, Keyring, Profile};
 use super::listing::{Content, Username};
-use super::{Directory, DirectoryError, DirectoryPolicy};
+use super::{Directory, DirectoryError, DirectoryPolicy, private};
 use crate::audit::to_its_end;
 use crate::caller::cut;
 use crate::error::{Internal, StartVerificationError, VerifyError};
@@ -33,6 +33,8 @@ pub struct ListingView {
     pub identifier: Sii,
     /// The name that was given for the directory.
     pub username: Option<String>,
+    /// Which of the identifier's mappings it is: 0 is the one that every way of looking up knows.
+    pub index: u8,
     /// When it was verified.
     pub verified_at: Millis,
     /// When the listing ends.
@@ -105,7 +107,8 @@ impl Discovery {
         self.take_code(account, identifier, TokenUse::Directory, code).await
     }
 
-    /// Lists an account under the identifier that the token was given for.
+    /// Lists an account under the identifier that the token was given for, as the identifier's mapping `index`. Buckets and
+    /// the faces of Rocket.Chat and Matrix know that of index 0 alone.
     ///
     /// # Errors
     /// [`EnrolError`].
@@ -114,6 +117,7 @@ impl Discovery {
         account: &AccountId,
         token: &str,
         username: Option<&str>,
+        index: u8,
     ) -> Result<ListingView, EnrolError> {
         let directory = self.directory()?;
         let keyring = directory.keyring().ok_or(DirectoryError::Unavailable)?;
@@ -122,7 +126,10 @@ impl Discovery {
             Some(name) => Some(Username::parse(name).ok_or(EnrolError::InvalidUsername)?),
         };
         let policy = &directory.policy;
-        let current = keyring.current().and_then(Epoch::layout).ok_or(DirectoryError::Unavailable)?;
+        let current = keyring
+            .current(Profile::SealedBuckets)
+            .and_then(Epoch::layout)
+            .ok_or(DirectoryError::Unavailable)?;
         if account.as_str().len() > usize::from(current.account_bytes) {
             return Err(EnrolError::AccountTooLong(current.account_bytes));
         }
@@ -134,8 +141,8 @@ impl Discovery {
         let live = live.into_iter().find(|live| live.token == token.id).ok_or(EnrolError::InvalidToken)?;
         let Verified { sii, number: _, verified_at } =
             Verified::open(&*self.custody, live.token, &live.sealed_identifier)?;
-        let id = self.listing_id(&sii)?;
-        let content = Content { sii, account: account.clone(), username };
+        let id = self.listing_id(&sii, index)?;
+        let content = Content { sii, account: account.clone(), username, index };
         let expires_at = verified_at.saturating_add(millis(policy.listing_ttl));
         let listing = NewListing {
             id,
@@ -236,8 +243,8 @@ impl Discovery {
     ) -> Result<(), Internal> {
         let Some(keyring) = directory.keyring() else { return Ok(()) };
         let new = keyring.epochs.iter().filter(|(number, epoch)| {
-            let was_placed = known.epochs.get(number).is_some_and(|known| known.layout().is_some());
-            !was_placed && epoch.layout().is_some()
+            let was_placed = known.epochs.get(number).is_some_and(|known| known.is_cut());
+            !was_placed && epoch.is_cut()
         });
         let places = self.places(directory, new.map(|(_, epoch)| epoch), (listing.id, content))?;
         if !places.is_empty() {
@@ -252,28 +259,39 @@ impl Discovery {
         self.directory.as_ref().ok_or(DirectoryError::NotConfigured)
     }
 
-    fn listing_id(&self, sii: &Sii) -> Result<ListingId, Internal> {
-        let made = cut(&*self.custody, &[&[&[LISTING_V1], sii.as_bytes()].concat()])?;
+    fn listing_id(&self, sii: &Sii, index: u8) -> Result<ListingId, Internal> {
+        let made = cut(&*self.custody, &[&listing_input(sii, index)])?;
         made.first().map(|id| ListingId::from_bytes(*id)).ok_or(Internal::Unreadable("custody gave no hash"))
     }
 }
 
-fn view(id: ListingId, content: Content, verified_at: Millis, expires_at: Millis) -> ListingView {
-    let Content { sii, account: _, username } = content;
-    let username = username.map(|name| name.as_str().to_owned());
-    ListingView { id: *id.as_bytes(), identifier: sii, username, verified_at, expires_at }
+/// What the account key hashes into a listing's id: 0x09 ‖ SII, and behind that 0x00 ‖ index for any but index 0. No SII has
+/// a byte below 0x21, so no two listings have the same.
+pub(super) fn listing_input(sii: &Sii, index: u8) -> Vec<u8> {
+    let behind: &[u8] = if index == 0 { &[] } else { &[0, index] };
+    [&[LISTING_V1], sii.as_bytes(), behind].concat()
 }
 
-/// Where a listing stands in an epoch's index, and what is found there. `None` if the account's name does not fit into an
-/// entry, or the epoch is just being made: then the listing is placed when it is filled.
+fn view(id: ListingId, content: Content, verified_at: Millis, expires_at: Millis) -> ListingView {
+    let Content { sii, account: _, username, index } = content;
+    let username = username.map(|name| name.as_str().to_owned());
+    ListingView { id: *id.as_bytes(), identifier: sii, username, index, verified_at, expires_at }
+}
+
+/// Where a listing stands in an epoch's index, and what is found there. `None` if buckets do not have it: the
+/// account's name does not fit into an entry, or it is at another index than 0; or the epoch is just being made: then the
+/// listing is placed when it is filled.
 pub(super) fn place_in(
     policy: &DirectoryPolicy,
     epoch: &Epoch,
     content: &Content,
 ) -> Result<Option<(u64, Vec<u8>)>, Internal> {
+    if let Some(mode) = epoch.key.profile.mode() {
+        return private::place(policy, (epoch, mode), content);
+    }
     let (key, account) = (&epoch.key, content.account.as_str());
     let Some(layout) = epoch.layout() else { return Ok(None) };
-    if account.len() > usize::from(layout.account_bytes) {
+    if content.index != 0 || account.len() > usize::from(layout.account_bytes) {
         return Ok(None);
     }
     let scope = Scope::new(&policy.provider, SEALED, key.epoch)

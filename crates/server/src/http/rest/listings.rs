@@ -59,6 +59,10 @@ struct NewListing {
     /// What the account is called, for lookups that tell a name: 1 to 64 bytes without spaces.
     #[schema(max_length = 64, example = "ada")]
     username: Option<String>,
+    /// Which of the identifier's mappings to be: an identifier may have several, and buckets show that of index 0 alone.
+    #[serde(default)]
+    #[schema(default = 0)]
+    index: u8,
 }
 
 /// A listing.
@@ -73,6 +77,10 @@ struct Listing {
     /// What the account is called, if it gave a name.
     #[serde(skip_serializing_if = "Option::is_none")]
     username: Option<String>,
+    /// Which of the identifier's mappings it is; left out if 0.
+    #[serde(skip_serializing_if = "is_first")]
+    #[schema(default = 0)]
+    index: u8,
     /// When the identifier was verified, in Unix seconds.
     verified_at: Millis,
     /// When the listing ends unless it is verified again, in Unix seconds.
@@ -184,9 +192,9 @@ pub(super) async fn enrol(
     body: Body,
 ) -> Result<Response, Problem> {
     let (caller, body) = caller(&public, &parts, body, "enrol").await?;
-    let wanted = "the body must be a JSON object with `token`, and perhaps `username`, both text";
-    let NewListing { token, username } = json(&public, body, MOST, wanted).await?;
-    let enrolled = public.discovery.enrol(&caller.account, &token, username.as_deref()).await;
+    let wanted = "the body must be a JSON object with `token`, and perhaps `username`, both text, and `index`, 0 to 255";
+    let NewListing { token, username, index } = json(&public, body, MOST, wanted).await?;
+    let enrolled = public.discovery.enrol(&caller.account, &token, username.as_deref(), index).await;
     let view = enrolled.map_err(|error| public.problem(error))?;
     Ok(answer_with(StatusCode::CREATED, &listing(view)))
 }
@@ -287,14 +295,20 @@ async fn caller(public: &Public, parts: &Parts, body: Body, method: &str) -> Res
 }
 
 fn listing(view: ListingView) -> Listing {
-    let ListingView { id, identifier, username, verified_at, expires_at } = view;
+    let ListingView { id, identifier, username, index, verified_at, expires_at } = view;
     // `tel:` and `mailto:` are ours: a person knows the identifier without.
     let (_, bare) = identifier.as_str().split_once(':').unwrap_or_default();
     Listing {
         id: hex::encode(id),
         identifier: bare.to_owned(),
         username,
+        index,
         verified_at: verified_at / 1000,
         expires_at: expires_at / 1000,
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde calls it with")]
+fn is_first(index: &u8) -> bool {
+    *index == 0
 }
