@@ -102,13 +102,15 @@ pub enum Retirement {
 pub struct DirectoryKeys {
     /// The key that clients pin, in base64url; `None` where there is no directory, or not yet.
     pub signing_key: Option<String>,
-    /// The epochs of sealed buckets, the oldest first.
+    /// The epochs of each profile, the oldest first.
     pub epochs: Vec<DirectoryEpoch>,
 }
 
-/// An epoch of a directory's sealed buckets.
+/// An epoch of a profile of a directory.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct DirectoryEpoch {
+    /// `sealed-buckets`, `psm` or `pir`.
+    pub profile: String,
     /// Its number.
     pub epoch: u32,
     /// `filling`, `current` or `former`.
@@ -218,12 +220,12 @@ impl Operator {
         self.call(Method::GET, "/operator/directory").await
     }
 
-    /// Has a new key made for the directory's sealed buckets.
+    /// Has a new key made for a profile of the directory: `sealed-buckets`, `psm` or `pir`.
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn rotate_directory(&self) -> Result<DirectoryRotation, ClientError> {
-        self.call(Method::POST, "/operator/directory/rotate").await
+    pub async fn rotate_directory(&self, profile: &str) -> Result<DirectoryRotation, ClientError> {
+        self.call(Method::POST, &format!("/operator/directory/rotate?profile={profile}")).await
     }
 
     /// The audit log's next events after the one with the id `after`, in order, at most 1000; none at the end.

@@ -53,6 +53,7 @@
 //! - A client that reads a slot learns all of it: what stands beside a record should be sealed, or public.
 //! - Answers are wrong with the probability that [`Parameters::noise`] tells, less than 2^−40 for each query.
 
+mod batch;
 mod client;
 mod database;
 mod kernel;
@@ -64,6 +65,7 @@ mod sample;
 mod server;
 mod wire;
 
+pub use batch::{BatchShape, Plan};
 pub use client::{Client, Lookup, LookupError, Place, SecretKey};
 pub use database::{Change, Database, DatabaseError, Storage};
 pub use kernel::Kernel;

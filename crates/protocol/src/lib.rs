@@ -7,6 +7,7 @@
 //! - [`pair`]: from two identifiers to a pair hash and an order bit ("Canonical bytes, version 1").
 //! - [`oprf`]: what a server computes with its key without seeing of what (RFC 9497).
 //! - [`bucket`]: lookups in buckets, sealed and as Rocket.Chat's page has them.
+//! - [`lookup`]: private lookup, of which the server learns neither who is asked for nor who is found.
 //! - [`message`]: every message that crosses the wire.
 //!
 //! ```
@@ -24,6 +25,7 @@
 pub mod bucket;
 pub mod credential;
 pub mod identifier;
+pub mod lookup;
 pub mod message;
 pub mod oprf;
 pub mod pair;

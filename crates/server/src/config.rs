@@ -10,6 +10,7 @@ mod delivery;
 mod directory;
 mod discovery;
 mod operation;
+mod private;
 mod read;
 mod secret;
 mod sessions;
@@ -27,6 +28,7 @@ pub(crate) use directory::policy as directory_policy;
 pub use directory::{Directory, Matrix, Rocketchat};
 pub use discovery::{Audit, Credentials, Lookups, Network};
 pub use operation::{Notifications, Telemetry, Tls};
+pub use private::PrivateLookup;
 pub use read::{ConfigError, OWN_VARIABLES};
 pub use secret::Secret;
 pub use sessions::{API_KEY_PREFIX, ApiKey, Atproto, Oidc, Sessions, Tokens};
@@ -84,6 +86,8 @@ pub struct Config {
     pub lookups: Lookups,
     /// The directory of those who want to be found.
     pub directory: Directory,
+    /// Private lookup in it.
+    pub private_lookup: PrivateLookup,
     /// The lookup of Rocket.Chat's page.
     pub rocketchat: Rocketchat,
     /// The lookup of Matrix's identity servers.
@@ -255,6 +259,7 @@ impl Default for Config {
             credentials: Credentials::default(),
             lookups: Lookups::default(),
             directory: Directory::default(),
+            private_lookup: PrivateLookup::default(),
             rocketchat: Rocketchat::default(),
             matrix: Matrix::default(),
             audit: Audit::default(),

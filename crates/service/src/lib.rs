@@ -24,6 +24,7 @@ mod observe;
 mod policy;
 mod pool;
 mod removal;
+pub mod shard;
 mod start;
 mod token;
 mod verified;

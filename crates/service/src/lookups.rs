@@ -89,6 +89,13 @@ pub struct Seeker {
     has_identifier: bool,
 }
 
+impl Seeker {
+    /// Whose meters they are.
+    pub(crate) fn account(&self) -> Pseudonym {
+        self.account
+    }
+}
+
 /// What a lookup is charged for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bill {

@@ -159,13 +159,13 @@ With --json: {\"signing_key\", \"epochs\": [{\"epoch\", \"stage\" (`filling`, `c
     Status(Operate),
     /// For operators: make a new key that identifiers are looked up by
     #[command(after_help = "Example:
-  acquaint directory rotate --config /etc/acquaint/acquaint.toml
+  acquaint directory rotate --config /etc/acquaint/acquaint.toml --profile psm
 
 Every listing is placed under the new key in the background, then the key is published; the one before is
 answered for `directory.former_epoch_hours` more. Clients have all their contacts evaluated anew.
 
 With --json: {\"epoch\"}.")]
-    Rotate(Operate),
+    Rotate(RotateDirectory),
 }
 
 #[derive(Debug, clap::Args)]
@@ -175,6 +175,36 @@ pub(crate) struct Operate {
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RotateDirectory {
+    #[command(flatten)]
+    pub(crate) operate: Operate,
+    /// Which lookups the key is for
+    #[arg(long, value_enum, default_value_t = KeyProfile::SealedBuckets)]
+    pub(crate) profile: KeyProfile,
+}
+
+/// What a key of the directory is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum KeyProfile {
+    /// Lookups by prefix
+    SealedBuckets,
+    /// Private lookup, private set membership
+    Psm,
+    /// Private lookup, private information retrieval
+    Pir,
+}
+
+impl KeyProfile {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::SealedBuckets => "sealed-buckets",
+            Self::Psm => "psm",
+            Self::Pir => "pir",
+        }
+    }
 }
 
 #[derive(Debug, clap::Args)]

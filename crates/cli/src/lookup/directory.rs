@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use super::{connect, one_line};
-use crate::args::lookup::{DirectoryCommand, Enrol, List, Operate, Verify, Withdraw};
+use crate::args::lookup::{DirectoryCommand, Enrol, List, Operate, RotateDirectory, Verify, Withdraw};
 use crate::failure::Failure;
 use crate::output::{self, counted};
 use crate::remote::address;
@@ -28,8 +28,8 @@ async fn status(args: Operate) -> Result<(), Failure> {
     if args.json {
         let epochs: Vec<_> = epochs
             .iter()
-            .map(|DirectoryEpoch { epoch, stage, listings, made_at }| {
-                json!({ "epoch": epoch, "stage": stage, "listings": listings, "made_at": made_at })
+            .map(|DirectoryEpoch { profile, epoch, stage, listings, made_at }| {
+                json!({ "profile": profile, "epoch": epoch, "stage": stage, "listings": listings, "made_at": made_at })
             })
             .collect();
         return output::json(&json!({ "signing_key": signing_key, "epochs": epochs }));
@@ -39,17 +39,18 @@ async fn status(args: Operate) -> Result<(), Failure> {
         return Ok(());
     };
     output::line(&format!("provider key {signing_key}"))?;
-    for DirectoryEpoch { epoch, stage, listings, made_at } in epochs {
+    for DirectoryEpoch { profile, epoch, stage, listings, made_at } in epochs {
         let listings = counted(usize::try_from(listings).unwrap_or(usize::MAX), "listing", "listings");
         let day = output::day(made_at);
-        output::line(&format!("epoch {epoch}: {}, {listings}, made {day}", one_line(&stage)))?;
+        let (profile, stage) = (one_line(&profile), one_line(&stage));
+        output::line(&format!("{profile}, epoch {epoch}: {stage}, {listings}, made {day}"))?;
     }
     Ok(())
 }
 
-async fn rotate(args: Operate) -> Result<(), Failure> {
+async fn rotate(RotateDirectory { operate: args, profile }: RotateDirectory) -> Result<(), Failure> {
     let (url, settings) = address(&args.server)?;
-    let epoch = match Operator::new(&url, settings)?.rotate_directory().await? {
+    let epoch = match Operator::new(&url, settings)?.rotate_directory(profile.name()).await? {
         DirectoryRotation::Made { epoch } => epoch,
         DirectoryRotation::Filling => {
             return Err(
@@ -58,7 +59,9 @@ async fn rotate(args: Operate) -> Result<(), Failure> {
         }
         DirectoryRotation::NoDirectory => {
             return Err(
-                "this server has no directory: `directory.provider` in its configuration makes one".into()
+                "this server has no directory (`directory.provider` in its configuration makes one), or not this profile \
+                 (`private_lookup.psm`, `private_lookup.pir`)"
+                    .into(),
             );
         }
     };

@@ -13,6 +13,8 @@ mod tests;
 pub use placement::{Full, Inserted, Misplaced, Placement, Position};
 pub use table::{KeywordTable, TableError};
 
+use rand_core::CryptoRng;
+
 use crate::client::{Lookup, Place};
 use crate::parameters::Shape;
 
@@ -38,6 +40,13 @@ impl Keyword {
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 16] {
         &self.0
+    }
+
+    /// One that stands for nothing: what a client asks for where it has nothing to ask for.
+    pub fn random(random: &mut impl CryptoRng) -> Self {
+        let mut bytes = [0; 16];
+        random.fill_bytes(&mut bytes);
+        Self(bytes)
     }
 
     /// What a client asks for. The shape has two answers; of others the lookup is refused when a query is made of it.

@@ -301,7 +301,7 @@ fn a_table_that_was_stored_can_be_opened() {
 #[test]
 fn what_does_not_fit_is_refused() {
     let world = world(&HashMap::new());
-    let keyword = Keyword::new([1; 32]);
+    let keyword = Keyword::new([1; 16]);
     for length in [0, 127, 129, 512] {
         assert_eq!(world.table.put(&keyword, &vec![1; length]), Err(TableError::Record(128)));
         assert_eq!(world.table.remove(&keyword, &vec![1; length]), Err(TableError::Record(128)));

@@ -89,6 +89,47 @@ impl Shape {
     pub const MILLION_KEYWORDS: Self = Self { rows: 288, columns: 256, slots: 4, answers: 2 };
     /// 10,000,000 records of 128 bytes by keyword, with room for 10,747,904.
     pub const TEN_MILLION_KEYWORDS: Self = Self { rows: 328, columns: 2048, slots: 4, answers: 2 };
+    /// Records of 128 bytes that a slot of a keyword table has.
+    pub const KEYWORD_ENTRIES: usize = 4;
+
+    /// Rows of [`Shape::for_records`] that cost too much upload and noise to be more.
+    const MOST_ROWS: usize = 512;
+    /// What a row costs of a query's time, and what a column costs: the expansion, and the folding.
+    const COSTS: [usize; 2] = [115, 90];
+
+    /// Room for `count` records of 128 bytes by keyword ([`crate::KeywordTable`] with [`Shape::KEYWORD_ENTRIES`]), where a
+    /// query takes the least time. For 2^20 it is [`Shape::MILLION_KEYWORDS`], and for 10,000,000
+    /// [`Shape::TEN_MILLION_KEYWORDS`]. It has 16 rows and columns at least. If `count` is more than any table has room for,
+    /// it is a shape that [`Parameters::new`] refuses.
+    #[must_use]
+    pub fn for_records(count: u64) -> Self {
+        Self::with_room(count, 16)
+    }
+
+    /// The same with at least so many rows and columns; a power of two.
+    pub(crate) fn with_room(count: u64, least: usize) -> Self {
+        let columns = (least.ilog2()..=16).map(|log| 1 << log);
+        let shapes = columns.map(|columns| {
+            let rows = (count as f64 / Self::most_per_row(columns)).ceil() as usize;
+            Self { rows: rows.max(least), columns, slots: 4, answers: 2 }
+        });
+        let [row, column] = Self::COSTS;
+        let cost = |shape: &Self| shape.rows.saturating_mul(row).saturating_add(shape.columns * column);
+        let fastest = shapes.filter(|shape| shape.rows <= Self::MOST_ROWS).min_by_key(cost);
+        fastest.unwrap_or(Self { rows: usize::MAX, columns: 1 << 16, slots: 4, answers: 2 })
+    }
+
+    /// How many records a row may have on average.
+    ///
+    /// A row has a place for everybody until it is 97 % full (two buckets of four entries each; Dietzfelbinger and
+    /// Weidling, "Balanced allocation and dictionaries with tightly packed constant size bins", 2007), and one with few
+    /// buckets a little less. Chance gives it √mean more or less, of which 4.4 times is left free: of 300 rows one has
+    /// more with a probability of 2^-9, and then it is rather full and not over.
+    fn most_per_row(columns: usize) -> f64 {
+        let full = 0.955 * (columns * 4 * Self::KEYWORD_ENTRIES) as f64;
+        // mean + 4.4 √mean = full.
+        ((4.4f64.powi(2) + 4.0 * full).sqrt() - 4.4).powi(2) / 4.0
+    }
 }
 
 /// Why there are no such parameters.

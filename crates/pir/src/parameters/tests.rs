@@ -69,3 +69,32 @@ fn keys_serve_every_shape_with_as_many_answers() {
     assert_eq!(id(shape), id(Shape { rows: 16, slots: 16, ..shape }));
     assert_ne!(id(shape), id(Shape { answers: 2, ..shape }));
 }
+
+#[test]
+fn the_shapes_for_records_are_the_measured_ones() {
+    assert_eq!(Shape::for_records(1 << 20), Shape::MILLION_KEYWORDS);
+    assert_eq!(Shape::for_records(10_000_000), Shape::TEN_MILLION_KEYWORDS);
+    for count in [0, 1, 1000] {
+        assert_eq!(Shape::for_records(count), Shape { rows: 16, columns: 16, slots: 4, answers: 2 });
+    }
+    assert!(Parameters::new(Shape::for_records(u64::MAX)).is_err());
+    let mut before = 0;
+    for log in 0..28 {
+        let shape = Shape::for_records(1 << log);
+        Parameters::new(shape).unwrap();
+        assert!(shape.rows <= 512 && shape.rows * shape.columns >= before, "{shape:?}");
+        before = shape.rows * shape.columns;
+    }
+}
+
+#[test]
+fn a_shape_has_room_for_its_records() {
+    use rand_core::SeedableRng;
+    for count in [1, 1000, 20_000, 100_000] {
+        let mut random = chacha20::ChaCha20Rng::from_seed([7; 32]);
+        let mut placement = crate::Placement::new(Shape::for_records(count), Shape::KEYWORD_ENTRIES);
+        for _ in 0..count {
+            placement.insert(&crate::Keyword::random(&mut random)).unwrap();
+        }
+    }
+}

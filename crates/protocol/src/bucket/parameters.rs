@@ -69,7 +69,7 @@ pub enum ParametersError {
     #[error("the parameters are of the future: is the clock right?")]
     NotYetValid,
     /// They are of another profile.
-    #[error("the parameters are of another profile than `sealed-buckets`")]
+    #[error("the parameters are of another profile than was asked for")]
     OtherProfile,
     /// A name is empty or over 255 bytes, or a number is 0 or beyond what an answer can have.
     #[error("the parameters have a size that cannot be")]
@@ -117,7 +117,7 @@ impl Terms {
     /// # Errors
     /// [`ScopeError`] for names of no or over 255 bytes.
     pub fn sign(self, key: &SigningKey) -> Result<Parameters, ScopeError> {
-        let signature = Bytes(key.0.sign(&self.signed_bytes()?).to_bytes());
+        let signature = key.sign(&self.signed_bytes()?);
         Ok(Parameters { terms: self, signing_key: Bytes(key.public()), signature })
     }
 
@@ -156,27 +156,40 @@ impl Parameters {
     /// # Errors
     /// See [`ParametersError`].
     pub fn verify(&self, pinned: &[u8; 32], now: u64) -> Result<(), ParametersError> {
-        if self.signing_key.0 != *pinned {
-            return Err(ParametersError::OtherKey);
-        }
-        let key = VerifyingKey::from_bytes(pinned).map_err(|_| ParametersError::Signature)?;
-        let signed = self.terms.signed_bytes().map_err(|_| ParametersError::Sizes)?;
-        key.verify_strict(&signed, &Signature::from_bytes(&self.signature.0))
-            .map_err(|_| ParametersError::Signature)?;
+        let signed = self.terms.signed_bytes().map_err(|_| ParametersError::Sizes);
+        check_signature((&self.signing_key, &self.signature), pinned, signed)?;
         if self.terms.profile != SEALED {
             return Err(ParametersError::OtherProfile);
         }
         if !self.terms.has_possible_sizes() {
             return Err(ParametersError::Sizes);
         }
-        if now >= self.terms.expires_at {
-            return Err(ParametersError::Expired);
-        }
-        if now.saturating_add(CLOCK_SKEW_S) < self.terms.issued_at {
-            return Err(ParametersError::NotYetValid);
-        }
-        Ok(())
+        check_time(self.terms.issued_at, self.terms.expires_at, now)
     }
+}
+
+/// Whether `signed` was signed with the pinned key.
+pub(crate) fn check_signature(
+    (key, signature): (&Bytes<32>, &Bytes<64>),
+    pinned: &[u8; 32],
+    signed: Result<Vec<u8>, ParametersError>,
+) -> Result<(), ParametersError> {
+    if key.0 != *pinned {
+        return Err(ParametersError::OtherKey);
+    }
+    let key = VerifyingKey::from_bytes(pinned).map_err(|_| ParametersError::Signature)?;
+    key.verify_strict(&signed?, &Signature::from_bytes(&signature.0)).map_err(|_| ParametersError::Signature)
+}
+
+/// Whether parameters are good at `now`; all three in Unix seconds.
+pub(crate) fn check_time(issued_at: u64, expires_at: u64, now: u64) -> Result<(), ParametersError> {
+    if now >= expires_at {
+        return Err(ParametersError::Expired);
+    }
+    if now.saturating_add(CLOCK_SKEW_S) < issued_at {
+        return Err(ParametersError::NotYetValid);
+    }
+    Ok(())
 }
 
 /// A provider's key for parameters: Ed25519. Overwritten when it goes, and never printed.
@@ -193,6 +206,10 @@ impl SigningKey {
     #[must_use]
     pub fn public(&self) -> [u8; 32] {
         self.0.verifying_key().to_bytes()
+    }
+
+    pub(crate) fn sign(&self, message: &[u8]) -> Bytes<64> {
+        Bytes(self.0.sign(message).to_bytes())
     }
 }
 

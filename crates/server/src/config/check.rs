@@ -5,7 +5,9 @@ use std::path::{Component, Path, PathBuf};
 use acquaint_protocol::identifier::Region;
 use acquaint_protocol::pair::Suite;
 
-use super::{Config, ConfigError, custody, delivery, directory, discovery, operation, sessions, store};
+use super::{
+    Config, ConfigError, custody, delivery, directory, discovery, operation, private, sessions, store,
+};
 
 /// Where a path leads, links and `..` followed as far as it exists.
 fn resolved(path: &Path) -> PathBuf {
@@ -43,6 +45,7 @@ pub(super) fn values(config: &Config) -> Result<(), ConfigError> {
     sessions::check(config)?;
     discovery::check(config)?;
     directory::check(config)?;
+    private::check(config)?;
     numbers(config)
 }
 

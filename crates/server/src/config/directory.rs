@@ -9,7 +9,7 @@ use acquaint_service::directory::{DirectoryPolicy, WeakPolicy};
 use serde::{Deserialize, Serialize};
 
 use super::check::bad;
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, private};
 
 /// The directory.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -114,6 +114,7 @@ pub(crate) fn policy(config: &Config) -> Option<DirectoryPolicy> {
             account: Bucket { capacity: rocketchat.weak_hashes, per_day: rocketchat.weak_hashes_per_day },
         }),
         matrix: matrix.enabled.then(|| hours(matrix.pepper_hours)),
+        private: private::policy(config),
     })
 }
 

@@ -83,6 +83,7 @@ pub(super) fn load(
         &mut pkcs11.module,
         &mut pkcs11.pin_file,
         &mut config.budget.file,
+        &mut config.private_lookup.files,
     ];
     let named = optional.into_iter().filter(|path| !path.as_os_str().is_empty());
     let paths = [&mut config.data_dir, &mut keys.file, &mut config.delivery.outbox_file];

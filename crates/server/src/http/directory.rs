@@ -5,9 +5,10 @@ use std::sync::Arc;
 use acquaint_service::Discovery;
 use acquaint_service::directory::{DirectoryEpoch, DirectoryError};
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::response::Response;
 use axum::routing::{get, post};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::operator::answer;
@@ -20,7 +21,7 @@ pub(super) fn router(discovery: Arc<Discovery>) -> Router {
         .with_state(discovery)
 }
 
-/// `{"signing_key" (base64url, or null), "epochs": [{"epoch", "stage", "listings", "made_at" (milliseconds since 1970)}]}`;
+/// `{"signing_key" (base64url, or null), "epochs": [{"profile", "epoch", "stage", "listings", "made_at" (milliseconds since 1970)}]}`;
 /// without epochs where there is no directory.
 async fn show(State(discovery): State<Arc<Discovery>>) -> Response {
     answer(match discovery.directory_epochs() {
@@ -33,14 +34,23 @@ async fn show(State(discovery): State<Arc<Discovery>>) -> Response {
     })
 }
 
-fn epoch(DirectoryEpoch { epoch, stage, listings, made_at }: DirectoryEpoch) -> Value {
-    json!({ "epoch": epoch, "stage": stage, "listings": listings, "made_at": made_at })
+fn epoch(DirectoryEpoch { profile, epoch, stage, listings, made_at }: DirectoryEpoch) -> Value {
+    json!({ "profile": profile, "epoch": epoch, "stage": stage, "listings": listings, "made_at": made_at })
+}
+
+/// Whose key is changed.
+#[derive(Deserialize)]
+struct Whose {
+    /// `sealed-buckets`, `psm` or `pir`; the first without it.
+    profile: Option<String>,
 }
 
 /// `{"outcome", "epoch"}`: `made` with the new epoch, which is published once all listings are placed under its key;
-/// `filling` while there is such a one, `no_directory` where there is none.
-async fn rotate(State(discovery): State<Arc<Discovery>>) -> Response {
-    answer(match discovery.rotate_directory().await {
+/// `filling` while there is such a one, `no_directory` where there is none, or not
+/// this profile.
+async fn rotate(State(discovery): State<Arc<Discovery>>, Query(whose): Query<Whose>) -> Response {
+    let profile = whose.profile.as_deref().unwrap_or("sealed-buckets");
+    answer(match discovery.rotate_directory(profile).await {
         Ok(epoch) => Ok(json!({ "outcome": "made", "epoch": epoch })),
         Err(DirectoryError::Unavailable) => Ok(json!({ "outcome": "filling", "epoch": null })),
         Err(DirectoryError::NotConfigured) => Ok(json!({ "outcome": "no_directory", "epoch": null })),

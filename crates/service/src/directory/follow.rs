@@ -8,22 +8,23 @@ use acquaint_protocol::bucket::sealed::TAG_BYTES;
 use acquaint_store::{ChangeId, IndexId, Listing, ListingId, Millis, Pick, Placement};
 use tokio::sync::{MutexGuard, watch};
 
-use super::keys::{Keyring, Layout, make_first};
+use super::keys::{Keyring, Layout, Profile, make_first};
+use super::listing::DataKey;
 use super::named::NamedIndex;
 use super::{BucketIndex, Directory, Followed, POLL};
 use crate::Discovery;
 use crate::error::Internal;
 
 /// Rows that are read at once.
-const PAGE: u32 = 5_000;
+pub(super) const PAGE: u32 = 5_000;
 /// Listings that are changed in an index while lookups wait.
 const AT_A_TIME: usize = 200;
 /// Listings that are read before a server answers.
 const READ_AT_START: u64 = 100_000;
 /// Steps that a new directory takes at most until it can be used.
-const STEPS: u32 = 10;
+const STEPS: u32 = 30;
 /// A server that has not looked for this long begins anew: the store keeps changes for a day.
-const TOO_LONG_MS: Millis = 12 * 60 * 60 * 1000;
+pub(super) const TOO_LONG_MS: Millis = 12 * 60 * 60 * 1000;
 
 /// Keeps what this server knows of the directory up to date until `stop`.
 pub(crate) async fn follow(discovery: Arc<Discovery>, mut stop: watch::Receiver<bool>) {
@@ -32,7 +33,9 @@ pub(crate) async fn follow(discovery: Arc<Discovery>, mut stop: watch::Receiver<
         let looked = async {
             if directory.keyring().is_none() {
                 let now = discovery.clock.now();
-                make_first(&*discovery.store, &*discovery.custody, &*discovery.entropy, now).await?;
+                let profiles = directory.policy.profiles();
+                let (store, custody) = (&*discovery.store, &*discovery.custody);
+                make_first(store, custody, &*discovery.entropy, &profiles, now).await?;
             }
             discovery.look(directory).await
         };
@@ -56,7 +59,8 @@ impl Discovery {
     pub(crate) async fn begin_directory(&self, stop: &watch::Receiver<bool>) -> Result<(), Internal> {
         let Ok(directory) = self.directory() else { return Ok(()) };
         let now = self.clock.now();
-        make_first(&*self.store, &*self.custody, &*self.entropy, now).await?;
+        let profiles = directory.policy.profiles();
+        make_first(&*self.store, &*self.custody, &*self.entropy, &profiles, now).await?;
         if self.store.count_listings(None, now).await? > READ_AT_START {
             return Ok(());
         }
@@ -111,6 +115,7 @@ impl Discovery {
             *followed = Followed::default();
             let mut live = directory.live_mut();
             live.sealed.clear();
+            live.private.clear();
             live.named = None;
             directory.changed.notify_one();
         }
@@ -142,19 +147,20 @@ impl Discovery {
         Ok(())
     }
 
-    async fn last_change(&self) -> Result<ChangeId, Internal> {
+    pub(super) async fn last_change(&self) -> Result<ChangeId, Internal> {
         let last = self.store.listing_changes(None, 1).await?.pop();
         Ok(last.map_or(ChangeId(0), |(id, _)| id))
     }
 
     /// Arranges indexes by the prefixes that are asked for. Lookups go on meanwhile; nobody else changes an index.
     async fn tidy(&self, directory: &Directory, keyring: &Keyring) -> Result<(), Internal> {
-        for (number, epoch) in &keyring.epochs {
+        for epoch in keyring.of(Profile::SealedBuckets) {
+            let number = epoch.key.epoch;
             let Some(Layout { bits, .. }) = epoch.layout() else { continue };
-            if !directory.live().sealed.get(number).is_some_and(|index| index.is_untidy(bits)) {
+            if !directory.live().sealed.get(&number).is_some_and(|index| index.is_untidy(bits)) {
                 continue;
             }
-            let (live, number) = (Arc::clone(&directory.live), *number);
+            let live = Arc::clone(&directory.live);
             let arranged = tokio::task::spawn_blocking(move || {
                 let live = live.read().unwrap_or_else(PoisonError::into_inner);
                 live.sealed.get(&number).map(|index| index.arranged(bits))
@@ -172,17 +178,20 @@ impl Discovery {
         if let Some(before) = before.as_ref().filter(|before| before.is_of(&records)) {
             return Ok(Arc::clone(before));
         }
-        let keyring = Arc::new(Keyring::open(&*self.custody, records, before.as_deref())?);
+        let profiles = directory.policy.profiles();
+        let keyring = Arc::new(Keyring::open(&*self.custody, &profiles, records, before.as_deref())?);
         let mut live = directory.live_mut();
-        live.sealed.retain(|epoch, _| keyring.epochs.contains_key(epoch));
+        live.sealed.retain(|epoch, _| keyring.epochs.contains_key(&Profile::SealedBuckets.index(*epoch)));
+        live.private.retain(|index, _| keyring.epochs.contains_key(index));
         live.keyring = Some(Arc::clone(&keyring));
         Ok(keyring)
     }
 
     /// Reads whole what is not there yet.
     async fn load(&self, directory: &Directory, keyring: &Keyring, now: Millis) -> Result<(), Internal> {
-        for (number, epoch) in &keyring.epochs {
-            if directory.live().sealed.contains_key(number) {
+        for epoch in keyring.of(Profile::SealedBuckets) {
+            let number = epoch.key.epoch;
+            if directory.live().sealed.contains_key(&number) {
                 continue;
             }
             let Some(Layout { bits, account_bytes, .. }) = epoch.layout() else { continue };
@@ -199,7 +208,7 @@ impl Discovery {
             }
             let index = tokio::task::spawn_blocking(move || index.arranged(bits)).await;
             let index = index.map_err(|_| Internal::Interrupted)?;
-            directory.live_mut().sealed.insert(*number, index);
+            directory.live_mut().sealed.insert(number, index);
         }
         Ok(())
     }
@@ -256,10 +265,18 @@ impl Discovery {
         ids: Vec<ListingId>,
         now: Millis,
     ) -> Result<(), Internal> {
-        for (number, epoch) in &keyring.epochs {
-            let index: IndexId = epoch.key.index();
+        for (index, epoch) in &keyring.epochs {
+            let (index, number) = (*index, &epoch.key.epoch);
+            let shards = directory.live().private.get(&index).cloned();
+            if shards.is_none() && epoch.layout().is_none() {
+                continue;
+            }
             let placed = self.store.placements(index, Pick::These(ids.clone()), now).await?;
             let placed = unsealed(keyring, index, placed)?;
+            if let Some(shards) = shards {
+                self.apply_to_shards(shards, ids.clone(), placed).await?;
+                continue;
+            }
             // A few at a time: lookups wait for whoever changes an index.
             for some in ids.chunks(AT_A_TIME) {
                 let mut live = directory.live_mut();
@@ -315,21 +332,29 @@ async fn opened(
 }
 
 /// Listings with where they stand in an index, and what is found there; in the order of their ids.
-type Places = Vec<(ListingId, (u64, Vec<u8>))>;
+pub(super) type Places = Vec<(ListingId, (u64, Vec<u8>))>;
 
-fn found(places: &Places, id: ListingId) -> Option<&(u64, Vec<u8>)> {
+pub(super) fn found(places: &Places, id: ListingId) -> Option<&(u64, Vec<u8>)> {
     let at = places.binary_search_by_key(&id, |(id, _)| *id).ok()?;
     places.get(at).map(|(_, place)| place)
 }
 
-fn unsealed(
+pub(super) fn unsealed(
     keyring: &Keyring,
     index: IndexId,
     placed: Vec<(ListingId, Placement)>,
 ) -> Result<Places, Internal> {
-    let open = |(id, placement): (ListingId, Placement)| {
-        Ok((id, keyring.data.open_place(index, id, &placement.sealed)?))
-    };
+    opened_places(&keyring.data, index, placed)
+}
+
+/// As [`unsealed`], with the key alone.
+pub(super) fn opened_places(
+    data: &DataKey,
+    index: IndexId,
+    placed: Vec<(ListingId, Placement)>,
+) -> Result<Places, Internal> {
+    let open =
+        |(id, placement): (ListingId, Placement)| Ok((id, data.open_place(index, id, &placement.sealed)?));
     placed.into_iter().map(open).collect()
 }
 

@@ -4,17 +4,19 @@
 //! |---|---|---|
 //! | `signing` | 1 | the provider's key: signs parameters, and clients pin it |
 //! | `data` | 1 | seals listings |
-//! | `oprf/sealed-buckets` | epochs | the OPRF key of the profile |
-//! | `layout/sealed-buckets/EPOCH` | layouts | prefix bits and slots, in clear |
-//! | `published/sealed-buckets` | epochs | since when an epoch is published |
+//! | `oprf/PROFILE` | epochs | the OPRF key of the profile |
+//! | `layout/PROFILE/EPOCH` | layouts | how its index is cut, in clear |
+//! | `published/PROFILE` | epochs | since when an epoch is published |
 //! | `pepper/matrix` | 1 | of the Matrix face, in clear: everybody may ask for it |
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use acquaint_custody::{KeyCustody, Purpose};
+use acquaint_protocol::bucket::SEALED;
 use acquaint_protocol::bucket::parameters::SigningKey;
 use acquaint_protocol::bucket::sealed::Filler;
+use acquaint_protocol::lookup::Mode;
 use acquaint_protocol::oprf::{PublicKey, ServerKey};
 use acquaint_store::{DirectoryRecord, IndexId, Millis, Store};
 use sha2::{Digest, Sha256};
@@ -30,12 +32,65 @@ const FILLER: &[u8] = b"acquaint bucket filler v1";
 
 pub(crate) const SIGNING: &str = "signing";
 pub(crate) const DATA: &str = "data";
-pub(crate) const OPRF: &str = "oprf/sealed-buckets";
-pub(crate) const LAYOUT: &str = "layout/sealed-buckets/";
-pub(crate) const PUBLISHED: &str = "published/sealed-buckets";
 pub(crate) const PEPPER: &str = "pepper/matrix";
-/// The lasting number of the profile of sealed buckets in the store.
-pub(crate) const SEALED_BUCKETS: u8 = 1;
+
+/// What an index is for; the numbers stand in the store, and the names in what is stored and derived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Profile {
+    /// Sealed buckets.
+    SealedBuckets = 1,
+    /// Private lookup, private set membership.
+    Psm = 2,
+    /// Private lookup, private information retrieval: its key makes what fills a table up, and no keywords.
+    Pir = 3,
+}
+
+impl Profile {
+    /// The profile of a lookup.
+    pub(crate) fn of(mode: Mode) -> Self {
+        match mode {
+            Mode::Psm => Self::Psm,
+            Mode::Pir => Self::Pir,
+        }
+    }
+
+    /// The mode of lookups, of those that have one.
+    pub(crate) fn mode(self) -> Option<Mode> {
+        match self {
+            Self::SealedBuckets => None,
+            Self::Psm => Some(Mode::Psm),
+            Self::Pir => Some(Mode::Pir),
+        }
+    }
+
+    /// As it is called on the wire, and in what is derived.
+    pub(crate) fn name(self) -> &'static str {
+        self.mode().map_or(SEALED, Mode::profile)
+    }
+
+    /// The record of its keys.
+    pub(crate) fn oprf(self) -> String {
+        format!("oprf/{}", self.name())
+    }
+
+    /// The record of when each was published.
+    pub(crate) fn published(self) -> String {
+        format!("published/{}", self.name())
+    }
+
+    fn layout(self, epoch: u32) -> String {
+        format!("layout/{}/{epoch}", self.name())
+    }
+
+    /// One of its indexes.
+    pub(crate) fn index(self, epoch: u32) -> IndexId {
+        IndexId { profile: self as u8, epoch }
+    }
+}
+
+/// The logarithm of the most shards that there may be.
+pub(crate) const MOST_SHARD_BITS: u8 = 16;
 
 /// How far an epoch is; the numbers stand in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,6 +120,7 @@ impl EpochStage {
 
 /// The OPRF key of an epoch.
 pub(crate) struct EpochKey {
+    pub(crate) profile: Profile,
     pub(crate) epoch: u32,
     pub(crate) key: ServerKey,
     pub(crate) public: PublicKey,
@@ -79,8 +135,14 @@ pub(crate) struct Epoch {
     pub(crate) made_at: Millis,
     /// When it was published; when it was made, where it was not.
     pub(crate) published_at: Millis,
-    /// Newest last.
-    pub(crate) layouts: Vec<Layout>,
+    cuts: Cuts,
+}
+
+/// How the index of an epoch was and is cut, newest last.
+#[derive(Clone)]
+enum Cuts {
+    Buckets(Vec<Layout>),
+    Shards(Vec<ShardLayout>),
 }
 
 /// How the buckets of an epoch are cut.
@@ -91,6 +153,28 @@ pub(crate) struct Layout {
     pub(crate) slots: u16,
     /// Bytes of an account's name in an entry: the same in all layouts of an epoch.
     pub(crate) account_bytes: u16,
+}
+
+/// How the shards of an epoch are cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ShardLayout {
+    pub(crate) number: u32,
+    /// The logarithm of how many shards there are.
+    pub(crate) bits: u8,
+    /// Rows and columns of a shard's table.
+    pub(crate) rows: u16,
+    pub(crate) columns: u32,
+    /// Tables for batches, and their queries, rows and columns: all 0 where there are none.
+    pub(crate) batch: BatchLayout,
+}
+
+/// The second set of tables of a shard, for whole address books.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct BatchLayout {
+    pub(crate) tables: u16,
+    pub(crate) queries: u8,
+    pub(crate) rows: u16,
+    pub(crate) columns: u32,
 }
 
 /// The pepper of the Matrix face.
@@ -107,8 +191,8 @@ pub(crate) struct Pepper {
 pub(crate) struct Keyring {
     pub(crate) signing: Arc<SigningKey>,
     pub(crate) data: Arc<DataKey>,
-    /// By number; without retired ones.
-    pub(crate) epochs: BTreeMap<u32, Epoch>,
+    /// Those that are answered or will be, of the profiles that are switched on.
+    pub(crate) epochs: BTreeMap<IndexId, Epoch>,
     pub(crate) pepper: Option<Pepper>,
     records: Vec<DirectoryRecord>,
 }
@@ -117,6 +201,7 @@ impl Keyring {
     /// Opens what the store has, and takes what did not change from `before`.
     pub(crate) fn open(
         custody: &dyn KeyCustody,
+        profiles: &[Profile],
         records: Vec<DirectoryRecord>,
         before: Option<&Self>,
     ) -> Result<Self, Internal> {
@@ -134,23 +219,26 @@ impl Keyring {
             ),
         };
         let mut epochs = BTreeMap::new();
-        for record in records.iter().filter(|record| record.name == OPRF) {
-            let stage = EpochStage::of(record.state)?;
-            if stage == EpochStage::Retired {
-                continue;
+        for profile in profiles {
+            let (oprf, published) = (profile.oprf(), profile.published());
+            for record in records.iter().filter(|record| record.name == oprf) {
+                let stage = EpochStage::of(record.state)?;
+                if stage == EpochStage::Retired {
+                    continue;
+                }
+                let index = profile.index(record.version);
+                let key = match before.and_then(|before| before.epochs.get(&index)) {
+                    Some(known) => Arc::clone(&known.key),
+                    None => Arc::new(EpochKey::new(*profile, record.version, &*secret(record)?)?),
+                };
+                let cuts = Cuts::read(&records, *profile, record.version)?;
+                let published_at = records
+                    .iter()
+                    .find(|other| other.name == published && other.version == record.version)
+                    .map_or(record.made_at, |published| published.made_at);
+                let made_at = record.made_at;
+                epochs.insert(index, Epoch { key, stage, made_at, published_at, cuts });
             }
-            let known = before.and_then(|before| before.epochs.get(&record.version));
-            let key = match known {
-                Some(known) => Arc::clone(&known.key),
-                None => Arc::new(EpochKey::new(record.version, &*secret(record)?)?),
-            };
-            let layouts = layouts(&records, record.version)?;
-            let published = records
-                .iter()
-                .find(|published| published.name == PUBLISHED && published.version == record.version);
-            let published_at = published.map_or(record.made_at, |published| published.made_at);
-            epochs
-                .insert(record.version, Epoch { key, stage, made_at: record.made_at, published_at, layouts });
         }
         let pepper = records.iter().find(|record| record.name == PEPPER);
         let pepper = pepper.map(|record| {
@@ -164,32 +252,58 @@ impl Keyring {
         self.records == records
     }
 
-    /// What is published: the newest that is current.
-    pub(crate) fn current(&self) -> Option<&Epoch> {
-        self.epochs.values().rev().find(|epoch| epoch.stage == EpochStage::Current)
+    /// The epochs of a profile, the newest last.
+    pub(crate) fn of(&self, profile: Profile) -> impl DoubleEndedIterator<Item = &Epoch> {
+        self.epochs.range(profile.index(0)..=profile.index(u32::MAX)).map(|(_, epoch)| epoch)
+    }
+
+    /// What is published of a profile: the newest that is current.
+    pub(crate) fn current(&self, profile: Profile) -> Option<&Epoch> {
+        self.of(profile).rev().find(|epoch| epoch.stage == EpochStage::Current)
     }
 }
 
 impl EpochKey {
-    fn new(epoch: u32, seed: &[u8; 32]) -> Result<Self, Internal> {
-        let key = ServerKey::derive(seed, OPRF.as_bytes())
+    fn new(profile: Profile, epoch: u32, seed: &[u8; 32]) -> Result<Self, Internal> {
+        let key = ServerKey::derive(seed, profile.oprf().as_bytes())
             .map_err(|_| Internal::Unreadable("a key of the directory"))?;
         let public = key.public_key();
         let mut hash = Sha256::new_with_prefix(FILLER);
         hash.update(*key.to_bytes());
         let filler = Filler::new(hash.finalize().into());
-        Ok(Self { epoch, key, public, filler })
+        Ok(Self { profile, epoch, key, public, filler })
     }
 
     pub(crate) fn index(&self) -> IndexId {
-        IndexId { profile: SEALED_BUCKETS, epoch: self.epoch }
+        self.profile.index(self.epoch)
     }
 }
 
 impl Epoch {
-    /// How buckets are cut now; `None` for a moment after the key was made.
+    /// How buckets are cut now; `None` for a moment after the key was made, and of other profiles.
     pub(crate) fn layout(&self) -> Option<Layout> {
-        self.layouts.last().copied()
+        match &self.cuts {
+            Cuts::Buckets(layouts) => layouts.last().copied(),
+            Cuts::Shards(_) => None,
+        }
+    }
+
+    /// How shards are cut now; `None` for a moment after the key was made, and of other profiles.
+    pub(crate) fn shards(&self) -> Option<ShardLayout> {
+        match &self.cuts {
+            Cuts::Buckets(_) => None,
+            Cuts::Shards(layouts) => layouts.last().copied(),
+        }
+    }
+
+    /// Whether lookups are answered.
+    pub(crate) fn is_answered(&self) -> bool {
+        matches!(self.stage, EpochStage::Current | EpochStage::Former)
+    }
+
+    /// Whether the index is cut, so that listings can be placed.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.layout().is_some() || self.shards().is_some()
     }
 }
 
@@ -202,6 +316,57 @@ impl Layout {
         reader.end()?;
         let layout = Self { number: record.version, bits, slots, account_bytes };
         (bits <= super::index::MAX_PREFIX_BITS).then_some(layout)
+    }
+}
+
+impl ShardLayout {
+    /// Layout of a record: bits u8, rows u16, columns u32; of the batch tables: how many u16, queries u8, rows u16, columns
+    /// u32.
+    fn decode(record: &DirectoryRecord) -> Option<Self> {
+        let mut reader = Reader(&record.content);
+        let [bits] = reader.array()?;
+        let (rows, columns) = (reader.u16()?, u32::from_be_bytes(reader.array()?));
+        let tables = reader.u16()?;
+        let [queries] = reader.array()?;
+        let batch = BatchLayout {
+            tables,
+            queries,
+            rows: reader.u16()?,
+            columns: u32::from_be_bytes(reader.array()?),
+        };
+        reader.end()?;
+        let layout = Self { number: record.version, bits, rows, columns, batch };
+        (bits <= MOST_SHARD_BITS).then_some(layout)
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let Self { number: _, bits, rows, columns, batch } = self;
+        let mut content = vec![*bits];
+        content.extend(rows.to_be_bytes());
+        content.extend(columns.to_be_bytes());
+        content.extend(batch.tables.to_be_bytes());
+        content.push(batch.queries);
+        content.extend(batch.rows.to_be_bytes());
+        content.extend(batch.columns.to_be_bytes());
+        content
+    }
+}
+
+impl Cuts {
+    fn read(records: &[DirectoryRecord], profile: Profile, epoch: u32) -> Result<Self, Internal> {
+        let name = profile.layout(epoch);
+        let mut records: Vec<_> = records.iter().filter(|record| record.name == name).collect();
+        records.sort_unstable_by_key(|record| record.version);
+        let unreadable = Internal::Unreadable("a layout of the directory");
+        let cuts = match profile {
+            Profile::SealedBuckets => {
+                records.into_iter().map(Layout::decode).collect::<Option<_>>().map(Self::Buckets)
+            }
+            Profile::Psm | Profile::Pir => {
+                records.into_iter().map(ShardLayout::decode).collect::<Option<_>>().map(Self::Shards)
+            }
+        };
+        cuts.ok_or(unreadable)
     }
 }
 
@@ -242,28 +407,19 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn layouts(records: &[DirectoryRecord], epoch: u32) -> Result<Vec<Layout>, Internal> {
-    let name = format!("{LAYOUT}{epoch}");
-    let mut layouts = records
-        .iter()
-        .filter(|record| record.name == name)
-        .map(|record| Layout::decode(record).ok_or(Internal::Unreadable("a layout of the directory")))
-        .collect::<Result<Vec<_>, _>>()?;
-    layouts.sort_unstable_by_key(|layout| layout.number);
-    Ok(layouts)
-}
-
 /// Makes the first keys, unless another server has.
 pub(crate) async fn make_first(
     store: &dyn Store,
     custody: &dyn KeyCustody,
     entropy: &dyn Entropy,
+    profiles: &[Profile],
     now: Millis,
 ) -> Result<(), Internal> {
     let records = store.directory_records().await?;
-    for name in [SIGNING, DATA, OPRF] {
+    let names = profiles.iter().map(|profile| profile.oprf());
+    for name in [SIGNING, DATA].map(str::to_owned).into_iter().chain(names) {
         if records.iter().all(|record| record.name != name) {
-            make_secret(store, custody, entropy, (name, 1), now).await?;
+            make_secret(store, custody, entropy, (&name, 1), now).await?;
         }
     }
     Ok(())
@@ -283,7 +439,7 @@ pub(crate) async fn make_secret(
     Ok(store.add_directory_record(record).await?)
 }
 
-/// Adds a layout to an epoch: `false` if another server was faster.
+/// Adds a layout to an epoch of sealed buckets: `false` if another server was faster.
 pub(crate) async fn add_layout(
     store: &dyn Store,
     epoch: u32,
@@ -291,13 +447,28 @@ pub(crate) async fn add_layout(
     now: Millis,
 ) -> Result<bool, Internal> {
     let Layout { number, bits, slots, account_bytes } = layout;
-    let record = DirectoryRecord {
-        name: format!("{LAYOUT}{epoch}"),
-        version: number,
-        state: 0,
-        content: [&[bits], slots.to_be_bytes().as_slice(), &account_bytes.to_be_bytes()].concat(),
-        made_at: now,
-    };
+    let content = [&[bits], slots.to_be_bytes().as_slice(), &account_bytes.to_be_bytes()].concat();
+    add_cut(store, (Profile::SealedBuckets, epoch), number, content, now).await
+}
+
+/// As [`add_layout`], for shards.
+pub(crate) async fn add_shard_layout(
+    store: &dyn Store,
+    whose: (Profile, u32),
+    layout: ShardLayout,
+    now: Millis,
+) -> Result<bool, Internal> {
+    add_cut(store, whose, layout.number, layout.encode(), now).await
+}
+
+async fn add_cut(
+    store: &dyn Store,
+    (profile, epoch): (Profile, u32),
+    version: u32,
+    content: Vec<u8>,
+    made_at: Millis,
+) -> Result<bool, Internal> {
+    let record = DirectoryRecord { name: profile.layout(epoch), version, state: 0, content, made_at };
     Ok(store.add_directory_record(record).await?)
 }
 

@@ -11,7 +11,7 @@ use acquaint_protocol::oprf::{BlindedElement, EvaluateError, EvaluatedElement, P
 use acquaint_store::Limit;
 use sha2::{Digest, Sha256};
 
-use super::keys::{EpochKey, EpochStage, Layout};
+use super::keys::{EpochKey, Layout, Profile};
 use super::{Directory, Found, Live, MAX_STALE};
 use crate::Discovery;
 use crate::error::{Internal, LookupError};
@@ -22,7 +22,7 @@ use crate::policy::millis;
 /// long that buckets can be watched for nothing.
 const REPEAT: Duration = Duration::from_secs(10 * 60);
 /// How long parameters are good for, in seconds.
-const PARAMETERS_TTL_S: u64 = 24 * 60 * 60;
+pub(super) const PARAMETERS_TTL_S: u64 = 24 * 60 * 60;
 
 /// Why the directory does not answer.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +52,38 @@ pub enum DirectoryError {
     /// The epoch is not answered.
     #[error("epoch is not one that is answered: fetch the parameters again")]
     EpochChanged,
+    /// There is no shard of this number.
+    #[error("shard must be below 2^{0}, as shard_bits says")]
+    UnknownShard(u8),
+    /// Another server has the shard.
+    #[error("this server does not have the shard: `servers` in the parameters says which one has")]
+    ShardElsewhere,
+    /// The caller has no such evaluation keys here.
+    #[error("keys are not known here, or have expired: send evaluation keys again")]
+    KeysUnknown,
+    /// Evaluation keys have another length.
+    #[error("evaluation keys have {0} bytes")]
+    KeysLength(usize),
+    /// They cannot be read.
+    #[error("evaluation keys: {0}")]
+    Keys(#[source] acquaint_pir::DecodeError),
+    /// There is no room for evaluation keys; the first may make room in so many milliseconds.
+    #[error("there is no room for further evaluation keys: try again later")]
+    NoRoom(acquaint_store::Millis),
+    /// The queries do not have the length that their number asks for.
+    #[error("queries must be as many as count says, of {0} bytes each")]
+    QueriesLength(usize),
+    /// There are no batch tables, or a batch has another size.
+    #[error("count must be {0}, for every batch table as many as batch_queries says")]
+    BatchCount(usize),
+    /// A query cannot be read.
+    #[error("queries: entry {at}: {why}")]
+    Query {
+        /// Which one, from 0.
+        at: usize,
+        /// Why.
+        why: acquaint_pir::DecodeError,
+    },
     /// The layout is not answered.
     #[error("layout is not one that is answered: fetch the parameters again")]
     LayoutChanged,
@@ -93,7 +125,7 @@ impl Discovery {
         self.freshen(directory).await;
         let live = self.fresh(directory)?;
         let keyring = live.keyring.as_deref().ok_or(DirectoryError::Unavailable)?;
-        let epoch = keyring.current().ok_or(DirectoryError::Unavailable)?;
+        let epoch = keyring.current(Profile::SealedBuckets).ok_or(DirectoryError::Unavailable)?;
         let Layout { number, bits, slots, account_bytes } =
             epoch.layout().ok_or(DirectoryError::Unavailable)?;
         let policy = &directory.policy;
@@ -144,10 +176,23 @@ impl Discovery {
         request: Option<[u8; 16]>,
     ) -> Result<Evaluation, DirectoryError> {
         let directory = self.directory()?;
-        let identifiers = directory.within("elements", elements.len())?;
+        directory.within("elements", elements.len())?;
         let (key, _) = self.answered(directory, epoch, None).await?;
+        self.evaluate_under(directory, seeker, (key, b"oprf"), elements, request).await
+    }
+
+    /// Evaluates under a key; `what` tells its requests from those for other keys.
+    pub(super) async fn evaluate_under(
+        &self,
+        directory: &Directory,
+        seeker: &Seeker,
+        (key, what): (Arc<EpochKey>, &[u8]),
+        elements: Vec<BlindedElement>,
+        request: Option<[u8; 16]>,
+    ) -> Result<Evaluation, DirectoryError> {
+        let identifiers = directory.within("elements", elements.len())?;
         let asked = elements.iter().map(BlindedElement::to_bytes);
-        let digest = digest(b"oprf", &[epoch], asked.flatten());
+        let digest = digest(what, &[key.epoch], asked.flatten());
         let request = request.map(|id| (id, digest));
         self.charge_lookup(seeker, Bill { identifiers, queries: 0, request }).await?;
         let entropy = Arc::clone(&self.entropy);
@@ -290,10 +335,9 @@ impl Discovery {
     ) -> Result<(Arc<EpochKey>, Layout), DirectoryError> {
         let live = self.fresh(directory)?;
         let keyring = live.keyring.as_deref().ok_or(DirectoryError::Unavailable)?;
-        let epoch = keyring.epochs.get(&epoch).filter(|epoch| {
-            // While one is being filled, it would show what is not filling.
-            matches!(epoch.stage, EpochStage::Current | EpochStage::Former)
-        });
+        // While one is being filled, it would show what is not filling.
+        let epoch =
+            keyring.epochs.get(&Profile::SealedBuckets.index(epoch)).filter(|epoch| epoch.is_answered());
         let epoch = epoch.ok_or(DirectoryError::EpochChanged)?;
         // Two layouts side by side would show what is the same in both.
         let present = epoch.layout().ok_or(DirectoryError::Unavailable)?;
@@ -306,7 +350,7 @@ impl Discovery {
     /// Whether something may be one step ahead of what this server knows.
     fn is_new(&self, directory: &Directory, epoch: u32, layout: Option<u32>) -> bool {
         let Some(keyring) = directory.keyring() else { return false };
-        let Some(current) = keyring.current() else { return false };
+        let Some(current) = keyring.current(Profile::SealedBuckets) else { return false };
         let is_next = epoch == current.key.epoch.saturating_add(1);
         let next_layout = current.layout().map(|present| present.number.saturating_add(1));
         is_next || (epoch == current.key.epoch && layout.is_some() && layout == next_layout)
@@ -338,7 +382,7 @@ impl Directory {
     }
 
     /// Does what takes a core for a while; as many at once as there are.
-    async fn compute<T: Send + 'static>(
+    pub(super) async fn compute<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Internal> {
@@ -352,7 +396,7 @@ impl Directory {
 }
 
 /// SHA-256 of all that a request asks.
-fn digest(what: &[u8], numbers: &[u32], asked: impl Iterator<Item = u8>) -> [u8; 32] {
+pub(super) fn digest(what: &[u8], numbers: &[u32], asked: impl Iterator<Item = u8>) -> [u8; 32] {
     let mut hash = Sha256::new_with_prefix(what);
     for number in numbers {
         hash.update(number.to_be_bytes());

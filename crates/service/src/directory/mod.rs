@@ -12,6 +12,7 @@ mod lookup;
 mod matrix;
 mod named;
 mod people;
+mod private;
 mod renewal;
 
 use std::collections::BTreeMap;
@@ -19,7 +20,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use acquaint_protocol::bucket::weak::WeakLength;
-use acquaint_store::{ChangeId, Millis};
+use acquaint_store::{ChangeId, IndexId, Millis};
 use tokio::sync::{Mutex, Notify, Semaphore};
 
 pub(crate) use follow::follow;
@@ -28,11 +29,13 @@ pub use lookup::{BucketAnswer, DirectoryError, Evaluation, WeakAnswer};
 pub use matrix::PeppersError;
 pub use named::Found;
 pub use people::{EnrolError, ListingView};
+pub use private::{PlainFound, PrivatePolicy, ShardRange, StoredKeys};
 pub use renewal::DirectoryEpoch;
 pub(crate) use renewal::renew;
 
-use keys::Keyring;
+use keys::{Keyring, Profile};
 use named::NamedIndex;
+use private::{Passes, SessionKeys, Shards};
 
 use crate::policy::Bucket;
 
@@ -66,6 +69,18 @@ pub struct DirectoryPolicy {
     pub weak: Option<WeakPolicy>,
     /// The Matrix face, if it is switched on: how long a pepper lives.
     pub matrix: Option<Duration>,
+    /// Private lookup, as far as it is switched on.
+    pub private: PrivatePolicy,
+}
+
+impl DirectoryPolicy {
+    /// What is answered.
+    fn profiles(&self) -> Vec<Profile> {
+        let mut profiles = vec![Profile::SealedBuckets];
+        profiles.extend(self.private.psm.then_some(Profile::Psm));
+        profiles.extend(self.private.pir.then_some(Profile::Pir));
+        profiles
+    }
 }
 
 /// The operator's choices for the profile as it is written.
@@ -86,6 +101,8 @@ pub(crate) struct Directory {
     changed: Notify,
     /// How many answers are computed at once.
     work: Arc<Semaphore>,
+    session_keys: SessionKeys,
+    passes: Arc<Passes>,
 }
 
 /// What answers are made from.
@@ -94,6 +111,7 @@ struct Live {
     keyring: Option<Arc<Keyring>>,
     /// By epoch.
     sealed: BTreeMap<u32, BucketIndex>,
+    private: BTreeMap<IndexId, Arc<Shards>>,
     named: Option<NamedIndex>,
     /// As of when this is what the store has.
     fresh_at: Option<Millis>,
@@ -109,12 +127,15 @@ struct Followed {
 impl Directory {
     pub(crate) fn new(policy: DirectoryPolicy) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let work = Arc::new(Semaphore::new(cores));
         Self {
+            session_keys: SessionKeys::new(policy.private.keys_memory),
+            passes: Passes::new(policy.private.gather, Arc::clone(&work)),
             policy,
             live: Arc::default(),
             followed: Mutex::default(),
             changed: Notify::new(),
-            work: Arc::new(Semaphore::new(cores)),
+            work,
         }
     }
 

@@ -10,9 +10,9 @@ use acquaint_store::{
 };
 use serde_json::json;
 
-use super::keys::{Epoch, Keyring};
+use super::keys::{Epoch, Keyring, Profile};
 use super::listing::{Content, Username};
-use super::{Directory, DirectoryError, DirectoryPolicy};
+use super::{Directory, DirectoryError, DirectoryPolicy, private};
 use crate::audit::to_its_end;
 use crate::caller::cut;
 use crate::error::{Internal, StartVerificationError, VerifyError};
@@ -126,7 +126,10 @@ impl Discovery {
             Some(name) => Some(Username::parse(name).ok_or(EnrolError::InvalidUsername)?),
         };
         let policy = &directory.policy;
-        let current = keyring.current().and_then(Epoch::layout).ok_or(DirectoryError::Unavailable)?;
+        let current = keyring
+            .current(Profile::SealedBuckets)
+            .and_then(Epoch::layout)
+            .ok_or(DirectoryError::Unavailable)?;
         if account.as_str().len() > usize::from(current.account_bytes) {
             return Err(EnrolError::AccountTooLong(current.account_bytes));
         }
@@ -240,8 +243,8 @@ impl Discovery {
     ) -> Result<(), Internal> {
         let Some(keyring) = directory.keyring() else { return Ok(()) };
         let new = keyring.epochs.iter().filter(|(number, epoch)| {
-            let was_placed = known.epochs.get(number).is_some_and(|known| known.layout().is_some());
-            !was_placed && epoch.layout().is_some()
+            let was_placed = known.epochs.get(number).is_some_and(|known| known.is_cut());
+            !was_placed && epoch.is_cut()
         });
         let places = self.places(directory, new.map(|(_, epoch)| epoch), (listing.id, content))?;
         if !places.is_empty() {
@@ -283,6 +286,9 @@ pub(super) fn place_in(
     epoch: &Epoch,
     content: &Content,
 ) -> Result<Option<(u64, Vec<u8>)>, Internal> {
+    if let Some(mode) = epoch.key.profile.mode() {
+        return private::place(policy, (epoch, mode), content);
+    }
     let (key, account) = (&epoch.key, content.account.as_str());
     let Some(layout) = epoch.layout() else { return Ok(None) };
     if content.index != 0 || account.len() > usize::from(layout.account_bytes) {

@@ -7,21 +7,18 @@ use std::time::Duration;
 
 use acquaint_protocol::bucket::layout::{self, Layout as Shape};
 use acquaint_store::{
-    Charge, Charged, DirectoryRecord, EventKind, IndexId, Limit, Listing, ListingId, Millis, NewEvent,
-    Placement, Revision, StoreError,
+    Charge, Charged, DirectoryRecord, EventKind, Limit, Listing, ListingId, Millis, NewEvent, Placement,
+    Revision, StoreError,
 };
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::keys::{
-    Epoch, EpochStage, Keyring, Layout, OPRF, PUBLISHED, SEALED_BUCKETS, add_layout, change_pepper,
-    make_secret,
-};
+use super::keys::{Epoch, EpochStage, Keyring, Layout, Profile, add_layout, change_pepper, make_secret};
 use super::listing::Content;
 use super::people::place_in;
-use super::{Directory, DirectoryError, POLL};
+use super::{BucketIndex, Directory, DirectoryError, POLL};
 use crate::Discovery;
 use crate::error::Internal;
 use crate::policy::millis;
@@ -54,9 +51,11 @@ pub(crate) async fn renew(discovery: Arc<Discovery>, mut stop: watch::Receiver<b
     }
 }
 
-/// An epoch of sealed buckets, for the operator.
+/// An epoch of a profile, for the operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DirectoryEpoch {
+    /// `sealed-buckets`, `psm` or `pir`.
+    pub profile: &'static str,
     /// Its number.
     pub epoch: u32,
     /// `filling`, `current` or `former`.
@@ -68,27 +67,33 @@ pub struct DirectoryEpoch {
 }
 
 impl Discovery {
-    /// Makes a new key for sealed buckets: listings are placed under it in the background, then it is published, and the one
+    /// Makes a new key for a profile: listings are placed under it in the background, then it is published, and the one
     /// before is answered for a while. Returns the new epoch.
     ///
     /// # Errors
-    /// [`DirectoryError`]; `Unavailable` while an epoch is being filled.
-    pub async fn rotate_directory(&self) -> Result<u32, DirectoryError> {
+    /// [`DirectoryError`]; `NotConfigured` for a profile that is not switched on, `Unavailable` while an epoch is being
+    /// filled.
+    pub async fn rotate_directory(&self, profile: &str) -> Result<u32, DirectoryError> {
         let directory = self.directory()?;
+        let profiles = directory.policy.profiles();
+        let profile = profiles.into_iter().find(|known| known.name() == profile);
+        let profile = profile.ok_or(DirectoryError::NotConfigured)?;
         let keyring = directory.keyring().ok_or(DirectoryError::Unavailable)?;
         if keyring.epochs.values().any(|epoch| epoch.stage == EpochStage::Filling) {
             return Err(DirectoryError::Unavailable);
         }
         // Retired ones keep their numbers.
         let records = self.store.directory_records().await.map_err(Internal::from)?;
-        let newest = records.iter().filter(|record| record.name == OPRF).map(|record| record.version).max();
+        let name = profile.oprf();
+        let newest = records.iter().filter(|record| record.name == name).map(|record| record.version).max();
         let epoch = newest.unwrap_or(0).saturating_add(1);
         let now = self.clock.now();
-        let made = make_secret(&*self.store, &*self.custody, &*self.entropy, (OPRF, epoch), now).await?;
+        let made = make_secret(&*self.store, &*self.custody, &*self.entropy, (&name, epoch), now).await?;
         if !made {
             return Err(DirectoryError::Unavailable);
         }
-        self.noter(None)?.note(EventKind::DirectoryKeyMade, json!({ "epoch": epoch })).await;
+        let details = json!({ "profile": profile.name(), "epoch": epoch });
+        self.noter(None)?.note(EventKind::DirectoryKeyMade, details).await;
         self.follow_now(directory).await;
         Ok(epoch)
     }
@@ -110,19 +115,24 @@ impl Discovery {
         let directory = self.directory()?;
         let live = directory.live();
         let keyring = live.keyring.as_deref().ok_or(DirectoryError::Unavailable)?;
-        let current = keyring.current().map(|epoch| epoch.key.epoch);
-        let epochs = keyring.epochs.iter().map(|(number, epoch)| DirectoryEpoch {
-            epoch: *number,
-            stage: match epoch.stage {
-                EpochStage::Filling => "filling",
-                EpochStage::Current if Some(*number) == current => "current",
-                EpochStage::Current | EpochStage::Former | EpochStage::Retired => "former",
-            },
-            listings: live
-                .sealed
-                .get(number)
-                .map_or(0, |index| u64::try_from(index.len()).unwrap_or(u64::MAX)),
-            made_at: epoch.made_at,
+        let epochs = keyring.epochs.iter().map(|(index, epoch)| {
+            let (profile, number) = (epoch.key.profile, epoch.key.epoch);
+            let current = keyring.current(profile).map(|epoch| epoch.key.epoch);
+            let listings = match profile {
+                Profile::SealedBuckets => live.sealed.get(&number).map(BucketIndex::len),
+                Profile::Psm | Profile::Pir => live.private.get(index).map(|shards| shards.len()),
+            };
+            DirectoryEpoch {
+                profile: profile.name(),
+                epoch: number,
+                stage: match epoch.stage {
+                    EpochStage::Filling => "filling",
+                    EpochStage::Current if Some(number) == current => "current",
+                    EpochStage::Current | EpochStage::Former | EpochStage::Retired => "former",
+                },
+                listings: listings.map_or(0, |listings| u64::try_from(listings).unwrap_or(u64::MAX)),
+                made_at: epoch.made_at,
+            }
         });
         Ok(epochs.collect())
     }
@@ -138,10 +148,13 @@ impl Discovery {
         let mut changed = self.lay_out(directory, &keyring, now).await?;
         self.load_named(directory, &keyring).await?;
         let mut pause = POLL;
-        for (number, epoch) in &keyring.epochs {
-            if epoch.stage == EpochStage::Filling && epoch.layout().is_some() {
+        if !self.load_private(directory, &keyring).await? {
+            pause = PAUSE;
+        }
+        for epoch in keyring.epochs.values() {
+            if epoch.stage == EpochStage::Filling && epoch.is_cut() {
                 match self.fill(directory, &keyring, epoch, stop).await? {
-                    Filled::Whole => changed |= self.publish(&keyring, *number).await?,
+                    Filled::Whole => changed |= self.publish(&keyring, epoch).await?,
                     Filled::OverBudget => pause = PAUSE,
                     Filled::ByAnother => {}
                 }
@@ -166,7 +179,11 @@ impl Discovery {
     async fn lay_out(&self, directory: &Directory, keyring: &Keyring, now: Millis) -> Result<bool, Internal> {
         let mut changed = false;
         let k = directory.policy.candidates;
-        for (number, epoch) in &keyring.epochs {
+        for epoch in keyring.epochs.values().filter(|epoch| epoch.key.profile != Profile::SealedBuckets) {
+            changed |= self.cut_shards(directory, epoch, now).await?;
+        }
+        for epoch in keyring.of(Profile::SealedBuckets) {
+            let number = epoch.key.epoch;
             let wanted = match epoch.layout() {
                 None => {
                     let listings = self.store.count_listings(None, now).await?;
@@ -174,11 +191,11 @@ impl Discovery {
                     let account_bytes = directory.policy.account_bytes;
                     Some(Layout { number: 1, bits: prefix_bits, slots, account_bytes })
                 }
-                Some(known) if epoch.stage != EpochStage::Filling => self.grown(directory, *number, known)?,
+                Some(known) if epoch.stage != EpochStage::Filling => self.grown(directory, number, known)?,
                 Some(_) => None,
             };
             if let Some(layout) = wanted {
-                changed |= add_layout(&*self.store, *number, layout, now).await?;
+                changed |= add_layout(&*self.store, number, layout, now).await?;
             }
         }
         Ok(changed)
@@ -279,23 +296,25 @@ impl Discovery {
     }
 
     /// Makes an epoch the one that is published, and those before it former ones.
-    async fn publish(&self, keyring: &Keyring, number: u32) -> Result<bool, Internal> {
+    async fn publish(&self, keyring: &Keyring, epoch: &Epoch) -> Result<bool, Internal> {
+        let (profile, number) = (epoch.key.profile, epoch.key.epoch);
         let states = |from: EpochStage, to: EpochStage| (from as u8, to as u8);
         let to_current = states(EpochStage::Filling, EpochStage::Current);
         // Before it is so, that it is never unknown since when.
         let since = DirectoryRecord {
-            name: PUBLISHED.to_owned(),
+            name: profile.published(),
             version: number,
             state: 0,
             content: Vec::new(),
             made_at: self.clock.now(),
         };
         self.store.add_directory_record(since).await?;
-        let published = self.store.change_directory_record(OPRF.to_owned(), number, to_current, None).await?;
-        for (former, epoch) in keyring.epochs.range(..number) {
-            if epoch.stage == EpochStage::Current {
+        let published = self.store.change_directory_record(profile.oprf(), number, to_current, None).await?;
+        for former in keyring.of(profile).filter(|former| former.key.epoch < number) {
+            if former.stage == EpochStage::Current {
                 let to_former = states(EpochStage::Current, EpochStage::Former);
-                self.store.change_directory_record(OPRF.to_owned(), *former, to_former, None).await?;
+                let epoch = former.key.epoch;
+                self.store.change_directory_record(profile.oprf(), epoch, to_former, None).await?;
             }
         }
         Ok(published)
@@ -304,28 +323,30 @@ impl Discovery {
     /// Ends former epochs whose time is over: the key is destroyed, then the index.
     async fn retire(&self, directory: &Directory, keyring: &Keyring, now: Millis) -> Result<bool, Internal> {
         let mut changed = false;
-        let current = keyring.current().map(|epoch| (epoch.key.epoch, epoch.published_at));
-        for (number, epoch) in &keyring.epochs {
-            let Some((newest, published_at)) = current.filter(|(newest, _)| newest > number) else {
+        for epoch in keyring.epochs.values() {
+            let (profile, number) = (epoch.key.profile, epoch.key.epoch);
+            let Some(newest) = keyring.current(profile).filter(|newest| newest.key.epoch > number) else {
                 continue;
             };
             if epoch.stage == EpochStage::Current {
                 // A server was stopped between the two steps of publishing.
                 changed |= self.publish(keyring, newest).await?;
             }
-            let ends_at = published_at.saturating_add(millis(directory.policy.former_epoch));
+            let ends_at = newest.published_at.saturating_add(millis(directory.policy.former_epoch));
             if epoch.stage == EpochStage::Former && ends_at <= now {
                 let states = (EpochStage::Former as u8, EpochStage::Retired as u8);
-                let name = OPRF.to_owned();
-                changed |=
-                    self.store.change_directory_record(name, *number, states, Some(Vec::new())).await?;
+                let name = profile.oprf();
+                changed |= self.store.change_directory_record(name, number, states, Some(Vec::new())).await?;
             }
         }
         let records = self.store.directory_records().await?;
-        for record in records.iter().filter(|record| record.name == OPRF) {
-            if record.state == EpochStage::Retired as u8 {
-                let index = IndexId { profile: SEALED_BUCKETS, epoch: record.version };
-                while self.store.clear_index(index, PAGE).await? > 0 {}
+        for profile in directory.policy.profiles() {
+            let name = profile.oprf();
+            for record in records.iter().filter(|record| record.name == name) {
+                if record.state == EpochStage::Retired as u8 {
+                    let index = profile.index(record.version);
+                    while self.store.clear_index(index, PAGE).await? > 0 {}
+                }
             }
         }
         Ok(changed)

@@ -47,10 +47,15 @@ impl Scope {
         bytes.extend_from_slice(&epoch.to_be_bytes());
         Ok(Self { bytes })
     }
+
+    /// As it stands in what is derived.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// `len8` of docs/protocol/directory.md.
-pub(super) fn length(name: &str) -> Result<u8, ScopeError> {
+pub(crate) fn length(name: &str) -> Result<u8, ScopeError> {
     u8::try_from(name.len()).ok().filter(|length| *length > 0).ok_or(ScopeError)
 }
 

@@ -6,6 +6,7 @@ mod buckets;
 mod check;
 mod credentials;
 mod listings;
+mod private;
 pub(super) mod problem;
 mod quota;
 
@@ -13,7 +14,7 @@ use axum::Router;
 use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
 use http::{HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -39,6 +40,11 @@ pub(super) fn router(public: Public) -> Router {
         .route("/v1/directory/parameters", get(buckets::parameters))
         .route("/v1/directory/oprf", post(buckets::oprf))
         .route("/v1/directory/buckets", post(buckets::buckets))
+        .route("/v1/discovery/parameters", get(private::parameters))
+        .route("/v1/discovery/oprf", post(private::oprf))
+        .route("/v1/discovery/keys", put(private::keys))
+        .route("/v1/discovery/query", post(private::query))
+        .route("/v1/discovery/lookup", post(private::lookup))
         .route("/v1/openapi.json", get(describe))
         .route("/v1/{*rest}", axum::routing::any(unknown))
         .method_not_allowed_fallback(wrong_method)
@@ -78,14 +84,15 @@ pub(crate) fn openapi() -> utoipa::openapi::OpenApi {
     paths(
         credentials::issue, check::check, quota::quota, listings::start, listings::confirm, listings::list,
         listings::enrol, listings::withdraw_all, listings::withdraw, buckets::parameters, buckets::oprf,
-        buckets::buckets
+        buckets::buckets, private::parameters, private::oprf, private::keys, private::query, private::lookup
     ),
     components(schemas(Problem)),
     modifiers(&Security),
     tags(
         (name = "credentials", description = "Short-lived credentials, bound to an account and an audience"),
         (name = "lookups", description = "What lookups cost"),
-        (name = "directory", description = "Who wants to be found, and lookups in sealed buckets")
+        (name = "directory", description = "Who wants to be found, and lookups in sealed buckets"),
+        (name = "private lookup", description = "Identifiers are resolved to accounts, and the service learns neither")
     )
 )]
 struct Description;

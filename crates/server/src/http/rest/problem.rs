@@ -152,7 +152,23 @@ impl Problem {
                 Self::new(StatusCode::NOT_FOUND, "CONTACT_DISCOVERY_NOT_OFFERED", text)
             }
             DirectoryError::Unavailable => Self::unavailable(text),
-            DirectoryError::Batch { .. } | DirectoryError::UnknownPrefix { .. } => Self::invalid(text),
+            DirectoryError::NoRoom(pause) => Self {
+                retry_after: Some((pause + 999) / 1000),
+                ..Self::unavailable("there is no room for further evaluation keys: try again later")
+            },
+            DirectoryError::Batch { .. }
+            | DirectoryError::UnknownPrefix { .. }
+            | DirectoryError::UnknownShard(_)
+            | DirectoryError::KeysLength(_)
+            | DirectoryError::Keys(_)
+            | DirectoryError::QueriesLength(_)
+            | DirectoryError::BatchCount(_) => Self::invalid(text),
+            // Of another epoch or layout than the request says.
+            DirectoryError::Query { .. } => Self::invalid(text),
+            DirectoryError::ShardElsewhere => {
+                Self::new(StatusCode::MISDIRECTED_REQUEST, "SHARD_ELSEWHERE", text)
+            }
+            DirectoryError::KeysUnknown => Self::new(StatusCode::CONFLICT, "KEYS_UNKNOWN", text),
             DirectoryError::EpochChanged => Self::new(StatusCode::CONFLICT, "EPOCH_CHANGED", text),
             DirectoryError::LayoutChanged => Self::new(StatusCode::CONFLICT, "LAYOUT_CHANGED", text),
             DirectoryError::Lookup(error) => Self::of_lookup(error, now),
