@@ -1,6 +1,7 @@
 //! `acquaint lookup`.
 
 pub(crate) mod directory;
+mod load;
 
 use std::collections::HashMap;
 use std::path::Path;
