@@ -215,15 +215,16 @@ pub(crate) struct AnswerBits {
 
 impl AnswerBits {
     /// From the fewest to the most.
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self { a: 16, b: 10 },
         Self { a: 16, b: 11 },
         Self { a: 16, b: 12 },
         Self { a: 17, b: 11 },
         Self { a: 17, b: 12 },
+        Self { a: 17, b: 13 },
         Self::MOST,
     ];
-    pub(crate) const MOST: Self = Self { a: 17, b: 13 };
+    pub(crate) const MOST: Self = Self { a: 18, b: 14 };
 }
 
 impl Parameters {

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | evaluation keys | version (1), [`Parameters::keys_id`] (16), seed (32), coefficients of all b modulo Q (50 bits each), of all b modulo q2 (27 bits each) |
 //! | query | version (1), configuration id (16), seed (32), coefficients of b modulo Q without their lowest 13 bits (37 bits each): one for each row of each lookup, then one for each digit of each selector of each lookup |
-//! | answer | version (1), for each ciphertext: coefficients of a (16 or 17 bits each), those of b that are asked for (10 to 13 bits each) |
+//! | answer | version (1), for each ciphertext: coefficients of a (16 to 18 bits each), those of b that are asked for (10 to 14 bits each) |
 //!
 //! Coefficients are packed without gaps, the lowest bit first, and bits after the last are zero. The halves called a of
 //! keys and queries follow from the seed (`sample.rs`): ciphertexts are numbered from 0 in the order in which they stand.
