@@ -25,6 +25,9 @@ pub const SLOT_BYTES: usize = SLOT_RECORDS * RECORD_BYTES;
 /// Slots of a polynomial of the table (`Shape::slots` of `acquaint-pir`).
 pub const SLOTS: usize = 4;
 
+/// Slots of a polynomial of a batch table: of 256 bytes, two records each.
+pub const BATCH_SLOTS: usize = 8;
+
 /// Slots that a query reads (`Shape::answers` of `acquaint-pir`).
 pub const ANSWERS: usize = 2;
 

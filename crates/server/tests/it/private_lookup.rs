@@ -447,28 +447,30 @@ async fn an_address_book_is_resolved_from_the_batch_tables() {
     let keys = seeker.resolve(&app, &siis).await;
     let Terms { batch_tables, batch_queries, batch_rows, batch_columns, .. } = seeker.terms.clone();
     let columns = usize::try_from(batch_columns).unwrap();
-    let shape = Shape { rows: batch_rows.into(), columns, slots: 4, answers: 2 };
+    let shape = Shape { rows: batch_rows.into(), columns, slots: 8, answers: 2 };
     let batch = BatchShape { tables: batch_tables.into(), queries: batch_queries.into(), shape };
     let epoch = seeker.terms.epoch_bytes(Kind::Batch).unwrap();
-    let client = Client::new(Configuration::new(PirParameters::new(shape).unwrap(), &epoch));
+    let client = Client::new(Configuration::new(batch.parameters().unwrap(), &epoch));
     let keywords: Vec<Keyword> = keys.iter().map(|keys| Keyword::new(keys.keyword())).collect();
     let plan = Plan::new(&keywords, &batch, &mut seeker.random);
     assert!(plan.left.is_empty());
-    let header = QueryHeader { kind: Kind::Batch, ..seeker.header(0, batch.total()) };
+    let header = QueryHeader { kind: Kind::Batch, ..seeker.header(0, batch.tables) };
     let mut message = header.encode();
-    for keyword in &plan.keywords {
-        let lookup = keyword.lookup(shape);
-        message.extend(client.query(&seeker.secret, &lookup, &mut seeker.random).unwrap());
+    let lookups: Vec<_> = plan.keywords.iter().map(|keyword| keyword.lookup(shape)).collect();
+    for lookups in lookups.chunks_exact(batch.queries) {
+        message.extend(client.query_all(&seeker.secret, lookups, &mut seeker.random).unwrap());
     }
     let answer = seeker.ask(&app, &message).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     let each = client.configuration().parameters().answer_bytes();
-    assert_eq!(answer.body.len(), ANSWER_HEADER_BYTES + batch.total() * each);
-    let mut found = vec![None; siis.len()];
+    assert_eq!(answer.body.len(), ANSWER_HEADER_BYTES + batch.tables * each);
     let answers = answer.body[ANSWER_HEADER_BYTES..].chunks_exact(each);
-    for ((answer, keyword), place) in answers.zip(&plan.keywords).zip(&plan.placed) {
+    let slots = lookups.chunks_exact(batch.queries).zip(answers);
+    let slots =
+        slots.flat_map(|(lookups, answer)| client.recover_all(&seeker.secret, lookups, answer).unwrap());
+    let mut found = vec![None; siis.len()];
+    for (slots, place) in slots.zip(&plan.placed) {
         let Some(place) = place else { continue };
-        let slots = client.recover(&seeker.secret, &keyword.lookup(shape), answer).unwrap();
         found[*place] = find_record(&keys[*place], Mode::Psm, "contacts.example", &slots);
     }
     let expected: Vec<_> = (1..=20).map(|who| (who <= 3).then(|| did(who))).collect();
@@ -476,7 +478,7 @@ async fn an_address_book_is_resolved_from_the_batch_tables() {
     // One query too few is no batch.
     let short = QueryHeader { count: header.count - 1, ..header }.encode();
     let refused = seeker.ask(&app, &short).await;
-    assert!(refused.status == 400 && refused.text("detail").contains("528"), "{refused:?}");
+    assert!(refused.status == 400 && refused.text("detail").contains("132"), "{refused:?}");
     app.stop().await;
 }
 

@@ -74,8 +74,8 @@ pub enum DirectoryError {
     #[error("queries must be as many as count says, of {0} bytes each")]
     QueriesLength(usize),
     /// There are no batch tables, or a batch has another size.
-    #[error("count must be {0}, for every batch table as many as batch_queries says")]
-    BatchCount(usize),
+    #[error("count must be {0}: one query for every batch table")]
+    BatchCount(u16),
     /// A query cannot be read.
     #[error("queries: entry {at}: {why}")]
     Query {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-use acquaint_pir::{BatchShape, Configuration, Parameters, Server, Shape};
+use acquaint_pir::{BatchShape, Configuration, Parameters, Server};
 use acquaint_protocol::bucket::sealed::Filler;
 use acquaint_protocol::lookup::Kind;
 use acquaint_protocol::lookup::parameters::Terms;
@@ -325,15 +325,13 @@ fn built(
 }
 
 fn engines(layout: ShardLayout, terms: &Terms) -> Option<Engines> {
-    let server = |shape: Shape, kind| {
-        let parameters = Parameters::new(shape).ok()?;
-        Some(Server::new(Configuration::new(parameters, &terms.epoch_bytes(kind).ok()?)))
-    };
+    let server =
+        |parameters, kind| Some(Server::new(Configuration::new(parameters, &terms.epoch_bytes(kind).ok()?)));
     let batch = match layout.batch_shape() {
         None => None,
-        Some(batch) => Some((batch, server(batch.shape, Kind::Batch)?)),
+        Some(batch) => Some((batch, server(batch.parameters().ok()?, Kind::Batch)?)),
     };
-    Some(Engines { single: server(layout.shape(), Kind::Shard)?, batch })
+    Some(Engines { single: server(Parameters::new(layout.shape()).ok()?, Kind::Shard)?, batch })
 }
 
 /// Bytes that the shards take at the most while they are made.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use acquaint_pir::{AnswerError, BatchShape, EvaluationKeys, Keyword, Query, Server, Shape};
 use acquaint_protocol::bucket::sealed::Filler;
-use acquaint_protocol::lookup::{ANSWERS, Kind, SLOTS, shard_of};
+use acquaint_protocol::lookup::{ANSWERS, BATCH_SLOTS, Kind, SLOTS, shard_of};
 use acquaint_store::{ChangeId, IndexId, ListingId, Millis, Pick};
 
 use super::super::follow::{PAGE, Places, found, unsealed};
@@ -101,14 +101,16 @@ impl ShardLayout {
 
     /// The shape of a shard's table.
     pub(super) fn shape(&self) -> Shape {
-        shape(self.rows, self.columns)
+        let columns = usize::try_from(self.columns).unwrap_or(usize::MAX);
+        Shape { rows: self.rows.into(), columns, slots: SLOTS, answers: ANSWERS }
     }
 
     /// The batch tables, where there are any.
     pub(super) fn batch_shape(&self) -> Option<BatchShape> {
         let BatchLayout { tables, queries, rows, columns } = self.batch;
-        let batch =
-            BatchShape { tables: tables.into(), queries: queries.into(), shape: shape(rows, columns) };
+        let columns = usize::try_from(columns).unwrap_or(usize::MAX);
+        let shape = Shape { rows: rows.into(), columns, slots: BATCH_SLOTS, answers: ANSWERS };
+        let batch = BatchShape { tables: tables.into(), queries: queries.into(), shape };
         (tables > 0).then_some(batch)
     }
 
@@ -116,12 +118,6 @@ impl ShardLayout {
     fn places(&self) -> u64 {
         places(self.shape()) << self.bits
     }
-}
-
-/// A table of `rows` and `columns`, as docs/protocol/lookup.md has them.
-fn shape(rows: u16, columns: u32) -> Shape {
-    let columns = usize::try_from(columns).unwrap_or(usize::MAX);
-    Shape { rows: rows.into(), columns, slots: SLOTS, answers: ANSWERS }
 }
 
 /// Places for records in a table.
@@ -167,12 +163,11 @@ impl Shards {
         most: u16,
     ) -> Result<Vec<Option<u16>>, DirectoryError> {
         if kind == Kind::Batch {
-            let BatchLayout { tables, queries, .. } = self.layout.batch;
-            let wanted = usize::from(tables) * usize::from(queries);
-            if count != wanted || wanted == 0 {
-                return Err(DirectoryError::BatchCount(wanted));
+            let tables = self.layout.batch.tables;
+            if count != usize::from(tables) || tables == 0 {
+                return Err(DirectoryError::BatchCount(tables));
             }
-            return Ok((0..tables).flat_map(|table| (0..queries).map(move |_| Some(table))).collect());
+            return Ok((0..tables).map(Some).collect());
         }
         if !(1..=usize::from(most)).contains(&count) {
             return Err(DirectoryError::Batch { field: "queries", most });
