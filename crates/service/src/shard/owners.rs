@@ -25,6 +25,12 @@ impl Owners {
         Self { keywords: owners.into_iter().collect(), contested: BTreeMap::new() }
     }
 
+    /// Keywords that somebody took over, and how many who had them before are there.
+    #[cfg(test)]
+    pub(super) fn contested(&self) -> Vec<([u8; 16], usize)> {
+        self.contested.iter().map(|(keyword, contested)| (*keyword, contested.former)).collect()
+    }
+
     /// Makes the tree's nodes full: those of one that grew in order are half empty.
     pub(super) fn compact(&mut self) {
         self.keywords = std::mem::take(&mut self.keywords).into_iter().collect();

@@ -251,7 +251,8 @@ fn records_that_cannot_stand_so_are_refused_though_their_checksums_are_right() {
     let whole = fs::read(&saved.path).unwrap();
     forge(&saved.path, &sections, |_| {});
     assert_eq!(fs::read(&saved.path).unwrap(), whole);
-    let forgeries: [(&str, &dyn Fn(&mut [u8])); 6] = [
+    type Forgery<'a> = (&'a str, &'a dyn Fn(&mut [u8]));
+    let forgeries: [Forgery<'_>; 6] = [
         ("no such place", &|record| record[8..16].fill(0xff)),
         ("a place behind the last", &|record| record[8..16].copy_from_slice(&256_u64.to_le_bytes())),
         ("another keyword's place", &|record| record[16..32].copy_from_slice(keyword(99).as_bytes())),
