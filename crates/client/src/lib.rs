@@ -54,7 +54,7 @@ pub use client::{Client, Found, Page, Removed, SyncStatus};
 pub use error::{ClientError, Reason};
 pub use operator::{
     AuditEvent, DeadLetter, DirectoryEpoch, DirectoryKeys, DirectoryRotation, Epoch, EpochRows, Epochs,
-    Notifications, Operator, Retirement,
+    LoadedMappings, MAX_MAPPINGS, Mapping, Notifications, Operator, RefusedMapping, Retirement,
 };
 pub use settings::Settings;
 pub use skipped::{SkipReason, Skipped};

@@ -1,26 +1,28 @@
 //! What an operator asks a server: the state of its notifications, and the retry of dead letters.
 
+use std::time::Duration;
+
 use connectrpc::{ConnectError, ErrorCode};
 use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
 use crate::client::{authorization, base};
 use crate::transport::connector;
-use crate::{ClientError, Settings};
+use crate::{ClientError, Reason, Settings};
 
 /// Far more than a server answers here.
 const MAX_ANSWER: usize = 1 << 20;
 
 /// A connection to a server's operator endpoints, with the operator's key.
 pub struct Operator {
-    http: Client<HttpsConnector<HttpConnector>, Empty<bytes::Bytes>>,
+    http: Client<HttpsConnector<HttpConnector>, Full<bytes::Bytes>>,
     url: Uri,
     authorization: Option<HeaderValue>,
     settings: Settings,
@@ -136,6 +138,49 @@ pub enum DirectoryRotation {
     NoDirectory,
 }
 
+/// A mapping to load into a server's directory: of which account an identifier is. Its `Debug` tells neither.
+#[derive(Clone, PartialEq, Eq, Serialize)]
+pub struct Mapping {
+    /// A phone number in international form, or an e-mail address.
+    pub identifier: String,
+    /// The account.
+    pub account: String,
+    /// Which of the identifier's mappings it is; 0 for the one that every way of looking up knows.
+    pub index: u8,
+    /// How the account is called, for lookups that tell a name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+}
+
+impl std::fmt::Debug for Mapping {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Mapping(redacted)")
+    }
+}
+
+/// What became of mappings.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct LoadedMappings {
+    /// How many the directory has, and had not before.
+    pub loaded: u64,
+    /// How many it had.
+    pub unchanged: u64,
+    /// Those that it does not take.
+    pub refused: Vec<RefusedMapping>,
+}
+
+/// A mapping that a server does not take.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct RefusedMapping {
+    /// Which of those that were given, from 0.
+    pub at: usize,
+    /// Why, in the server's words, which repeat nothing of it.
+    pub reason: String,
+}
+
+/// The most mappings of a call.
+pub const MAX_MAPPINGS: usize = 1000;
+
 /// An event of the audit log.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct AuditEvent {
@@ -161,6 +206,12 @@ struct Events {
 #[derive(Deserialize)]
 struct Outcome {
     outcome: Retirement,
+}
+
+/// Why a server refused.
+#[derive(Deserialize)]
+struct Words {
+    error: String,
 }
 
 #[derive(Deserialize)]
@@ -228,6 +279,21 @@ impl Operator {
         self.call(Method::POST, &format!("/operator/directory/rotate?profile={profile}")).await
     }
 
+    /// Loads mappings into the directory, at most [`MAX_MAPPINGS`]. Mappings of the same identifiers and indexes give way. May
+    /// be repeated: what is there already is told as unchanged.
+    ///
+    /// # Errors
+    /// [`ClientError`]; [`ClientError::Refused`] with the server's words where it takes none of them.
+    pub async fn load_mappings(&self, mappings: &[Mapping]) -> Result<LoadedMappings, ClientError> {
+        #[derive(Serialize)]
+        struct Mappings<'a> {
+            mappings: &'a [Mapping],
+        }
+        let body = serde_json::to_vec(&Mappings { mappings }).map_err(unreadable)?;
+        let deadline = self.settings.import_deadline;
+        self.send((Method::POST, "/operator/directory/mappings"), body, deadline).await
+    }
+
     /// The audit log's next events after the one with the id `after`, in order, at most 1000; none at the end.
     ///
     /// # Errors
@@ -249,18 +315,32 @@ impl Operator {
     }
 
     async fn call<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, ClientError> {
+        self.send((method, path), Vec::new(), self.settings.deadline).await
+    }
+
+    async fn send<T: DeserializeOwned>(
+        &self,
+        (method, path): (Method, &str),
+        body: Vec<u8>,
+        deadline: Duration,
+    ) -> Result<T, ClientError> {
         let answer = async {
             let url = format!("{}{path}", self.url.to_string().trim_end_matches('/'));
             let mut request = Request::builder().method(method).uri(url);
             if let Some(authorization) = &self.authorization {
                 request = request.header(header::AUTHORIZATION, authorization);
             }
-            let request = request.body(Empty::new()).map_err(unreadable)?;
+            if !body.is_empty() {
+                request = request.header(header::CONTENT_TYPE, "application/json");
+            }
+            let request = request.body(Full::from(body)).map_err(unreadable)?;
             let response = self.http.request(request).await.map_err(|error| {
                 if error.is_connect() { ClientError::NotConnected(error.into()) } else { unreadable(error) }
             })?;
-            match response.status() {
-                StatusCode::OK => {}
+            let status = response.status();
+            match status {
+                // Refused in words.
+                StatusCode::OK | StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND => {}
                 StatusCode::UNAUTHORIZED => return Err(ClientError::Unauthenticated),
                 StatusCode::SERVICE_UNAVAILABLE => {
                     return Err(ClientError::Unavailable { retry_after: None });
@@ -269,9 +349,18 @@ impl Operator {
             }
             let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
             let body = body.map_err(unreadable)?.to_bytes();
-            serde_json::from_slice(&body).map_err(unreadable)
+            if status == StatusCode::OK {
+                return serde_json::from_slice(&body).map_err(unreadable);
+            }
+            match serde_json::from_slice(&body) {
+                Ok(Words { error: message }) => {
+                    let reason = Reason::Unknown(status.as_str().to_owned());
+                    Err(ClientError::Refused { reason, message, retry_after: None })
+                }
+                Err(_) => Err(unreadable(status)),
+            }
         };
-        timeout(self.settings.deadline, answer).await.map_err(|_| ClientError::TimedOut)?
+        timeout(deadline, answer).await.map_err(|_| ClientError::TimedOut)?
     }
 }
 

@@ -306,6 +306,16 @@ pub trait Store: Send + Sync {
     /// is noted, whose number is the listing's revision.
     async fn enrol(&self, listing: NewListing, now: Millis) -> Result<Enrolled, StoreError>;
 
+    /// Puts listings up that the operator vouches for, all or none, and says what became of each, in their order. One that
+    /// was verified later stays; at a tie it gives way, whoever has it. What is the same but lives longer keeps its
+    /// placements; else those of the identifier's former listing go. A change is noted for each that is listed or lives
+    /// longer, whose number is the listing's revision. An account without a row gets one.
+    async fn load_listings(
+        &self,
+        listings: Vec<LoadedListing>,
+        now: Millis,
+    ) -> Result<Vec<Loaded>, StoreError>;
+
     /// The account's listings, the oldest verification first.
     async fn listings_of(&self, account: Pseudonym, now: Millis) -> Result<Vec<Listing>, StoreError>;
 

@@ -170,6 +170,22 @@ One line for each listing: its id, what it is of, and when it ends. With --json:
 
 Answers that others have already may be kept for 60 seconds. With --json: {\"withdrawn\": true}.")]
     Withdraw(Withdraw),
+    /// For operators: load a CSV of mappings, which identifier is whose, for accounts that the operator knows
+    #[command(after_help = "Examples:
+  acquaint directory load --config /etc/acquaint/acquaint.toml users.csv
+  acquaint directory load --url https://contacts.example.com --refused refused.csv users.csv
+
+The first line of the file names its columns, in any order: `identifier` (a phone number in international form, or
+an e-mail address) and `account`; perhaps `index` (0 to 255: an identifier may have several mappings, and most
+ways of looking up show the first, which is 0) and `username`. The rows of 1,000 lines go in one request. Nobody
+has to verify anything: the file says whose identifiers are whose, as the provider knows it. A mapping that is
+there already gives way to the file's.
+
+users.csv.loaded, beside the file, says how far it is. After a stop the same command goes on. It is deleted at the
+end. Rows that the server does not take are told by their lines and stop no others; then the exit code is 1.
+
+With --json: {\"rows\", \"loaded\", \"unchanged\", \"refused\", \"first_refused\": [{\"line\", \"reason\"}]}.")]
+    Load(Load),
     /// For operators: show the provider's key, and the keys that identifiers are looked up by
     #[command(after_help = "Example:
   acquaint directory status --config /etc/acquaint/acquaint.toml
@@ -186,6 +202,26 @@ answered for `directory.former_epoch_hours` more. Clients have all their contact
 
 With --json: {\"epoch\"}.")]
     Rotate(RotateDirectory),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Load {
+    #[command(flatten)]
+    pub(crate) server: ServerAddress,
+    /// The mappings
+    pub(crate) file: PathBuf,
+    /// Where to keep how far it is, in place of FILE.loaded
+    #[arg(long, value_name = "FILE")]
+    pub(crate) state: Option<PathBuf>,
+    /// Write the lines of all rows that are refused into this file, as CSV
+    #[arg(long, value_name = "FILE")]
+    pub(crate) refused: Option<PathBuf>,
+    /// Requests that are under way at once
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=32))]
+    pub(crate) at_once: u8,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, clap::Args)]

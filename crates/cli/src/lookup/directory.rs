@@ -5,7 +5,7 @@ use acquaint_client::{ClientError, DirectoryEpoch, DirectoryKeys, DirectoryRotat
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use super::{connect, one_line};
+use super::{connect, load, one_line};
 use crate::args::lookup::{DirectoryCommand, Enrol, List, Operate, RotateDirectory, Verify, Withdraw};
 use crate::failure::Failure;
 use crate::output::{self, counted};
@@ -17,6 +17,7 @@ pub(crate) async fn run(command: DirectoryCommand) -> Result<(), Failure> {
         DirectoryCommand::Enrol(args) => enrol(args).await,
         DirectoryCommand::List(args) => list(args).await,
         DirectoryCommand::Withdraw(args) => withdraw(args).await,
+        DirectoryCommand::Load(args) => load::run(args).await,
         DirectoryCommand::Status(args) => status(args).await,
         DirectoryCommand::Rotate(args) => rotate(args).await,
     }

@@ -1,6 +1,7 @@
 //! `acquaint lookup`.
 
 pub(crate) mod directory;
+mod load;
 mod private;
 
 use std::collections::HashMap;

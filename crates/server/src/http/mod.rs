@@ -10,6 +10,7 @@ mod epochs;
 mod face;
 mod host;
 mod listen;
+mod mappings;
 pub(crate) mod matrix;
 mod notifications;
 mod operator;
@@ -61,11 +62,12 @@ pub(crate) fn router(
         .with_compression(CompressionRegistry::default());
     let key = (!config.auth.api_key.is_empty()).then_some(config.auth.api_key.as_str());
     let key = BearerKey::new(key);
+    let limits = BodyLimits { bytes, time };
     let operator = notifications::router(Arc::clone(&discovery))
         .merge(epochs::router(Arc::clone(&discovery)))
         .merge(audit::router(Arc::clone(&discovery)))
-        .merge(directory::router(Arc::clone(&discovery)));
-    let limits = BodyLimits { bytes, time };
+        .merge(directory::router(Arc::clone(&discovery)))
+        .merge(mappings::router(Arc::clone(&discovery), config.account_format, limits));
     let public = Public {
         discovery: Arc::clone(&discovery),
         sessions,

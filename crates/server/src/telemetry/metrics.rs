@@ -279,6 +279,7 @@ fn describe() {
     describe_counter!("acquaint_oprf_evaluations_total", "Blinded identifiers evaluated");
     describe_counter!("acquaint_bucket_answers_total", "Buckets answered");
     describe_counter!("acquaint_identifiers_unsealed_total", "Identifiers opened in bulk, by outcome");
+    describe_counter!("acquaint_mappings_loaded_total", "Mappings that an operator loaded, by outcome");
     describe_counter!("acquaint_calls_refused_total", "Calls of people refused for their number, by limit");
     describe_counter!("acquaint_events_total", "Events noted in the audit log, by kind");
     describe_gauge!("acquaint_events_waiting", "Events that the webhook is still to be told of");

@@ -13,10 +13,10 @@ use acquaint_store::{
     ChangeId, Charge, Charged, CodeGuess, CodeHash, CodePut, CodeTaken, DeadNotice, DirectoryRecord,
     Enrolled, EpochRecord, EpochRows, Event, EventId, EventOutcome, Fence, ImportAccepted, ImportId,
     ImportProgress, ImportStep, IndexId, KeyRecord, LeasedDeparture, LeasedEvent, LeasedImport, LeasedNotice,
-    Listing, ListingId, LiveToken, Match, MatchPosition, Millis, NewCode, NewEvent, NewImport, NewListing,
-    NoticeCounts, NoticeId, NoticeOutcome, NumberKey, OnceId, PendingImport, Permit, Pick, Placement,
-    Pseudonym, Removal, Retirement, Revision, ServerId, StepOutcome, Store, StoreError, StreamStep,
-    SyncStatus, TokenUse,
+    Listing, ListingId, LiveToken, Loaded, LoadedListing, Match, MatchPosition, Millis, NewCode, NewEvent,
+    NewImport, NewListing, NoticeCounts, NoticeId, NoticeOutcome, NumberKey, OnceId, PendingImport, Permit,
+    Pick, Placement, Pseudonym, Removal, Retirement, Revision, ServerId, StepOutcome, Store, StoreError,
+    StreamStep, SyncStatus, TokenUse,
 };
 use async_trait::async_trait;
 use metrics::{counter, gauge};
@@ -174,6 +174,7 @@ observe! {
     nothing: revive_notices(now: Millis) -> u64;
     nothing: pending_import(account: Pseudonym) -> Option<PendingImport>;
     nothing: enrol(listing: NewListing, now: Millis) -> Enrolled;
+    nothing: load_listings(listings: Vec<LoadedListing>, now: Millis) -> Vec<Loaded>;
     nothing: listings_of(account: Pseudonym, now: Millis) -> Vec<Listing>;
     nothing: withdraw(account: Pseudonym, id: Option<ListingId>, now: Millis) -> u32;
     nothing: listings(pick: Pick, now: Millis) -> Vec<Listing>;

@@ -8,6 +8,7 @@ mod follow;
 mod index;
 mod keys;
 mod listing;
+mod load;
 mod lookup;
 mod matrix;
 mod named;
@@ -25,6 +26,7 @@ use tokio::sync::{Mutex, Notify, Semaphore};
 
 pub(crate) use follow::follow;
 pub use index::{BucketIndex, MAX_PREFIX_BITS};
+pub use load::{MOST_MAPPINGS, Mapped, Mapping, Refusal};
 pub use lookup::{BucketAnswer, DirectoryError, Evaluation, WeakAnswer};
 pub use matrix::PeppersError;
 pub use named::Found;

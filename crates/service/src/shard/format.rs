@@ -192,7 +192,9 @@ pub(super) fn read_head(bytes: &[u8; HEAD_BYTES]) -> Result<Layout, HeadError> {
     let (epoch, label) = (name()?, name()?);
     let parameters = Parameters::new(shape).map_err(|_| HeadError::Damaged)?;
     let configuration = Configuration::new(parameters, &epoch);
-    if configuration.id().as_bytes() != &id || records > super::limits::places(shape) as u64 {
+    let behind = reader.0.strip_suffix(sum).ok_or(HeadError::Damaged)?;
+    let is_filled = behind.iter().all(|byte| *byte == 0);
+    if configuration.id().as_bytes() != &id || records > super::limits::places(shape) as u64 || !is_filled {
         return Err(HeadError::Damaged);
     }
     Ok(Layout { head: Head { epoch, label, change, made_at }, configuration, records, sum: *sum })

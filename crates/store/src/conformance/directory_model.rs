@@ -1,8 +1,12 @@
 //! Random sequences of everything that touches listings, against a model written from the contract.
 
 use super::directory::{INDEX, NEXT, listing, placement};
+use super::load::loaded;
 use super::scene::{Scene, account};
-use crate::{ChangeId, Enrolled, IndexId, Listing, ListingId, Millis, NewListing, Pick, Placement, Revision};
+use crate::{
+    ChangeId, Enrolled, IndexId, Listing, ListingId, Load, Loaded, LoadedListing, Millis, NewListing, Pick,
+    Placement, Revision,
+};
 
 pub(super) async fn agrees(scene: Scene, seed: u64) {
     let mut model = Model::default();
@@ -16,7 +20,7 @@ pub(super) async fn agrees(scene: Scene, seed: u64) {
         now += Millis::from(below(6));
         let (who, n, most) = (1 + below(4), below(5), u32::from(below(4)));
         let told = format!("seed {seed}, turn {turn}, account {who}, listing {n}");
-        match below(12) {
+        match below(14) {
             0..6 => {
                 let token = scene.verify_to_list(who, now).await;
                 let new = NewListing {
@@ -48,6 +52,21 @@ pub(super) async fn agrees(scene: Scene, seed: u64) {
             9 => {
                 store.clear_index(INDEX, 100).await.unwrap();
                 model.placements.retain(|(_, placement)| placement.index != INDEX);
+            }
+            12.. => {
+                let new = LoadedListing {
+                    expires_at: now + Millis::from(below(40)),
+                    ..loaded(who, n, now - Millis::from(below(9)))
+                };
+                // Half of them say that they are the same, and some of these are wrong.
+                let load = match model.listing(n).filter(|_| below(2) == 0) {
+                    Some(there) => Load::Same(Revision(there.revision.0 - i64::from(below(3) / 2))),
+                    None => new.load,
+                };
+                let more = loaded(who, 5, now);
+                let new = vec![LoadedListing { load, ..new }, more];
+                let expected: Vec<Loaded> = new.iter().map(|new| model.load(new, now)).collect();
+                assert_eq!(store.load_listings(new, now).await.unwrap(), expected, "{told}");
             }
             _ => {
                 let revision = Revision(model.listing(n).map_or(1, |it| it.revision.0) - i64::from(below(2)));
@@ -128,6 +147,46 @@ impl Model {
         self.placements.extend(new.placements.iter().map(|placement| (new.id, placement.clone())));
         self.changed.push(new.id);
         Enrolled::Listed
+    }
+
+    fn load(&mut self, new: &LoadedListing, now: Millis) -> Loaded {
+        let there = self.standing(now).into_iter().find(|it| it.id == new.id);
+        match (&new.load, there) {
+            (Load::Same(revision), Some(there))
+                if there.revision == *revision && there.account == new.account =>
+            {
+                if there.verified_at < new.verified_at {
+                    let kept = self.listings.iter_mut().filter(|it| it.id == new.id);
+                    kept.for_each(|it| {
+                        it.verified_at = new.verified_at;
+                        it.expires_at = it.expires_at.max(new.expires_at);
+                        it.revision = Revision(0);
+                    });
+                    self.changed.push(new.id);
+                }
+                Loaded::Unchanged
+            }
+            (Load::Same(_), _) => Loaded::Moved,
+            (Load::New(_), Some(there)) if there.verified_at > new.verified_at => Loaded::Newer,
+            (Load::New(content), _) => {
+                let (id, account, sealed) = (new.id, new.account, content.sealed.clone());
+                let (verified_at, expires_at) = (new.verified_at, new.expires_at);
+                self.listings.retain(|it| it.id != id);
+                self.placements.retain(|(placed, _)| *placed != id);
+                self.listings.push(Listing {
+                    id,
+                    account,
+                    sealed,
+                    verified_at,
+                    expires_at,
+                    revision: Revision(0),
+                });
+                self.listings.sort_by_key(|it| it.id);
+                self.placements.extend(content.placements.iter().map(|placement| (id, placement.clone())));
+                self.changed.push(id);
+                Loaded::Listed
+            }
+        }
     }
 
     fn take_down(&mut self, now: Millis, goes: impl Fn(&Listing) -> bool) -> u32 {

@@ -15,6 +15,7 @@ mod events;
 mod imports;
 mod indexes;
 mod listing;
+mod load;
 mod matching;
 mod model;
 mod notices;
@@ -79,6 +80,9 @@ where
             expired_listings_and_old_changes_are_swept, a_listing_keeps_the_name_of_its_account;
         indexes: pages_go_on_behind_the_last, what_is_unplaced_is_placed_while_it_is_the_same,
             an_index_is_cleared_and_no_other, changes_are_read_in_pages, records_go_from_state_to_state;
+        load: many_at_once_without_tokens_and_beyond_what_an_account_may_have, what_was_verified_later_stays,
+            placements_are_those_of_what_is_loaded, what_is_the_same_lives_longer,
+            a_loaded_account_is_known_as_long_as_its_listing;
         directory_crossing: of_many_that_enrol_at_once_the_latest_has_it, many_at_once_never_exceed_what_an_account_may_have,
             who_follows_the_changes_misses_nothing;
         crossing: every_mutual_pair_matches_once, rotations_in_the_middle_lose_no_match,

@@ -102,7 +102,7 @@ async fn put(unit: &Unit, new: &NewListing, standing: Option<&Listing>, now: Mil
 }
 
 /// Of locked listings, in their order.
-async fn delete_placements(unit: &Unit, listings: &[&[u8]]) -> Result<()> {
+pub(super) async fn delete_placements(unit: &Unit, listings: &[&[u8]]) -> Result<()> {
     unit.execute(
         "WITH gone AS MATERIALIZED (
              SELECT profile, epoch, listing FROM placements WHERE listing = ANY($1)
@@ -126,6 +126,25 @@ pub(super) async fn note(unit: &Unit, listings: &[&[u8]], now: Millis) -> Result
          INSERT INTO listing_changes (at, listing)
          SELECT $2::bigint, listing FROM gate, unnest($3::bytea[]) WITH ORDINALITY AS changed (listing, place)
          ORDER BY place",
+        &[&GATE, &now, &listings],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Notes changes of locked listings, in the order given, and makes their numbers the listings' revisions.
+pub(super) async fn note_revisions(unit: &Unit, listings: &[&[u8]], now: Millis) -> Result<()> {
+    if listings.is_empty() {
+        return Ok(());
+    }
+    unit.execute(
+        "WITH gate AS MATERIALIZED (SELECT pg_advisory_xact_lock($1)),
+         noted AS (
+             INSERT INTO listing_changes (at, listing)
+             SELECT $2::bigint, listing FROM gate, unnest($3::bytea[]) WITH ORDINALITY AS changed (listing, place)
+             ORDER BY place RETURNING id, listing
+         )
+         UPDATE listings SET revision = noted.id FROM noted WHERE listings.listing = noted.listing",
         &[&GATE, &now, &listings],
     )
     .await?;

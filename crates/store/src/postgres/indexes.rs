@@ -90,7 +90,13 @@ impl<'a> Columns<'a> {
 
 /// Puts down where a locked listing stands, that stands nowhere yet.
 pub(super) async fn insert(unit: &Unit, id: ListingId, placements: &[Placement]) -> Result<()> {
-    let columns = Columns::of(placements.iter().map(|placement| (&id, &Revision(0), placement)));
+    let placements: Vec<_> = placements.iter().map(|placement| (&id, placement)).collect();
+    insert_all(unit, &placements).await
+}
+
+/// As [`insert`], of several.
+pub(super) async fn insert_all(unit: &Unit, placements: &[(&ListingId, &Placement)]) -> Result<()> {
+    let columns = Columns::of(placements.iter().map(|(id, placement)| (*id, &Revision(0), *placement)));
     unit.execute(
         "INSERT INTO placements (listing, profile, epoch, sealed)
          SELECT listing, profile, epoch, sealed

@@ -10,6 +10,7 @@ mod charges;
 mod codes;
 mod departures;
 mod directory;
+mod directory_load;
 mod epochs;
 mod erasure;
 mod error;
@@ -61,10 +62,10 @@ use crate::{
     ChangeId, Charge, Charged, CodeGuess, CodeHash, CodePut, CodeTaken, DeadNotice, DirectoryRecord,
     Enrolled, EpochRecord, EpochRows, Event, EventId, EventOutcome, Fence, ImportAccepted, ImportId,
     ImportProgress, ImportStep, IndexId, KeyRecord, LeasedDeparture, LeasedEvent, LeasedImport, LeasedNotice,
-    Listing, ListingId, LiveToken, Match, MatchPosition, Millis, NewCode, NewEvent, NewImport, NewListing,
-    NoticeCounts, NoticeId, NoticeOutcome, NumberKey, OnceId, PendingImport, Permit, Pick, Placement,
-    Pseudonym, Removal, Retirement, Revision, ServerId, StepOutcome, Store, StoreError, StreamStep,
-    SyncStatus, TokenUse,
+    Listing, ListingId, LiveToken, Loaded, LoadedListing, Match, MatchPosition, Millis, NewCode, NewEvent,
+    NewImport, NewListing, NoticeCounts, NoticeId, NoticeOutcome, NumberKey, OnceId, PendingImport, Permit,
+    Pick, Placement, Pseudonym, Removal, Retirement, Revision, ServerId, StepOutcome, Store, StoreError,
+    StreamStep, SyncStatus, TokenUse,
 };
 use unit::{Attempts, Connections};
 
@@ -461,6 +462,14 @@ impl Store for PostgresStore {
 
     async fn enrol(&self, listing: NewListing, now: Millis) -> Result<Enrolled, StoreError> {
         transact!(self, |unit| directory::enrol(unit, &listing, now))
+    }
+
+    async fn load_listings(
+        &self,
+        listings: Vec<LoadedListing>,
+        now: Millis,
+    ) -> Result<Vec<Loaded>, StoreError> {
+        transact!(self, |unit| directory_load::load(unit, &listings, now))
     }
 
     async fn listings_of(&self, account: Pseudonym, now: Millis) -> Result<Vec<Listing>, StoreError> {

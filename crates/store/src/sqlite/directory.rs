@@ -24,24 +24,28 @@ pub(super) fn enrol(connection: &Connection, new: &NewListing, now: Millis) -> R
         return Ok(Enrolled::TooMany);
     }
     connection.prepare_cached("DELETE FROM tokens WHERE token = ?1")?.execute([new.token.as_bytes()])?;
-    delete(connection, new.id)?;
-    let revision = note(connection, new.id, now)?;
     let (verified_at, expires_at) = crate::directory::ends(new, standing.as_ref());
+    put(connection, new.id, (new.account, &new.sealed, verified_at, expires_at), now)?;
+    new.placements.iter().try_for_each(|placement| insert(connection, new.id, placement))?;
+    Ok(Enrolled::Listed)
+}
+
+/// Puts a listing in the place of the one that stood, whose placements go.
+pub(super) fn put(
+    connection: &Connection,
+    id: ListingId,
+    (account, sealed, verified_at, expires_at): (Pseudonym, &[u8], Millis, Millis),
+    now: Millis,
+) -> Result<()> {
+    delete(connection, id)?;
+    let revision = note(connection, id, now)?;
     connection
         .prepare_cached(
             "INSERT INTO listings (listing, account, sealed, verified_at, expires_at, revision)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?
-        .execute(params![
-            new.id.as_bytes(),
-            new.account.as_bytes(),
-            new.sealed,
-            verified_at,
-            expires_at,
-            revision.0
-        ])?;
-    new.placements.iter().try_for_each(|placement| insert(connection, new.id, placement))?;
-    Ok(Enrolled::Listed)
+        .execute(params![id.as_bytes(), account.as_bytes(), sealed, verified_at, expires_at, revision.0])?;
+    Ok(())
 }
 
 fn token_is_valid(connection: &Connection, new: &NewListing, now: Millis) -> Result<bool> {
@@ -72,14 +76,14 @@ fn delete(connection: &Connection, id: ListingId) -> Result<()> {
 }
 
 /// Notes that a listing changed. One connection writes, so the numbers are committed in their order.
-fn note(connection: &Connection, id: ListingId, now: Millis) -> Result<Revision> {
+pub(super) fn note(connection: &Connection, id: ListingId, now: Millis) -> Result<Revision> {
     connection
         .prepare_cached("INSERT INTO listing_changes (at, listing) VALUES (?1, ?2)")?
         .execute(params![now, id.as_bytes()])?;
     Ok(Revision(connection.last_insert_rowid()))
 }
 
-fn insert(connection: &Connection, id: ListingId, placement: &Placement) -> Result<()> {
+pub(super) fn insert(connection: &Connection, id: ListingId, placement: &Placement) -> Result<()> {
     let Placement { index, sealed } = placement;
     connection
         .prepare_cached("INSERT INTO placements (profile, epoch, listing, sealed) VALUES (?1, ?2, ?3, ?4)")?
@@ -104,7 +108,7 @@ fn select(connection: &Connection, rest: &str, params: impl Params) -> Result<Ve
     connection.prepare_cached(&format!("{LISTING} {rest}"))?.query_map(params, listing_at)?.collect()
 }
 
-fn standing(connection: &Connection, id: ListingId, now: Millis) -> Result<Option<Listing>> {
+pub(super) fn standing(connection: &Connection, id: ListingId, now: Millis) -> Result<Option<Listing>> {
     connection
         .prepare_cached(&format!("{LISTING} WHERE listing = ?1 AND expires_at > ?2"))?
         .query_row(params![id.as_bytes(), now], listing_at)

@@ -10,6 +10,7 @@ mod checkpoint;
 mod codes;
 mod departures;
 mod directory;
+mod directory_load;
 mod epochs;
 #[cfg(test)]
 mod erasure_tests;
@@ -47,10 +48,10 @@ use crate::{
     ChangeId, Charge, Charged, CodeGuess, CodeHash, CodePut, CodeTaken, DeadNotice, DirectoryRecord,
     Enrolled, EpochRecord, EpochRows, Event, EventId, EventOutcome, Fence, ImportAccepted, ImportId,
     ImportProgress, ImportStep, IndexId, KeyRecord, LeasedDeparture, LeasedEvent, LeasedImport, LeasedNotice,
-    Listing, ListingId, LiveToken, Match, MatchPosition, Millis, NewCode, NewEvent, NewImport, NewListing,
-    NoticeCounts, NoticeId, NoticeOutcome, NumberKey, OnceId, PendingImport, Permit, Pick, Placement,
-    Pseudonym, Removal, Retirement, Revision, ServerId, StepOutcome, Store, StoreError, StreamStep,
-    SyncStatus, TokenUse,
+    Listing, ListingId, LiveToken, Loaded, LoadedListing, Match, MatchPosition, Millis, NewCode, NewEvent,
+    NewImport, NewListing, NoticeCounts, NoticeId, NoticeOutcome, NumberKey, OnceId, PendingImport, Permit,
+    Pick, Placement, Pseudonym, Removal, Retirement, Revision, ServerId, StepOutcome, Store, StoreError,
+    StreamStep, SyncStatus, TokenUse,
 };
 use checkpoint::Log;
 use reads::Readers;
@@ -411,6 +412,18 @@ impl Store for SqliteStore {
 
     async fn enrol(&self, listing: NewListing, now: Millis) -> Result<Enrolled, StoreError> {
         self.writer.write(move |connection| directory::enrol(connection, &listing, now)).await
+    }
+
+    async fn load_listings(
+        &self,
+        listings: Vec<LoadedListing>,
+        now: Millis,
+    ) -> Result<Vec<Loaded>, StoreError> {
+        self.writer
+            .write(move |connection| {
+                listings.iter().map(|listing| directory_load::load(connection, listing, now)).collect()
+            })
+            .await
     }
 
     async fn listings_of(&self, account: Pseudonym, now: Millis) -> Result<Vec<Listing>, StoreError> {

@@ -1,6 +1,6 @@
 //! The directory of those who want to be found, apart from mutual matching.
 
-use super::{Millis, Pseudonym, TokenId};
+use super::{Generation, Millis, Pseudonym, TokenId};
 
 bytes_newtype!(
     /// Which identifier a listing is for: HMAC of its SII under the account key, cut to 16 bytes. There is at most one
@@ -76,6 +76,59 @@ pub enum Enrolled {
     NewerOwner,
     /// The account has as many listings as it may.
     TooMany,
+}
+
+/// A listing that the operator puts up, who knows whose identifiers are whose: without a token, and as many for an account
+/// as there are.
+#[derive(Debug, Clone)]
+pub struct LoadedListing {
+    /// Of which identifier; at most once in a call.
+    pub id: ListingId,
+    /// Whose.
+    pub account: Pseudonym,
+    /// As of when the operator says so: what was verified later stands.
+    pub verified_at: Millis,
+    /// When the listing ends.
+    pub expires_at: Millis,
+    /// What it says.
+    pub load: Load,
+}
+
+/// What a [`LoadedListing`] says.
+#[derive(Debug, Clone)]
+pub enum Load {
+    /// What the account's listing of this revision says, if that still stands: it lives longer, and that is all.
+    Same(Revision),
+    /// Something else.
+    New(NewContent),
+}
+
+/// What a listing is to say, and what its account's row is made of where there is none.
+#[derive(Debug, Clone)]
+pub struct NewContent {
+    /// Identifier and names, sealed.
+    pub sealed: Vec<u8>,
+    /// Where it stands, at most once in an index.
+    pub placements: Vec<Placement>,
+    /// The account's name, sealed.
+    pub sealed_account: Vec<u8>,
+    /// The generation of a new row.
+    pub fresh_generation: Generation,
+    /// Until when a row stays that nothing names: later than any verb that may be under way.
+    pub forget_at: Millis,
+}
+
+/// What became of a [`LoadedListing`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loaded {
+    /// It stands. Another listing of the identifier is gone.
+    Listed,
+    /// It stood already.
+    Unchanged,
+    /// What stands was verified later, and stays.
+    Newer,
+    /// The listing that it was to be the same as is not there any more, and nothing was done.
+    Moved,
 }
 
 /// A listing.

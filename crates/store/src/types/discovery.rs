@@ -91,11 +91,13 @@ pub enum EventKind {
     IdentifiersUnsealed = 13,
     /// The directory has a new key.
     DirectoryKeyMade = 14,
+    /// An operator loaded mappings into the directory.
+    MappingsLoaded = 15,
 }
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::CredentialsIssued,
         Self::RateLimited,
         Self::CodeSent,
@@ -110,6 +112,7 @@ impl EventKind {
         Self::ListingsWithdrawn,
         Self::IdentifiersUnsealed,
         Self::DirectoryKeyMade,
+        Self::MappingsLoaded,
     ];
 
     /// Its lasting name.
@@ -130,6 +133,7 @@ impl EventKind {
             Self::ListingsWithdrawn => "directory.withdrawn",
             Self::IdentifiersUnsealed => "directory.identifiers_unsealed",
             Self::DirectoryKeyMade => "directory.key_made",
+            Self::MappingsLoaded => "directory.mappings_loaded",
         }
     }
 

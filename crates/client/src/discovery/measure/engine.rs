@@ -68,7 +68,8 @@ impl Directory {
     /// # Errors
     /// When they are too many for a table, or there is no memory.
     pub fn with_table(records: usize, clock: Clock, memory: Memory) -> Result<Self, Error> {
-        Self::new(records, Shape::for_records(u64::try_from(records)?), None, clock, memory)
+        let parameters = Parameters::new(Shape::for_records(u64::try_from(records)?))?;
+        Self::new(records, parameters, None, clock, memory)
     }
 
     /// Batch tables of `records`.
@@ -77,12 +78,12 @@ impl Directory {
     /// When they are too many for a table, or there is no memory.
     pub fn with_batch_tables(records: usize, clock: Clock, memory: Memory) -> Result<Self, Error> {
         let batch = BatchShape::for_records(u64::try_from(records)?);
-        Self::new(records, batch.shape, Some(batch), clock, memory)
+        Self::new(records, batch.parameters()?, Some(batch), clock, memory)
     }
 
     fn new(
         records: usize,
-        shape: Shape,
+        parameters: Parameters,
         batch: Option<BatchShape>,
         clock: Clock,
         memory: Memory,
@@ -90,7 +91,8 @@ impl Directory {
         let mut random = ChaCha20Rng::from_seed([23; 32]);
         let scope = Scope::new(PROVIDER, Mode::Psm.profile(), 1)?;
         let oprf = ServerKey::derive(&[7; 32], b"measured").map_err(|error| error.to_string())?;
-        let configuration = Configuration::new(Parameters::new(shape)?, b"measured");
+        let shape = parameters.shape();
+        let configuration = Configuration::new(parameters, b"measured");
         let server = Server::new(configuration.clone());
         let client = Client::new(configuration);
         let secret = SecretKey::generate(&mut random);
@@ -108,10 +110,10 @@ impl Directory {
         let mut keywords: Vec<Keyword> = listed.keys().copied().map(Keyword::new).collect();
         keywords.extend((keywords.len()..records).map(|_| Keyword::random(&mut random)));
 
+        let entries = if batch.is_some() { BatchShape::ENTRIES } else { Shape::KEYWORD_ENTRIES };
         let began = clock();
-        let mut placements: Vec<Placement> = (0..batch.map_or(1, |batch| batch.tables))
-            .map(|_| Placement::new(shape, Shape::KEYWORD_ENTRIES))
-            .collect();
+        let mut placements: Vec<Placement> =
+            (0..batch.map_or(1, |batch| batch.tables)).map(|_| Placement::new(shape, entries)).collect();
         for keyword in &keywords {
             let homes = batch.map_or([0, 0], |batch| batch.tables_of(keyword));
             for home in homes.into_iter().take(if batch.is_some() { 2 } else { 1 }) {
@@ -194,8 +196,8 @@ impl Directory {
     pub fn look_up(&mut self, number: usize) -> Result<Round, Error> {
         let mut round = Round::default();
         let derived = self.derive(&[number], &mut round)?;
-        let found =
-            self.ask(&derived.iter().map(|keys| (0, keys.keyword())).collect::<Vec<_>>(), &mut round)?;
+        let keywords: Vec<_> = derived.iter().map(|keys| Keyword::new(keys.keyword())).collect();
+        let found = self.ask(&keywords, &mut round)?;
         self.open(&[number], &derived, &[Some(0)], &found, &mut round)?;
         Ok(round)
     }
@@ -212,9 +214,7 @@ impl Directory {
         let keywords: Vec<Keyword> = derived.iter().map(|keys| Keyword::new(keys.keyword())).collect();
         let plan = Plan::new(&keywords, &batch, &mut self.random);
         round.client_s += (self.clock)() - began;
-        let tables = (0..batch.total()).map(|query| query / batch.queries.max(1));
-        let asked: Vec<_> = tables.zip(plan.keywords.iter().map(|keyword| *keyword.as_bytes())).collect();
-        let found = self.ask(&asked, &mut round)?;
+        let found = self.ask(&plan.keywords, &mut round)?;
         self.open(numbers, &derived, &plan.placed, &found, &mut round)?;
         Ok((round, plan.left.len()))
     }
@@ -268,40 +268,35 @@ impl Directory {
         Ok(derived)
     }
 
-    /// The slots of each table and keyword; those of one table follow each other.
-    fn ask(&mut self, asked: &[(usize, [u8; 16])], round: &mut Round) -> Result<Vec<Vec<Vec<u8>>>, Error> {
-        let shape = self.shape();
+    /// The slots of each keyword. A query for each table, table 0 first, makes as many lookups as the parameters say.
+    fn ask(&mut self, keywords: &[Keyword], round: &mut Round) -> Result<Vec<Vec<Vec<u8>>>, Error> {
+        let (shape, together) = (self.shape(), self.server.configuration().parameters().lookups());
         let began = (self.clock)();
-        let lookups: Vec<Lookup> =
-            asked.iter().map(|(_, keyword)| Keyword::new(*keyword).lookup(shape)).collect();
+        let lookups: Vec<Lookup> = keywords.iter().map(|keyword| keyword.lookup(shape)).collect();
         let queries = lookups
-            .iter()
-            .map(|lookup| self.client.query(&self.secret, lookup, &mut self.random))
+            .chunks(together)
+            .map(|lookups| self.client.query_all(&self.secret, lookups, &mut self.random))
             .collect::<Result<Vec<_>, _>>()?;
         round.client_s += (self.clock)() - began;
         round.upload += queries.iter().map(Vec::len).sum::<usize>();
 
         let began = (self.clock)();
-        let mut answers = Vec::with_capacity(queries.len());
-        let mut left = asked.iter().zip(&queries).peekable();
-        while let Some(&(&(table, _), _)) = left.peek() {
-            let mut of_table = Vec::new();
-            while let Some((_, query)) = left.next_if(|((other, _), _)| *other == table) {
-                of_table.push(self.server.read_query(query)?);
-            }
-            let together: Vec<_> = of_table.iter().map(|query| (&self.keys, query)).collect();
-            let database = self.tables.get(table).ok_or("no such table")?.database();
-            answers.extend(self.server.answer_all(database, &together)?);
-        }
+        let answers = queries
+            .iter()
+            .zip(&self.tables)
+            .map(|(query, table)| {
+                let query = self.server.read_query(query)?;
+                Ok(self.server.answer(table.database(), &self.keys, &query)?)
+            })
+            .collect::<Result<Vec<_>, Error>>()?;
         round.server_s += (self.clock)() - began;
         round.download += answers.iter().map(Vec::len).sum::<usize>();
 
         let began = (self.clock)();
-        let found = lookups
-            .iter()
-            .zip(&answers)
-            .map(|(lookup, answer)| self.client.recover(&self.secret, lookup, answer))
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut found = Vec::with_capacity(keywords.len());
+        for (lookups, answer) in lookups.chunks(together).zip(&answers) {
+            found.extend(self.client.recover_all(&self.secret, lookups, answer)?);
+        }
         round.client_s += (self.clock)() - began;
         Ok(found)
     }

@@ -270,7 +270,9 @@ impl Discovery {
                 let number = known.number.saturating_add(1);
                 let fitting = ShardLayout::for_records(number, records, policy);
                 let is_full = shards.full.load(Ordering::Relaxed);
-                let is_short = places(Shape::for_records(fullest)) > places(known.shape());
+                let most = u64::from(policy.private.shard_records).max(1);
+                let is_short = places(Shape::for_records(fullest)) > places(known.shape())
+                    || (known.bits < MOST_SHARD_BITS && records > most << known.bits);
                 let is_large = fitting.places() < known.places() / 8;
                 if is_full {
                     // By bad luck: it gets more room than its records need.

@@ -2,8 +2,10 @@ use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
+
 use super::*;
-use crate::shard::format::{CHUNK, HEAD_BYTES};
+use crate::shard::format::{self, CHUNK, HEAD_BYTES};
 use crate::{Entropy, EntropyError};
 
 /// A shard's file in a folder of its own.
@@ -211,6 +213,11 @@ fn a_save_that_fails_leaves_the_former_file() {
     let nowhere = saved.path.with_file_name("no").join("folder");
     assert!(matches!(saved.shard.save(&nowhere, &head()), Err(ShardError::Io { .. })));
     assert_eq!(fs::read(&saved.path).unwrap(), before);
+    // Written whole, and its name cannot be had: it does not stay.
+    let taken = saved.path.with_file_name("2.shard");
+    fs::create_dir(&taken).unwrap();
+    assert!(matches!(saved.shard.save(&taken, &head()), Err(ShardError::Io { .. })));
+    assert!(!saved.path.with_file_name("2.shard.part").exists());
 }
 
 #[test]
@@ -218,6 +225,74 @@ fn whoever_watches_can_end_it() {
     let saved = saved(SHAPE, 10);
     let ended = Shard::open_watched(&saved.path, &saved.server, LABEL, &mut |_, _| false);
     assert!(matches!(ended, Err(ShardError::Ended)));
+}
+
+/// Changes a file as somebody would who can make checksums.
+fn forge(path: &Path, of_sections: &[(Section, u64, u64); 4], change: impl FnOnce(&mut [u8])) {
+    let mut bytes = fs::read(path).unwrap();
+    change(&mut bytes);
+    let sum = |bytes: &[u8]| -> [u8; 32] { Sha256::digest(bytes).into() };
+    let head = sum(&bytes[..HEAD_BYTES - 32]);
+    bytes[HEAD_BYTES - 32..HEAD_BYTES].copy_from_slice(&head);
+    let mut sums = Vec::new();
+    for (_, begin, end) in &of_sections[1..3] {
+        sums.extend(bytes[*begin as usize..*end as usize].chunks(CHUNK).map(sum));
+    }
+    let last = format::sum_of_sums(&head, &sums);
+    bytes[of_sections[3].1 as usize..].copy_from_slice(&[sums.as_flattened(), &last].concat());
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn records_that_cannot_stand_so_are_refused_though_their_checksums_are_right() {
+    let saved = saved(SHAPE, 50);
+    let sections = saved.sections();
+    let records = sections[2].1 as usize;
+    let whole = fs::read(&saved.path).unwrap();
+    forge(&saved.path, &sections, |_| {});
+    assert_eq!(fs::read(&saved.path).unwrap(), whole);
+    let forgeries: [(&str, &dyn Fn(&mut [u8])); 6] = [
+        ("no such place", &|record| record[8..16].fill(0xff)),
+        ("a place behind the last", &|record| record[8..16].copy_from_slice(&256_u64.to_le_bytes())),
+        ("another keyword's place", &|record| record[16..32].copy_from_slice(keyword(99).as_bytes())),
+        ("the place of two", &|records| records.copy_within(8..32, 40)),
+        ("the owner of two", &|records| records.copy_within(0..8, 32)),
+        ("an order of its own", &|records| records[0..8].fill(0xff)),
+    ];
+    for (what, change) in forgeries {
+        forge(&saved.path, &sections, |bytes| change(&mut bytes[records..]));
+        let refused = saved.refusal();
+        assert!(
+            matches!(refused, ShardError::Damaged { section: Section::Records, .. }),
+            "{what}: {refused}"
+        );
+        fs::write(&saved.path, &whole).unwrap();
+    }
+}
+
+#[test]
+fn no_head_makes_it_panic_though_its_checksum_is_right() {
+    let saved = saved(SHAPE, 3);
+    let (sections, whole) = (saved.sections(), fs::read(&saved.path).unwrap());
+    let mut opened = 0;
+    for at in 0..140 {
+        for value in [1, 0x80, 0xff] {
+            forge(&saved.path, &sections, |bytes| bytes[at] = value);
+            if whole[at] == value {
+                continue;
+            }
+            match verify(&saved.path, 0, &Seeded, &mut |_, _| true) {
+                // The change, the time and the label are anybody's.
+                Ok(verified) => {
+                    assert_ne!(verified.head, head(), "byte {at}");
+                    opened += 1;
+                }
+                Err(refused) => assert!(!matches!(refused, ShardError::Io { .. }), "byte {at}: {refused}"),
+            }
+            fs::write(&saved.path, &whole).unwrap();
+        }
+    }
+    assert!((50..200).contains(&opened), "{opened}");
 }
 
 /// A word is wrong and the checksum is right: no file tells, but a query does, whatever it asks for.
