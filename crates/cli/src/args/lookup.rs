@@ -41,6 +41,8 @@ impl Who {
       a whole address book; the next time, only what is new or older than a day is asked for
   ACQUAINT_API_KEY=… acquaint lookup --actor did:plc:alice --book alice.book +12125550123
       a back end, for one of its accounts
+  acquaint lookup --mode psm --vcf contacts.vcf --region US --book friends.psm.book
+      privately: the server learns neither who is asked for nor who is found
   acquaint lookup --profile rocketchat --actor USERID --digits 4 +918888888888
       by weak hashes, as Rocket.Chat's page has it
 
@@ -55,14 +57,29 @@ contacts, so that it is refused for --min-epoch-days after the one before; a boo
 The profile `rocketchat`: the server sees 16 or 24 bits of the hash of every contact, and answers
 hashes that are as good as the numbers of strangers. For servers that offer nothing else.
 
+The modes `psm` and `pir` ask by private information retrieval, where the server offers it: it computes
+over its whole table and learns when you ask and roughly how much. Some 0.9 MB of keys are sent once a
+run (they are never stored), and 2 KB up and 4 KB down for each query. There are as many queries as 10,
+50, 150, 500 or a multiple of 500 contacts need, and the same number for every part of the directory.
+
+  psm  each contact is blinded and evaluated first, which counts against your quota, once for each key
+       of the server's; only the right number opens a record
+  pir  no evaluation; but records stand in clear: with each contact you read up to seven strangers'
+       accounts, as everybody can who asks, and every query counts against your quota. Use `psm`
+       where there is one
+
+If the quota has no room for what only fills up, less is sent, and that is told (`unpadded`). A book is
+of one mode, and of one --index.
+
 For each person a line is printed: the name in your address book (or what you gave), a tab, the
 account. With --json, one object: asked, fresh, postponed, evaluated, buckets, round_trips, sent, received (bytes),
-skipped (counts by reason), provider_key, first_use, found (name, contact, account).")]
+skipped (counts by reason), provider_key, first_use, found (name, contact, account); with --mode psm or pir, mode,
+queries, unpadded and keys_sent in the place of buckets.")]
 pub(crate) struct Lookup {
     #[command(flatten)]
     pub(crate) who: Who,
     /// How people are looked up
-    #[arg(long, default_value = "bucket", value_parser = ["bucket"])]
+    #[arg(long, default_value = "bucket", value_parser = ["bucket", "psm", "pir"])]
     pub(crate) mode: String,
     /// The kind of buckets
     #[arg(long, default_value = "sealed", value_parser = ["sealed", "rocketchat"])]
@@ -88,6 +105,9 @@ pub(crate) struct Lookup {
     /// Digits of a weak hash, with --profile rocketchat: 4 as the page has it, 6 as its program had [default: 6]
     #[arg(long, value_parser = digits)]
     pub(crate) digits: Option<u8>,
+    /// Which of an identifier's accounts, where it has several, with --mode psm or pir [default: 0]
+    #[arg(long, value_name = "N")]
+    pub(crate) index: Option<u8>,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,

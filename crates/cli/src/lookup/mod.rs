@@ -2,11 +2,13 @@
 
 pub(crate) mod directory;
 mod load;
+mod private;
 
 use std::collections::HashMap;
 use std::path::Path;
 
 use acquaint_client::address_book::{self, AddressBook};
+use acquaint_client::discovery::private::Mode;
 use acquaint_client::discovery::{
     Book, Caller, Directory, DiscoveryError, Profile, Refreshed, Trust, WeakLength, key_text, parse_key,
 };
@@ -23,8 +25,11 @@ use crate::output::{self, counted};
 use crate::remote;
 
 pub(crate) async fn run(args: Lookup) -> Result<(), Failure> {
+    if let Some(mode) = Mode::from_profile(&args.mode) {
+        return private::run(args, mode).await;
+    }
     let profile = if args.profile == "sealed" { Profile::Sealed } else { Profile::Weak };
-    idle(&args, profile)?;
+    idle(&args)?;
     let (people, skipped) = people(&args)?;
     let trust = trust(&args)?;
     let length =
@@ -54,16 +59,26 @@ pub(crate) async fn run(args: Lookup) -> Result<(), Failure> {
     bar.enable_steady_tick(std::time::Duration::from_millis(100));
     let known = book.signing_key();
     let outcome = tokio::select! {
-        outcome = async { match profile {
-            Profile::Sealed => directory.refresh(&mut book, &identifiers, &trust, now).await,
-            Profile::Weak => directory.refresh_weak(&mut book, &identifiers, length, now).await,
+        outcome = async { match profile == Profile::Weak {
+            false => directory.refresh(&mut book, &identifiers, &trust, now).await,
+            true => directory.refresh_weak(&mut book, &identifiers, length, now).await,
         } } => outcome.map_err(told),
         stop = tokio::signal::ctrl_c() => stop.map_err(Failure::from).and(Err("stopped".into())),
     };
     bar.finish_and_clear();
-    // Whatever came of it: what was paid for is kept, and a key that is trusted from here on is told.
-    let kept = args.book.as_deref().map_or(Ok(()), |path| book.save(path));
     let told = outcome.and_then(|done| tell(&args, &book, &people, &skipped, &done));
+    conclude(&args, &book, &trust, known, told)
+}
+
+/// Whatever came of it: what was paid for is kept, and a key that is trusted from here on is told.
+fn conclude(
+    args: &Lookup,
+    book: &Book,
+    trust: &Trust,
+    known: Option<[u8; 32]>,
+    told: Result<(), Failure>,
+) -> Result<(), Failure> {
+    let kept = args.book.as_deref().map_or(Ok(()), |path| book.save(path));
     if let (None, None, Some(key)) = (known, trust.signing_key, book.signing_key()) {
         first_use(&key, args.book.as_deref());
     }
@@ -77,18 +92,28 @@ pub(crate) async fn run(args: Lookup) -> Result<(), Failure> {
     }
 }
 
-/// Options that the profile has no use for: whoever gives one believes in something that is not so.
-fn idle(args: &Lookup, profile: Profile) -> Result<(), Failure> {
-    let idle = match profile {
-        Profile::Sealed => [("--digits", args.digits.is_some())].to_vec(),
-        Profile::Weak => vec![
-            ("--provider-key", args.provider_key.is_some()),
-            ("--max-prefix-bits", args.max_prefix_bits.is_some()),
-            ("--min-epoch-days", args.min_epoch_days.is_some()),
-        ],
+/// Options that mode and profile have no use for: whoever gives one believes in something that is not so.
+fn idle(args: &Lookup) -> Result<(), Failure> {
+    let digits = ("--digits", args.digits.is_some());
+    let of_prefixes = [
+        ("--max-prefix-bits", args.max_prefix_bits.is_some()),
+        ("--min-epoch-days", args.min_epoch_days.is_some()),
+    ];
+    let index = ("--index", args.index.is_some());
+    let (idle, with) = match (Mode::from_profile(&args.mode), args.profile.as_str()) {
+        (Some(_), profile) => {
+            let rocketchat = ("--profile rocketchat", profile != "sealed");
+            ([&[digits, rocketchat][..], &of_prefixes].concat(), format!("--mode {}", args.mode))
+        }
+        (None, "sealed") if index.1 => (vec![index], format!("--mode {}", args.mode)),
+        (None, "sealed") => (vec![digits], "--profile sealed".to_owned()),
+        (None, profile) => {
+            let key = ("--provider-key", args.provider_key.is_some());
+            ([&[index, key][..], &of_prefixes].concat(), format!("--profile {profile}"))
+        }
     };
     match idle.into_iter().find(|(_, is_given)| *is_given) {
-        Some((option, _)) => Err(format!("{option} does nothing with --profile {}", args.profile).into()),
+        Some((option, _)) => Err(format!("{option} does nothing with {with}").into()),
         None => Ok(()),
     }
 }
@@ -182,25 +207,25 @@ fn provider_key(args: &Lookup) -> Result<Option<[u8; 32]>, Failure> {
 /// The directory, for whoever calls.
 pub(crate) fn connect(who: &Who, profile: Profile) -> Result<Directory, Failure> {
     let (url, settings) = remote::address(&who.server)?;
-    let session = match profile {
-        // Who says for whom, and with which key, does not mean the session that lies about in the environment.
-        Profile::Sealed if who.is_back_end() => None,
-        _ => who.session.as_ref(),
-    };
-    let caller = match (profile, session, &who.actor) {
-        (Profile::Sealed, Some(session), _) => Caller::Session(session.clone()),
-        (Profile::Sealed, None, Some(account)) => Caller::BackEnd(account.clone()),
-        (Profile::Weak, Some(token), Some(user)) => {
-            Caller::RocketChat { token: token.clone(), user: user.clone() }
+    Ok(Directory::new(&url, Settings { ..settings }, caller(who, profile)?)?)
+}
+
+fn caller(who: &Who, profile: Profile) -> Result<Caller, Failure> {
+    if profile == Profile::Weak {
+        return match (&who.session, &who.actor) {
+            (Some(token), Some(user)) => Ok(Caller::RocketChat { token: token.clone(), user: user.clone() }),
+            _ => Err("Rocket.Chat's way needs both: --session TOKEN and --actor USERID".into()),
+        };
+    }
+    // Who says for whom, and with which key, does not mean the session that lies about in the environment.
+    let session = who.session.as_ref().filter(|_| !who.is_back_end());
+    match (session, &who.actor) {
+        (Some(session), _) => Ok(Caller::Session(session.clone())),
+        (None, Some(account)) => Ok(Caller::BackEnd(account.clone())),
+        (None, None) => {
+            Err("who looks up? Give --session TOKEN, or --actor ACCOUNT with --api-key KEY".into())
         }
-        (Profile::Sealed, None, None) => {
-            return Err("who looks up? Give --session TOKEN, or --actor ACCOUNT with --api-key KEY".into());
-        }
-        (Profile::Weak, _, _) => {
-            return Err("Rocket.Chat's way needs both: --session TOKEN and --actor USERID".into());
-        }
-    };
-    Ok(Directory::new(&url, Settings { ..settings }, caller)?)
+    }
 }
 
 /// An error with what the person can do.
@@ -224,28 +249,16 @@ fn tell(
     skipped: &Skipped,
     done: &Refreshed,
 ) -> Result<(), Failure> {
-    let found = people.iter().filter_map(|person| Some((person, book.found(&person.identifier)?)));
     if args.json {
-        let found: Vec<Value> = found
-            .map(|(person, account)| json!({ "name": person.name, "contact": person.text, "account": account }))
-            .collect();
-        let skipped: Map<String, Value> =
-            skipped.iter().map(|(reason, count)| (reason.name().to_owned(), count.into())).collect();
         return output::json(&json!({
             "asked": done.asked, "fresh": done.fresh, "postponed": done.postponed, "evaluated": done.evaluated,
             "buckets": done.buckets,
-            "round_trips": done.round_trips, "sent": done.sent, "received": done.received, "skipped": skipped,
+            "round_trips": done.round_trips, "sent": done.sent, "received": done.received, "skipped": left_out(skipped),
             "provider_key": book.signing_key().map(|key| key_text(&key)),
-            "first_use": done.first_use.is_some(), "found": found,
+            "first_use": done.first_use.is_some(), "found": found(book, people),
         }));
     }
-    let mut count = 0;
-    for (person, account) in found {
-        let name = person.name.as_deref().unwrap_or(&person.text);
-        output::line(&format!("{}\t{}", one_line(name), one_line(account)))?;
-        count += 1;
-    }
-    output::note(&format!("{count} of {} can be found here.", counted(people.len(), "contact", "contacts")));
+    write_found(book, people)?;
     output::note(&format!(
         "Asked for: {} in {} ({} bytes sent, {} received). From the book: {}.",
         counted(done.asked, "contact", "contacts"),
@@ -261,6 +274,33 @@ fn tell(
             counted(done.postponed, "contact is", "contacts are")
         ));
     }
+    Ok(())
+}
+
+fn accounts<'a>(book: &'a Book, people: &'a [Wish]) -> impl Iterator<Item = (&'a Wish, &'a str)> {
+    people.iter().filter_map(|person| Some((person, book.found(&person.identifier)?)))
+}
+
+/// Who was found, for programs.
+fn found(book: &Book, people: &[Wish]) -> Vec<Value> {
+    let told = |(person, account): (&Wish, &str)| json!({ "name": person.name, "contact": person.text, "account": account });
+    accounts(book, people).map(told).collect()
+}
+
+/// What was left out, for programs.
+fn left_out(skipped: &Skipped) -> Map<String, Value> {
+    skipped.iter().map(|(reason, count)| (reason.name().to_owned(), count.into())).collect()
+}
+
+/// Who was found, for people: a line for each.
+fn write_found(book: &Book, people: &[Wish]) -> Result<(), Failure> {
+    let mut count = 0;
+    for (person, account) in accounts(book, people) {
+        let name = person.name.as_deref().unwrap_or(&person.text);
+        output::line(&format!("{}\t{}", one_line(name), one_line(account)))?;
+        count += 1;
+    }
+    output::note(&format!("{count} of {} can be found here.", counted(people.len(), "contact", "contacts")));
     Ok(())
 }
 

@@ -7,23 +7,31 @@ use crate::support::{Server, Told, program, run};
 
 /// A server with a directory, and the key of a back end that it lets in.
 fn server() -> (Server, String) {
+    server_with(&[])
+}
+
+/// As [`server`], with more of its configuration.
+pub(crate) fn server_with(more: &[(&str, &str)]) -> (Server, String) {
     let mut server = Server::without_limits();
     let made = run(program().args(["api-key", "tests", "--json"]));
     let made: Value = serde_json::from_str(&made.out).unwrap();
     server.set("ACQUAINT_SESSIONS__API_KEYS", made["entry"].as_str().unwrap());
     server.set("ACQUAINT_DIRECTORY__PROVIDER", "contacts.example");
+    for (name, value) in more {
+        server.set(name, value);
+    }
     server.start();
     (server, made["key"].as_str().unwrap().to_owned())
 }
 
 /// A command for the account `who`, by the back end.
-fn called(server: &Server, key: &str, who: usize, words: &[&str]) -> Told {
+pub(crate) fn called(server: &Server, key: &str, who: usize, words: &[&str]) -> Told {
     let mut command = program();
     command.args(words).args(["--url", server.url(), "--actor", &did(who)]);
     run(command.env("ACQUAINT_API_KEY", key))
 }
 
-fn well(told: Told) -> Told {
+pub(crate) fn well(told: Told) -> Told {
     assert_eq!(told.code, Some(0), "{told:?}");
     told
 }
@@ -41,7 +49,7 @@ fn code(server: &Server) -> String {
     outbox.lines().last().unwrap().split_whitespace().last().unwrap().to_owned()
 }
 
-fn listed(server: &Server, key: &str, who: usize) -> Value {
+pub(crate) fn listed(server: &Server, key: &str, who: usize) -> Value {
     well(called(server, key, who, &["directory", "verify", "--send", &number(who)]));
     let verify = ["directory", "verify", "--code", &code(server), &number(who)];
     let token = well(called(server, key, who, &verify)).out.trim().to_owned();

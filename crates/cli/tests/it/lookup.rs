@@ -69,6 +69,22 @@ fn nothing_is_asked_of_anyone_before_all_is_well() {
             "--provider-key does nothing",
         ),
         (&["--session", "x"], "who is looked up?"),
+        (&["--mode", "psm", "+12125550123"], "who looks up?"),
+        (&["--session", "x", "--mode", "psm", "311"], "place 1: not a phone number"),
+        (
+            &["--session", "x", "--mode", "psm", "--digits", "4", "+12125550123"],
+            "does nothing with --mode psm",
+        ),
+        (
+            &["--session", "x", "--mode", "pir", "--profile", "rocketchat", "+12125550123"],
+            "--profile rocketchat does nothing with --mode pir",
+        ),
+        (
+            &["--session", "x", "--mode", "pir", "--max-prefix-bits", "4", "+12125550123"],
+            "--max-prefix-bits does nothing",
+        ),
+        (&["--session", "x", "--index", "1", "+12125550123"], "--index does nothing with --mode bucket"),
+        (&["--session", "x", "--mode", "pir", "+12125550123"], "cannot be reached"),
         (
             &["--session", "x", "--book", foreign.to_str().unwrap(), "+12125550123"],
             "is no book of Acquaint's",
@@ -114,6 +130,16 @@ fn a_book_is_made_for_its_owner_alone_even_if_nobody_answers() {
     let mut command = program();
     command.arg("lookup").args(NOWHERE).args(["--session", "x", "--actor", "u", "--profile", "rocketchat"]);
     refused(command.args(["+12125550123", "--book"]).arg(&book), &["another profile"]);
+    for (mode, index, word) in [
+        ("psm", "0", "another profile"),
+        ("psm", "3", "cannot be reached"),
+        ("psm", "3", "cannot be reached"),
+    ] {
+        let book = if word.starts_with("cannot") { folder.path().join("psm.book") } else { book.clone() };
+        let mut command = program();
+        command.arg("lookup").args(NOWHERE).args(["--session", "x", "--mode", mode, "--index", index]);
+        refused(command.args(["+12125550123", "--book"]).arg(&book), &[word]);
+    }
 }
 
 #[test]

@@ -27,6 +27,8 @@ mod payload;
 #[cfg(test)]
 mod postgres;
 #[cfg(test)]
+mod private;
+#[cfg(test)]
 mod remote;
 #[cfg(test)]
 mod removal;
