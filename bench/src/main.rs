@@ -8,6 +8,7 @@ mod import;
 mod leaks;
 mod load;
 mod machine;
+mod pir;
 mod server;
 mod store;
 mod stretch;
@@ -52,6 +53,8 @@ enum Name {
         #[arg(long, default_value_t = 10_000_000)]
         identifiers: usize,
     },
+    /// Private lookup in tables of 2^20 and ten million records, beside Spiral and YPIR; takes some minutes and 8 GB of memory
+    Pir(pir::Options),
     /// What a lookup by prefix tells: candidates by country, many contacts together, the cost of filling
     Leaks,
     /// Credentials: issued and checked in process, over HTTP with limits and audit log, and the limiter's front
@@ -104,6 +107,7 @@ fn main() -> Result<()> {
         Name::Store(options) => runtime.block_on(store::run(&options, args.json)),
         Name::Custody { quick } => runtime.block_on(custody::run(quick, args.json)),
         Name::Bucket { identifiers } => bucket::run(identifiers, args.json),
+        Name::Pir(options) => pir::run(&options, args.json),
         Name::Leaks => leaks::run(args.json),
         Name::Credentials => runtime.block_on(credentials::run(args.json)),
         Name::TokenCredentials { folder } => credentials::in_process::token(&folder),

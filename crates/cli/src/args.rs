@@ -3,6 +3,7 @@
 pub(crate) mod keys;
 pub(crate) mod lookup;
 pub(crate) mod payload;
+pub(crate) mod shard;
 pub(crate) mod transfer;
 
 use std::num::NonZeroU32;
@@ -60,6 +61,8 @@ pub(crate) enum Command {
     Lookup(lookup::Lookup),
     /// Be found in a server's directory, or no more
     Directory(lookup::Directory),
+    /// Look at the files that a server keeps its shards of private lookup in; needs no server
+    Shard(shard::Shard),
     /// Reckon what lookups cost in bytes, by Rocket.Chat's page and with sealed buckets; needs no server
     Payload(payload::Payload),
     /// Show the form in which numbers and e-mail addresses are compared; needs no server

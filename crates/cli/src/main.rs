@@ -16,6 +16,7 @@ mod output;
 mod payload;
 mod remote;
 mod serve;
+mod shard;
 mod store;
 
 use std::io::Write;
@@ -68,6 +69,7 @@ async fn run(args: Args) -> Result<(), Failure> {
         Command::Remove(remove) => remote::remove(remove).await,
         Command::Lookup(lookup) => lookup::run(lookup).await,
         Command::Directory(directory) => lookup::directory::run(directory.command).await,
+        Command::Shard(shard) => shard::run(shard.command).await,
         Command::Payload(payload) => payload::run(&payload),
         Command::Normalise(normalise) => normalise::run(normalise),
         Command::Completions(completions) => completions::run(&completions),

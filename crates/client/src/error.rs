@@ -108,6 +108,10 @@ pub enum Reason {
     EpochChanged,
     /// The directory is cut into other buckets by now: fetch its parameters again.
     LayoutChanged,
+    /// The server does not have these evaluation keys of this caller: send them again.
+    KeysUnknown,
+    /// The server does not have the shard: fetch the directory's parameters again.
+    ShardElsewhere,
     /// One that this client does not know.
     Unknown(String),
 }
@@ -129,6 +133,8 @@ impl Reason {
             Self::InternalError => "INTERNAL_ERROR",
             Self::EpochChanged => "EPOCH_CHANGED",
             Self::LayoutChanged => "LAYOUT_CHANGED",
+            Self::KeysUnknown => "KEYS_UNKNOWN",
+            Self::ShardElsewhere => "SHARD_ELSEWHERE",
             Self::Unknown(name) => name,
         }
     }
@@ -149,6 +155,8 @@ impl From<&str> for Reason {
             "INTERNAL_ERROR" => Self::InternalError,
             "EPOCH_CHANGED" => Self::EpochChanged,
             "LAYOUT_CHANGED" => Self::LayoutChanged,
+            "KEYS_UNKNOWN" => Self::KeysUnknown,
+            "SHARD_ELSEWHERE" => Self::ShardElsewhere,
             other => Self::Unknown(other.to_owned()),
         }
     }

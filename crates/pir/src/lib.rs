@@ -4,8 +4,9 @@
 //! of which only the coefficients that are used are sent. The server expands them with the session's evaluation keys, takes
 //! the first dimension of the table as a matrix times the encrypted choice of a row, chooses the column by folding with
 //! encrypted bits, turns the slot into place, and packs one, two or four slots into one small ciphertext. For 2^20 records
-//! of 128 bytes, by keyword (two buckets of four records): 2,224 bytes up, 3,841 bytes down, 926,769 bytes of keys once a
-//! session.
+//! of 128 bytes, by keyword (two buckets of four records): 1,659 bytes up, 3,585 bytes down, 1,023,537 bytes of keys once a
+//! session. Many lookups at once go to small tables ([`BatchShape`]), where they share the work of the expansion and their
+//! answers share ciphertexts.
 //!
 //! Nothing here knows what records and keywords mean. There is no I/O, no clock, no thread and no randomness but what is
 //! given as an argument; the client's half is portable.

@@ -12,6 +12,7 @@ mod outbound;
 mod replays;
 mod rpc;
 mod session;
+pub mod shard;
 mod stream;
 pub mod telemetry;
 pub mod transfer;

@@ -101,19 +101,20 @@ impl App {
     }
 
     /// Calls the REST or XRPC face with a session of the back end's; see [`BACK_END_KEY`].
-    pub async fn as_account(&self, did: &str, method: &str, path: &str, body: &str) -> Answer {
+    pub async fn as_account(&self, did: &str, method: &str, path: &str, body: impl AsRef<[u8]>) -> Answer {
         let session = format!("authorization: Bearer {BACK_END_KEY}\r\nacquaint-account: {did}\r\n");
         self.ask(method, path, &session, body).await
     }
 
     /// Asks with these headers, each with its line's end, on a connection of its own.
-    pub async fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
+    pub async fn ask(&self, method: &str, path: &str, headers: &str, body: impl AsRef<[u8]>) -> Answer {
+        let body = body.as_ref();
         let content = if body.is_empty() { "" } else { "content-type: application/json\r\n" };
         let head = format!(
             "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}{content}content-length: {}\r\n\r\n",
             body.len()
         );
-        Answer::of(&self.url, &[head.as_bytes(), body.as_bytes()].concat()).await
+        Answer::of(&self.url, &[head.as_bytes(), body].concat()).await
     }
 
     async fn run(folder: TempDir, config: Config, clock: Arc<HandClock>, database: Option<String>) -> Self {

@@ -37,6 +37,8 @@ mod rotation;
 #[cfg(test)]
 mod several;
 #[cfg(test)]
+mod shard;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod transfer;

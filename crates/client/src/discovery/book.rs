@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use acquaint_protocol::bucket::Bytes;
 use acquaint_protocol::bucket::sealed::Keys;
 use acquaint_protocol::identifier::Sii;
+use acquaint_protocol::lookup::Mode;
+use acquaint_protocol::oprf::Output;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -32,6 +34,33 @@ pub enum Profile {
     /// Rocket.Chat's weak hashes.
     #[serde(rename = "rocketchat")]
     Weak,
+    /// Private lookup of sealed records.
+    #[serde(rename = "psm")]
+    Psm,
+    /// Private lookup of records in clear.
+    #[serde(rename = "pir")]
+    Pir,
+}
+
+impl Profile {
+    /// The mode of private lookup, if it is one.
+    #[must_use]
+    pub fn mode(self) -> Option<Mode> {
+        match self {
+            Self::Sealed | Self::Weak => None,
+            Self::Psm => Some(Mode::Psm),
+            Self::Pir => Some(Mode::Pir),
+        }
+    }
+}
+
+impl From<Mode> for Profile {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Psm => Self::Psm,
+            Mode::Pir => Self::Pir,
+        }
+    }
 }
 
 /// What was learnt of a directory: for each identifier the keys of the epoch, the account that was found, and when.
@@ -41,12 +70,16 @@ pub enum Profile {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Book {
     pub(super) profile: Profile,
+    /// Which of an identifier's accounts is looked up; 0 but in private lookups that ask for another.
+    pub(super) index: u8,
     /// Whose directory it is.
     pub(super) provider: Option<String>,
     /// The provider's key.
     pub(super) signing_key: Option<Bytes<32>>,
     /// The newest epoch that was accepted.
     pub(super) epoch: Option<Epoch>,
+    /// The newest epoch of a private lookup.
+    pub(super) tables: Option<Tables>,
     pub(super) people: BTreeMap<Sii, Person>,
 }
 
@@ -64,11 +97,29 @@ pub(super) struct Epoch {
     pub(super) account_bytes: u16,
 }
 
+/// An epoch of a private lookup, and its newest layout.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Tables {
+    pub(super) number: u32,
+    pub(super) key: Bytes<32>,
+    pub(super) layout: u32,
+    pub(super) shard_bits: u8,
+    pub(super) rows: u16,
+    pub(super) columns: u32,
+    pub(super) batch_tables: u16,
+    pub(super) batch_queries: u8,
+    pub(super) batch_rows: u16,
+    pub(super) batch_columns: u32,
+}
+
 /// What is known of an identifier.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(super) struct Person {
     /// Of the newest epoch.
     pub(super) keys: Option<Keys>,
+    /// Of the newest epoch, in mode `psm`.
+    pub(super) output: Option<Output>,
     pub(super) account: Option<String>,
     /// Unix seconds.
     pub(super) looked_up_at: Option<u64>,
@@ -106,6 +157,9 @@ pub enum BookError {
     /// The book is one of another profile.
     #[error("the book {} is one of another profile: name another file, which is then made", .0.display())]
     OtherProfile(PathBuf),
+    /// The book is of other accounts of its identifiers.
+    #[error("the book {} was made with another index: name another file, which is then made", .0.display())]
+    OtherIndex(PathBuf),
 }
 
 /// What tells a book from another file, and its version.
@@ -121,9 +175,13 @@ struct Written {
     format: String,
     version: u32,
     profile: Profile,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    index: u8,
     provider: Option<String>,
     signing_key: Option<Bytes<32>>,
     epoch: Option<Epoch>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tables: Option<Tables>,
     people: BTreeMap<String, WrittenPerson>,
 }
 
@@ -135,6 +193,8 @@ struct WrittenPerson {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     entry_key: Option<Bytes<32>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    output: Option<Bytes<64>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     account: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     looked_up_at: Option<u64>,
@@ -144,7 +204,34 @@ impl Book {
     /// An empty one.
     #[must_use]
     pub fn new(profile: Profile) -> Self {
-        Self { profile, provider: None, signing_key: None, epoch: None, people: BTreeMap::new() }
+        let (provider, signing_key, epoch, tables) = (None, None, None, None);
+        Self { profile, index: 0, provider, signing_key, epoch, tables, people: BTreeMap::new() }
+    }
+
+    /// An empty one for the accounts number `index` of identifiers that have several, in private lookups.
+    #[must_use]
+    pub fn with_index(profile: Profile, index: u8) -> Self {
+        Self { index, ..Self::new(profile) }
+    }
+
+    /// As [`open`](Self::open), for the accounts number `index`.
+    ///
+    /// # Errors
+    /// See [`BookError`].
+    pub fn open_index(path: &Path, profile: Profile, index: u8) -> Result<Self, BookError> {
+        let book = Self::open(path, profile)?;
+        match book.index == index {
+            true => Ok(book),
+            // Nothing is known yet: it may become one of any index.
+            false if book.provider.is_none() && book.is_empty() => Ok(Self { index, ..book }),
+            false => Err(BookError::OtherIndex(path.to_owned())),
+        }
+    }
+
+    /// Which of an identifier's accounts it is about.
+    #[must_use]
+    pub fn index(&self) -> u8 {
+        self.index
     }
 
     /// Reads the book at `path`; an empty one if there is no file, or one of no bytes.
@@ -240,7 +327,7 @@ impl Book {
     /// The outputs of the epoch before are of no use; what was found stays.
     pub(super) fn begin_epoch(&mut self) {
         for person in self.people.values_mut() {
-            person.keys = None;
+            (person.keys, person.output) = (None, None);
         }
         self.people.retain(|_, person| person.looked_up_at.is_some());
     }
@@ -263,11 +350,12 @@ impl Book {
     }
 
     fn written(&self) -> Written {
-        let Self { profile, provider, signing_key, epoch, people } = self;
-        let people = people.iter().map(|(identifier, Person { keys, account, looked_up_at })| {
+        let Self { profile, index, provider, signing_key, epoch, tables, people } = self;
+        let people = people.iter().map(|(identifier, Person { keys, output, account, looked_up_at })| {
             let person = WrittenPerson {
                 location: keys.as_ref().map(|keys| Bytes(keys.location().to_be_bytes())),
                 entry_key: keys.as_ref().map(|keys| Bytes(*keys.entry_key())),
+                output: output.as_ref().map(|output| Bytes(*output.as_bytes())),
                 account: account.clone(),
                 looked_up_at: *looked_up_at,
             };
@@ -277,9 +365,11 @@ impl Book {
             format: FORMAT.to_owned(),
             version: VERSION,
             profile: *profile,
+            index: *index,
             provider: provider.clone(),
             signing_key: *signing_key,
             epoch: *epoch,
+            tables: *tables,
             people: people.collect(),
         }
     }
@@ -301,10 +391,12 @@ impl Book {
             return Err(Wrong::OtherVersion(head.version));
         }
         let written: Written = serde_json::from_slice(bytes).map_err(|_| Wrong::Damaged)?;
-        let Written { format: _, version: _, profile, provider, signing_key, epoch, people } = written;
+        let Written { format: _, version: _, profile, index, provider, signing_key, epoch, tables, people } =
+            written;
         let people = people.into_iter().map(|(identifier, person)| {
             let identifier = Sii::parse(&identifier).map_err(|_| Wrong::Damaged)?;
-            let WrittenPerson { location, entry_key, account, looked_up_at } = person;
+            let WrittenPerson { location, entry_key, output, account, looked_up_at } = person;
+            let output = output.map(|output| Output::from_bytes(output.0));
             let keys = match (location, entry_key) {
                 (Some(location), Some(entry)) => {
                     Some(Keys::from_parts(u64::from_be_bytes(location.0), entry.0))
@@ -312,10 +404,10 @@ impl Book {
                 (None, None) => None,
                 _ => return Err(Wrong::Damaged),
             };
-            Ok((identifier, Person { keys, account, looked_up_at }))
+            Ok((identifier, Person { keys, output, account, looked_up_at }))
         });
         let people = people.collect::<Result<_, Wrong>>()?;
-        Ok(Self { profile, provider, signing_key, epoch, people })
+        Ok(Self { profile, index, provider, signing_key, epoch, tables, people })
     }
 }
 
@@ -344,6 +436,11 @@ impl Wrong {
             Self::Damaged => BookError::Damaged(path),
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_zero(index: &u8) -> bool {
+    *index == 0
 }
 
 fn starts_as_book(bytes: &[u8]) -> bool {

@@ -29,6 +29,15 @@ pub enum DiscoveryError {
     /// The book is one of another profile.
     #[error("the book is one of another profile")]
     OtherProfile,
+    /// The directory has no private lookup of this mode.
+    #[error("the directory has no private lookup of mode `{0}`")]
+    NoMode(&'static str),
+    /// The directory says again and again that it does not have the evaluation keys that it was sent.
+    #[error("the directory keeps forgetting the evaluation keys that it is sent: try again later")]
+    KeysForgotten,
+    /// A planned lookup has more contacts than its size has room for, or a size that is none.
+    #[error("a planned lookup has more contacts than its batch has room for")]
+    TooManyContacts,
     /// An identifier cannot be blinded: it is over 65535 bytes.
     #[error("an identifier is too long to be looked up")]
     Identifier,

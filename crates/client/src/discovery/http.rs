@@ -99,10 +99,27 @@ pub(super) struct Call<'a> {
     pub(super) method: Method,
     pub(super) path: &'a str,
     pub(super) body: Option<Vec<u8>>,
+    pub(super) content: Content,
     /// Bytes that an answer may have; a refusal may always have [`SMALL`].
     pub(super) limit: usize,
     pub(super) repeat: Repeat,
     pub(super) deadline: Duration,
+}
+
+/// What a body is.
+#[derive(Clone, Copy)]
+pub(super) enum Content {
+    Json,
+    Bytes,
+}
+
+impl Content {
+    fn value(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::Json => "application/json",
+            Self::Bytes => "application/octet-stream",
+        })
+    }
 }
 
 impl Http {
@@ -128,17 +145,27 @@ impl Http {
     ) -> Result<T, ClientError> {
         let deadline = self.settings.deadline;
         let body = message.map(serde_json::to_vec).transpose().map_err(unreadable)?;
-        let call = Call { method, path, body, limit: SMALL, repeat, deadline };
+        let call = Call { method, path, body, content: Content::Json, limit: SMALL, repeat, deadline };
         let bytes = self.call(&call).await?;
         serde_json::from_slice(&bytes).map_err(unreadable)
     }
 
     /// Calls until it succeeds, may not be repeated, was tried often enough, or the next pause would pass the deadline.
     pub(super) async fn call(&mut self, call: &Call<'_>) -> Result<bytes::Bytes, ClientError> {
+        self.read(call, &mut |_| ()).await
+    }
+
+    /// As [`call`](Self::call), and tells how many bytes of the answer are there whenever some more are. It begins anew when
+    /// the call is repeated.
+    pub(super) async fn read(
+        &mut self,
+        call: &Call<'_>,
+        progress: &mut (dyn FnMut(usize) + Send),
+    ) -> Result<bytes::Bytes, ClientError> {
         let end = Instant::now() + call.deadline;
         let mut attempt = 1;
         loop {
-            let answer = timeout_at(end, self.once(call)).await;
+            let answer = timeout_at(end, self.once(call, progress)).await;
             let error = match answer.map_err(|_| ClientError::TimedOut).flatten() {
                 Ok(bytes) => return Ok(bytes),
                 Err(error) => error,
@@ -153,13 +180,17 @@ impl Http {
         }
     }
 
-    async fn once(&mut self, call: &Call<'_>) -> Result<bytes::Bytes, ClientError> {
+    async fn once(
+        &mut self,
+        call: &Call<'_>,
+        progress: &mut (dyn FnMut(usize) + Send),
+    ) -> Result<bytes::Bytes, ClientError> {
         let url = format!("{}{}", self.url.to_string().trim_end_matches('/'), call.path);
         let mut request = Request::builder().method(call.method.clone()).uri(url);
         if let Some(headers) = request.headers_mut() {
             headers.extend(self.headers.clone());
             if call.body.is_some() {
-                headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                headers.insert(header::CONTENT_TYPE, call.content.value());
             }
         }
         let body = bytes::Bytes::from(call.body.clone().unwrap_or_default());
@@ -174,17 +205,25 @@ impl Http {
         })?;
         let (status, headers) = (response.status(), response.headers().clone());
         let limit = if status.is_success() { call.limit } else { SMALL };
-        let body = Limited::new(response.into_body(), limit).collect().await;
+        let mut received = bytes::BytesMut::new();
+        let mut frames = Limited::new(response.into_body(), limit);
         // A body that breaks off is a connection that broke, and one that is too long will be so again.
-        let body = body.map_err(|error| {
+        let broken = |error: Box<dyn std::error::Error + Send + Sync>| {
             let code = if error.is::<http_body_util::LengthLimitError>() {
                 ErrorCode::Unknown
             } else {
                 ErrorCode::Unavailable
             };
             ClientError::Unreachable(Box::new(ConnectError::new(code, error.to_string())))
-        })?;
-        let body = body.to_bytes();
+        };
+        while let Some(frame) = frames.frame().await {
+            let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
+            received.extend_from_slice(&data);
+            if status.is_success() {
+                progress(received.len());
+            }
+        }
+        let body = received.freeze();
         self.received += u64::try_from(body.len()).unwrap_or_default();
         if status.is_success() {
             return Ok(body);

@@ -6,7 +6,7 @@ use http::Method;
 use serde::{Deserialize, Serialize};
 
 use super::Directory;
-use super::http::{Call, SMALL};
+use super::http::{Call, Content, SMALL};
 use crate::ClientError;
 use crate::retry::Repeat;
 
@@ -90,7 +90,15 @@ impl Directory {
         let body = serde_json::to_vec(&Start { identifier }).map_err(super::http::unreadable)?;
         let deadline = self.http.settings().deadline;
         let (method, path) = (Method::POST, "/v1/directory/verifications");
-        let call = Call { method, path, body: Some(body), limit: SMALL, repeat: Repeat::Never, deadline };
+        let call = Call {
+            method,
+            path,
+            body: Some(body),
+            content: Content::Json,
+            limit: SMALL,
+            repeat: Repeat::Never,
+            deadline,
+        };
         self.http.call(&call).await.map(drop)
     }
 
@@ -160,6 +168,9 @@ impl Directory {
     async fn delete(&mut self, path: &str) -> Result<(), ClientError> {
         let deadline = self.http.settings().deadline;
         let (method, repeat) = (Method::DELETE, Repeat::Idempotent);
-        self.http.call(&Call { method, path, body: None, limit: SMALL, repeat, deadline }).await.map(drop)
+        self.http
+            .call(&Call { method, path, body: None, content: Content::Json, limit: SMALL, repeat, deadline })
+            .await
+            .map(drop)
     }
 }

@@ -1,6 +1,8 @@
 //! What lookups of this build really send, to hold the [arithmetic](super::payload) against: bytes of bodies, without HTTP's
 //! heads and TLS. The messages are made and counted, of people who do not exist.
 
+pub mod engine;
+
 use std::collections::HashMap;
 
 use acquaint_protocol::bucket::layout::Layout;

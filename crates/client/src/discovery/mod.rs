@@ -23,6 +23,8 @@
 //! # }
 //! ```
 //!
+//! A server that learns nothing at all of whom is asked for, not even a bucket, is in [`private`].
+//!
 //! What is exchanged stands in docs/protocol/directory.md. [`round`] is that without a network, for other transports.
 
 mod book;
@@ -30,6 +32,7 @@ mod error;
 mod http;
 mod listings;
 pub mod measure;
+pub mod private;
 mod refresh;
 pub mod round;
 mod trust;

@@ -7,7 +7,7 @@ use acquaint_protocol::bucket::wire::OprfAnswer;
 use acquaint_protocol::identifier::Sii;
 use http::Method;
 
-use super::http::{Call, Caller, Http, unreadable};
+use super::http::{Call, Caller, Content, Http, unreadable};
 use super::round::{BucketRound, OprfRound};
 use super::{Accepted, Book, DiscoveryError, Profile, Trust};
 use crate::retry::Repeat;
@@ -208,7 +208,9 @@ impl Directory {
     async fn post(&mut self, path: &str, body: Vec<u8>, limit: usize) -> Result<bytes::Bytes, ClientError> {
         let deadline = self.http.settings().import_deadline;
         let (method, repeat) = (Method::POST, Repeat::Idempotent);
-        self.http.call(&Call { method, path, body: Some(body), limit, repeat, deadline }).await
+        self.http
+            .call(&Call { method, path, body: Some(body), content: Content::Json, limit, repeat, deadline })
+            .await
     }
 }
 
@@ -239,7 +241,7 @@ fn is_change(error: &ClientError) -> bool {
     matches!(error, ClientError::Refused { reason: Reason::EpochChanged | Reason::LayoutChanged, .. })
 }
 
-fn is_limit(error: &ClientError) -> bool {
+pub(super) fn is_limit(error: &ClientError) -> bool {
     matches!(error, ClientError::Refused { reason: Reason::RateLimitExceeded, .. })
 }
 

@@ -11,7 +11,7 @@ pub const MAX_BUCKET_BYTES: u64 = 64 * 1024 * 1024;
 
 /// How far an epoch may be above the newest that was seen: a provider that began at `u32::MAX` could never change its key
 /// again, and no client would follow it back.
-const MAX_EPOCH_STEP: u32 = 1000;
+pub(super) const MAX_EPOCH_STEP: u32 = 1000;
 
 /// Whom a client trusts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,11 +30,20 @@ pub struct Trust {
     /// The fewest slots that a bucket has where there is more than one: the fewer, the fewer people share a prefix. Default
     /// 50.
     pub min_slots: u16,
+    /// The most shards of a private lookup: each is asked the same number of queries, whether a contact's record can be
+    /// there or not. Default 64.
+    pub max_shards: u32,
 }
 
 impl Default for Trust {
     fn default() -> Self {
-        Self { signing_key: None, max_prefix_bits: 24, min_epoch_age_s: 7 * 86_400, min_slots: 50 }
+        Self {
+            signing_key: None,
+            max_prefix_bits: 24,
+            min_epoch_age_s: 7 * 86_400,
+            min_slots: 50,
+            max_shards: 64,
+        }
     }
 }
 
@@ -94,6 +103,12 @@ pub enum TrustError {
     /// A prefix would tell too much.
     #[error("the directory asks for longer prefixes than are told: they would leave too few people")]
     LongPrefix,
+    /// A private lookup has more shards than [`Trust::max_shards`].
+    #[error("the directory has more shards than are asked")]
+    ManyShards,
+    /// A server of a private lookup has an address that cannot be called, or one without encryption.
+    #[error("the directory names a server whose address cannot be used: where it has TLS itself, all have")]
+    Server,
     /// A bucket would be larger than [`MAX_BUCKET_BYTES`].
     #[error("the directory's buckets are larger than 64 MiB")]
     LargeBuckets,
@@ -114,11 +129,7 @@ impl Book {
         if self.profile != Profile::Sealed {
             return Err(TrustError::OtherProfile);
         }
-        let known = self.signing_key.map(|key| key.0);
-        if trust.signing_key.is_some_and(|pinned| known.is_some_and(|known| known != pinned)) {
-            return Err(TrustError::OtherBook);
-        }
-        let expected = trust.signing_key.or(known);
+        let expected = self.expected(trust)?;
         let Parameters { terms, signing_key, signature: _ } = parameters;
         parameters.verify(&expected.unwrap_or(signing_key.0), now)?;
         if self.provider.as_ref().is_some_and(|provider| *provider != terms.provider) {
@@ -152,6 +163,15 @@ impl Book {
         }
         let first_use = expected.is_none().then_some(signing_key.0);
         Ok(Accepted { terms: terms.clone(), first_use })
+    }
+
+    /// The key that parameters have to be signed with; `None` if it is met for the first time.
+    pub(super) fn expected(&self, trust: &Trust) -> Result<Option<[u8; 32]>, TrustError> {
+        let known = self.signing_key.map(|key| key.0);
+        if trust.signing_key.is_some_and(|pinned| known.is_some_and(|known| known != pinned)) {
+            return Err(TrustError::OtherBook);
+        }
+        Ok(trust.signing_key.or(known))
     }
 }
 

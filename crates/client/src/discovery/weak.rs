@@ -7,7 +7,7 @@ use acquaint_protocol::bucket::weak::{ContactsFound, QueryContacts, Strong, Weak
 use acquaint_protocol::identifier::Sii;
 use http::Method;
 
-use super::http::{Call, unreadable};
+use super::http::{Call, Content, unreadable};
 use super::{Book, Directory, DiscoveryError, Profile, Refreshed, TrustError};
 use crate::retry::Repeat;
 
@@ -53,7 +53,15 @@ impl Directory {
             // These requests have no id: one that arrived may have been charged, and would be again.
             let (method, repeat) = (Method::POST, Repeat::Unconnected);
             let path = "/api/v1/query.contacts";
-            let call = Call { method, path, body: Some(body), limit: MAX_ANSWER, repeat, deadline };
+            let call = Call {
+                method,
+                path,
+                body: Some(body),
+                content: Content::Json,
+                limit: MAX_ANSWER,
+                repeat,
+                deadline,
+            };
             let answer = self.http.call(&call).await?;
             let answer: ContactsFound = serde_json::from_slice(&answer).map_err(unreadable)?;
             done.buckets += batch.weak.len();

@@ -2,9 +2,9 @@
 //!
 //! Each record stands in two of the batch tables, and a hash of its keyword says in which ([`BatchShape::tables_of`]). A
 //! client gives each of its keywords to one of the keyword's two tables so that no table gets more than it answers
-//! ([`Plan::new`]), and asks every table as often as it answers, for random keywords where it has none: what it asks
-//! for shows nowhere. With 132 tables of four queries each, 500 keywords nearly always all have a place, and a query scans
-//! 1/66 of the records.
+//! ([`Plan::new`]), and looks up as many in every table, random keywords where it has none: what it asks for shows
+//! nowhere. With 132 tables of four lookups each, 500 keywords nearly always all have a place, and a lookup scans 1/66 of the
+//! records. All lookups of a table are one query ([`BatchShape::parameters`]).
 
 #[cfg(test)]
 mod tests;
@@ -15,28 +15,29 @@ use rand_core::CryptoRng;
 use sha2::{Digest, Sha256};
 
 use crate::keyword::Keyword;
-use crate::parameters::Shape;
+use crate::parameters::{ParameterError, Parameters, Shape};
 
 /// How many batch tables there are, how often each is asked, and how they look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchShape {
     /// Tables, at least 2. Each record stands in two of them.
     pub tables: usize,
-    /// Queries that each table gets.
+    /// Lookups that each table gets, all in one query; a power of two.
     pub queries: usize,
     /// Of each table. All are alike, with room for records as [`BatchShape::ENTRIES`] says.
     pub shape: Shape,
 }
 
 impl BatchShape {
-    /// Records of a slot.
-    pub const ENTRIES: usize = Shape::KEYWORD_ENTRIES;
+    /// Records of a slot: half of what a slot of the large table has, so that answers are smaller.
+    pub const ENTRIES: usize = 2;
     /// Tables for address books of 500 contacts.
     const TABLES: usize = 132;
-    /// Queries of each: 528 for 500 contacts.
+    /// Lookups of each: 528 for 500 contacts.
     const QUERIES: usize = 4;
     /// What rows and columns have at least.
     const LEAST: usize = 4;
+    const LIKE: Shape = Shape { rows: 0, columns: 0, slots: 8, answers: 2 };
 
     /// Tables for `count` records, each of which stands in two, asked for 500 keywords at a time. Tables are filled by
     /// chance, and even the fullest has room.
@@ -48,11 +49,19 @@ impl BatchShape {
         Self {
             tables: Self::TABLES,
             queries: Self::QUERIES,
-            shape: Shape::with_room(most.ceil() as u64, Self::LEAST),
+            shape: Shape::with_room(most.ceil() as u64, Self::LEAST, Self::LIKE),
         }
     }
 
-    /// Queries of a batch.
+    /// Those of the tables: a query makes all lookups of a table.
+    ///
+    /// # Errors
+    /// When a number is out of range, or answers would fail too often.
+    pub fn parameters(&self) -> Result<Parameters, ParameterError> {
+        Parameters::together(self.shape, self.queries)
+    }
+
+    /// Lookups of a batch.
     #[must_use]
     pub fn total(&self) -> usize {
         self.tables * self.queries
@@ -77,13 +86,13 @@ impl BatchShape {
     }
 }
 
-/// Which keyword each query of a batch is for.
+/// Which keyword each lookup of a batch is for.
 #[derive(Clone)]
 pub struct Plan {
-    /// For each query in the order in which they are sent (those of table 0 first), the place of its keyword in the list
+    /// For each lookup in the order in which they are sent (those of table 0 first), the place of its keyword in the list
     /// that was planned for, or `None` for a random one that fills up.
     pub placed: Vec<Option<usize>>,
-    /// For each query, what to ask its table for.
+    /// For each lookup, what to ask its table for.
     pub keywords: Vec<Keyword>,
     /// Keywords that found no place, by their places in the list: for the next batch.
     pub left: Vec<usize>,

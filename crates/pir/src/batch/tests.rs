@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use rand_core::{Rng, SeedableRng};
 
 use super::*;
-use crate::{Client, Configuration, KeywordTable, Parameters, Placement, SecretKey, Server};
+use crate::{Client, Configuration, KeywordTable, Placement, SecretKey, Server};
 
 fn random(seed: u8) -> ChaCha20Rng {
     ChaCha20Rng::from_seed([seed; 32])
@@ -16,7 +16,7 @@ fn keywords(count: usize, random: &mut ChaCha20Rng) -> Vec<Keyword> {
 }
 
 fn shape(tables: usize, queries: usize) -> BatchShape {
-    let shape = Shape { rows: 4, columns: 4, slots: 4, answers: 2 };
+    let shape = Shape { rows: 4, columns: 8, slots: 8, answers: 2 };
     BatchShape { tables, queries, shape }
 }
 
@@ -157,7 +157,7 @@ fn records_are_found_in_a_batch() {
             (*keyword.as_bytes(), record)
         })
         .collect();
-    let configuration = Configuration::new(Parameters::new(batch.shape).unwrap(), b"batch");
+    let configuration = Configuration::new(batch.parameters().unwrap(), b"batch");
     let server = Server::new(configuration.clone());
     let tables: Vec<_> = (0..batch.tables)
         .map(|table| {
@@ -186,13 +186,18 @@ fn records_are_found_in_a_batch() {
     let plan = Plan::new(&asked, &batch, &mut random);
     assert_eq!(plan.left.len(), 0);
     let mut found = vec![false; asked.len()];
-    for (query, (place, keyword)) in plan.placed.iter().zip(&plan.keywords).enumerate() {
-        let lookup = keyword.lookup(batch.shape);
-        let message = client.query(&secret, &lookup, &mut random).unwrap();
-        let message = server.read_query(&message).unwrap();
-        let table = tables[query / batch.queries].database();
-        let answer = server.answer(table, &keys, &message).unwrap();
-        let slots = client.recover(&secret, &lookup, &answer).unwrap();
+    let lookups: Vec<_> = plan.keywords.iter().map(|keyword| keyword.lookup(batch.shape)).collect();
+    let slots: Vec<_> = lookups
+        .chunks(batch.queries)
+        .zip(&tables)
+        .flat_map(|(lookups, table)| {
+            let query = client.query_all(&secret, lookups, &mut random).unwrap();
+            let query = server.read_query(&query).unwrap();
+            let answer = server.answer(table.database(), &keys, &query).unwrap();
+            client.recover_all(&secret, lookups, &answer).unwrap()
+        })
+        .collect();
+    for ((place, keyword), slots) in plan.placed.iter().zip(&plan.keywords).zip(&slots) {
         let Some(record) = records.get(keyword.as_bytes()) else { continue };
         found[place.unwrap()] = slots.concat().chunks_exact(128).any(|other| other == record);
     }

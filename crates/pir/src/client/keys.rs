@@ -7,7 +7,7 @@ use super::Client;
 use super::encrypt::Encryption;
 use super::secret::{SecretKey, reduced, transformed};
 use crate::kernel::{Kernel, portable};
-use crate::parameters::{Gadget, LEVELS, N, Q_BITS, Q2_BITS, SMALL_N};
+use crate::parameters::{Gadget, LEVELS, N, Q_BITS, Q2_BITS, SMALL_N, parts};
 use crate::ring::{Automorphism, Poly, Ring, power, reduce_once};
 use crate::wire::{header, pack};
 
@@ -36,8 +36,9 @@ impl Client {
         let mut small_halves = Vec::with_capacity(parameters.small_keys() * SMALL_N);
         let under = transformed(&self.small_ring, &*secret.small);
         let coefficients = reduced(&self.small_ring, &*secret.large);
-        for part in 0..parameters.parts() {
-            let source = self.part_of(&coefficients, part);
+        let parts = parameters.packings().flat_map(|slots| (0..parts(slots)).map(move |part| (slots, part)));
+        for (slots, part) in parts {
+            let source = self.part_of(&coefficients, slots, part);
             switch_key(
                 &self.small_ring,
                 gadgets.packing,
@@ -57,14 +58,13 @@ impl Client {
     /// What a part of a ciphertext's half a meets of the secret.
     ///
     /// With Y = X^parts, the part 0 of a · s is a₀ s₀ plus, for each other part t, a_t · Y s_(parts − t). The small ring
-    /// holds polynomials in Y at exponents that are multiples of the number of answers.
-    fn part_of(&self, secret: &Poly, part: usize) -> Box<Zeroizing<Poly>> {
-        let parameters = self.configuration.parameters();
-        let (parts, answers) = (parameters.parts(), parameters.shape.answers);
+    /// holds polynomials in Y at exponents that are multiples of the number of slots that it takes.
+    fn part_of(&self, secret: &Poly, slots: usize, part: usize) -> Box<Zeroizing<Poly>> {
+        let parts = parts(slots);
         let mut out = Box::new(Zeroizing::new(Poly::ZERO));
         let (residue, shift) = if part == 0 { (0, 0) } else { (parts - part, 1) };
         for (at, value) in secret.0.iter().skip(residue).step_by(parts).enumerate() {
-            let to = (at + shift) * answers;
+            let to = (at + shift) * slots;
             if to < SMALL_N {
                 out.0[to] = *value;
             } else {

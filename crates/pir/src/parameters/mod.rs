@@ -26,7 +26,7 @@
 //! [`Parameters::noise`] follows the noise from the query to the answer, and [`Parameters::new`] refuses a shape whose
 //! answers are wrong more often than once in 2^40 queries. Measured over 106,496 coefficients of answers of
 //! [`Shape::MILLION_KEYWORDS`], the standard deviation was 0.05048 of the distance between two bytes, where 0.05052 is
-//! predicted, and the largest error 0.244 of the 0.5 that is too much.
+//! predicted, and the largest error 0.244 of the 0.5 that is too much (with answers of 17 and 13 bits).
 
 mod gadget;
 mod noise;
@@ -58,12 +58,17 @@ pub(crate) const Q2: u64 = 134_176_769;
 pub(crate) const Q2_BITS: u32 = 27;
 /// A coefficient of the table is a byte.
 pub(crate) const P: u64 = 256;
-/// Bits of a coefficient of the answer's half that does not depend on the record.
-pub(crate) const ANSWER_A_BITS: u32 = 17;
-/// Bits of a coefficient of the answer's half that hides the record.
-pub(crate) const ANSWER_B_BITS: u32 = 13;
+/// Low bits of a query's coefficients that are rounded away before they are sent. The expansion adds so much noise that
+/// theirs does not count.
+pub(crate) const QUERY_DROPPED: u32 = 13;
+/// Bits of a query's coefficient as it is sent.
+pub(crate) const QUERY_BITS: u32 = Q_BITS - QUERY_DROPPED;
+/// What a query's coefficients are below, as they are sent: each is below Q when the dropped bits are zeros.
+pub(crate) const QUERY_BELOW: u64 = (Q >> QUERY_DROPPED) + 1;
 /// The largest failure probability of a query, as a power of two.
 const FAILURE_LOG2: f64 = -40.0;
+/// Answers have the fewest bits with which the probability is no larger than this.
+const WANTED_FAILURE_LOG2: f64 = -44.0;
 
 /// How records lie in a table. All but the rows are powers of two.
 ///
@@ -103,30 +108,37 @@ impl Shape {
     /// it is a shape that [`Parameters::new`] refuses.
     #[must_use]
     pub fn for_records(count: u64) -> Self {
-        Self::with_room(count, 16)
+        Self::with_room(count, 16, Self { rows: 0, columns: 0, slots: 4, answers: 2 })
     }
 
-    /// The same with at least so many rows and columns; a power of two.
-    pub(crate) fn with_room(count: u64, least: usize) -> Self {
+    /// The same with at least so many rows and columns, a power of two, and slots as `like` has them.
+    pub(crate) fn with_room(count: u64, least: usize, like: Self) -> Self {
         let columns = (least.ilog2()..=16).map(|log| 1 << log);
         let shapes = columns.map(|columns| {
-            let rows = (count as f64 / Self::most_per_row(columns)).ceil() as usize;
-            Self { rows: rows.max(least), columns, slots: 4, answers: 2 }
+            let shape = Self { columns, ..like };
+            let rows = (count as f64 / shape.most_per_row()).ceil() as usize;
+            Self { rows: rows.max(least), ..shape }
         });
         let [row, column] = Self::COSTS;
         let cost = |shape: &Self| shape.rows.saturating_mul(row).saturating_add(shape.columns * column);
         let fastest = shapes.filter(|shape| shape.rows <= Self::MOST_ROWS).min_by_key(cost);
-        fastest.unwrap_or(Self { rows: usize::MAX, columns: 1 << 16, slots: 4, answers: 2 })
+        fastest.unwrap_or(Self { rows: usize::MAX, columns: 1 << 16, ..like })
+    }
+
+    /// Records of 128 bytes that a slot has.
+    pub(crate) fn entries(self) -> usize {
+        (N / self.slots.max(1)) / 128
     }
 
     /// How many records a row may have on average.
     ///
-    /// A row has a place for everybody until it is 97 % full (two buckets of four entries each; Dietzfelbinger and
-    /// Weidling, "Balanced allocation and dictionaries with tightly packed constant size bins", 2007), and one with few
-    /// buckets a little less. Chance gives it √mean more or less, of which 4.4 times is left free: of 300 rows one has
-    /// more with a probability of 2^-9, and then it is rather full and not over.
-    fn most_per_row(columns: usize) -> f64 {
-        let full = 0.955 * (columns * 4 * Self::KEYWORD_ENTRIES) as f64;
+    /// A row has a place for everybody until it is 97 % full with two buckets of four entries each, 89 % with two of two
+    /// (Dietzfelbinger and Weidling, "Balanced allocation and dictionaries with tightly packed constant size bins",
+    /// 2007), and one with few buckets a little less. Chance gives it √mean more or less, of which 4.4 times is left free:
+    /// of 300 rows one has more with a probability of 2^-9, and then it is rather full and not over.
+    fn most_per_row(self) -> f64 {
+        let part = if self.entries() < Self::KEYWORD_ENTRIES { 0.87 } else { 0.955 };
+        let full = part * (self.columns * self.slots * self.entries()) as f64;
         // mean + 4.4 √mean = full.
         ((4.4f64.powi(2) + 4.0 * full).sqrt() - 4.4).powi(2) / 4.0
     }
@@ -178,7 +190,7 @@ impl Gadgets {
         ],
         conversion: Gadget::new(3, 14, 8),
         selection: Gadget::new(3, 7, 12),
-        packing: Gadget::new(5, 5, 2),
+        packing: Gadget::new(4, 6, 3),
     };
 }
 
@@ -187,19 +199,59 @@ impl Gadgets {
 pub struct Parameters {
     pub(crate) shape: Shape,
     pub(crate) gadgets: Gadgets,
+    /// Lookups that a query makes, each in a row of its own.
+    pub(crate) together: usize,
+    pub(crate) bits: AnswerBits,
+}
+
+/// Bits that the coefficients of an answer are rounded to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AnswerBits {
+    /// Of the half that does not depend on the record.
+    pub(crate) a: u32,
+    /// Of the half that hides the record.
+    pub(crate) b: u32,
+}
+
+impl AnswerBits {
+    /// From the fewest to the most.
+    const ALL: [Self; 7] = [
+        Self { a: 16, b: 10 },
+        Self { a: 16, b: 11 },
+        Self { a: 16, b: 12 },
+        Self { a: 17, b: 11 },
+        Self { a: 17, b: 12 },
+        Self { a: 17, b: 13 },
+        Self::MOST,
+    ];
+    pub(crate) const MOST: Self = Self { a: 18, b: 14 };
 }
 
 impl Parameters {
     /// # Errors
     /// When a number is out of its range, or answers would fail with a probability above 2^-40.
     pub fn new(shape: Shape) -> Result<Self, ParameterError> {
-        Self::with_gadgets(shape, Gadgets::STANDARD)
+        Self::with_gadgets(shape, 1, Gadgets::STANDARD)
     }
 
-    pub(crate) fn with_gadgets(shape: Shape, gadgets: Gadgets) -> Result<Self, ParameterError> {
+    /// For queries that make `together` lookups each, in whatever rows: they share the work of the expansion, and answers
+    /// of small slots share ciphertexts. Evaluation keys are the same.
+    ///
+    /// # Errors
+    /// When a number is out of its range, or answers would fail with a probability above 2^-40.
+    pub fn together(shape: Shape, together: usize) -> Result<Self, ParameterError> {
+        Self::with_gadgets(shape, together, Gadgets::STANDARD)
+    }
+
+    pub(crate) fn with_gadgets(
+        shape: Shape,
+        together: usize,
+        gadgets: Gadgets,
+    ) -> Result<Self, ParameterError> {
         let power = |value: usize, most: usize| value.is_power_of_two() && value <= most;
         for (name, fits) in [
-            ("rows", (1..=N).contains(&shape.rows)),
+            ("lookups of a query", power(together, N)),
+            ("rows", (1..=N / together.clamp(1, N)).contains(&shape.rows)),
             ("columns", power(shape.columns, 1 << 16)),
             ("answers", power(shape.answers, 4)),
             ("slots", power(shape.slots, N) && shape.slots >= 2 * shape.answers.min(N)),
@@ -208,7 +260,7 @@ impl Parameters {
                 return Err(ParameterError::Range(name));
             }
         }
-        let parameters = Self { shape, gadgets };
+        let mut parameters = Self { shape, gadgets, together, bits: AnswerBits::MOST };
         let selectors = parameters.selector_coefficients();
         if selectors > N {
             return Err(ParameterError::Selectors(selectors));
@@ -217,6 +269,11 @@ impl Parameters {
         if failure_log2 > FAILURE_LOG2 {
             return Err(ParameterError::Failure { failure_log2 });
         }
+        let enough = AnswerBits::ALL.into_iter().find(|bits| {
+            let fewer = Self { bits: *bits, ..parameters.clone() };
+            fewer.noise().failure_log2 <= WANTED_FAILURE_LOG2
+        });
+        parameters.bits = enough.unwrap_or(AnswerBits::MOST);
         Ok(parameters)
     }
 
@@ -257,7 +314,31 @@ impl Parameters {
 
     /// Coefficients of a query that choose columns and slots.
     pub(crate) fn selector_coefficients(&self) -> usize {
-        self.shape.answers * self.selectors_each() * self.gadgets.selection.digits
+        let each = self.shape.answers * self.selectors_each() * self.gadgets.selection.digits;
+        each.saturating_mul(self.together)
+    }
+
+    /// Coefficients of a query that choose rows.
+    pub(crate) fn row_coefficients(&self) -> usize {
+        self.shape.rows * self.together
+    }
+
+    /// Lookups that a query makes.
+    #[must_use]
+    pub fn lookups(&self) -> usize {
+        self.together
+    }
+
+    /// Slots that an answer's ciphertext has room for: those of one lookup, or of two if they are small.
+    pub(crate) fn packed(&self) -> usize {
+        let twice = 2 * self.shape.answers;
+        let fit = self.together > 1 && twice <= MOST_PACKED && twice * self.slot_bytes() <= SMALL_N;
+        if fit { twice } else { self.shape.answers }
+    }
+
+    /// Ciphertexts of an answer.
+    pub(crate) fn answer_ciphertexts(&self) -> usize {
+        self.shape.answers * self.together / self.packed()
     }
 
     /// The number that a selector's digit holds before the expansion if its bit is set.
@@ -267,10 +348,11 @@ impl Parameters {
         before_expansion(value)
     }
 
-    /// How many parts the secret has for packing: an answer is the part 0 of a polynomial taken apart by the residues of
-    /// its exponents modulo this number.
-    pub(crate) fn parts(&self) -> usize {
-        2 * self.shape.answers
+    /// How many slots a ciphertext may take, for each of which keys have a set for packing: those of one lookup, and twice
+    /// as many.
+    pub(crate) fn packings(&self) -> impl Iterator<Item = usize> + use<> {
+        let answers = self.shape.answers;
+        [answers, 2 * answers].into_iter().take(if 2 * answers <= MOST_PACKED { 2 } else { 1 })
     }
 
     /// Ciphertexts of the evaluation keys modulo Q.
@@ -281,7 +363,7 @@ impl Parameters {
 
     /// Ciphertexts of the evaluation keys modulo q2.
     pub(crate) fn small_keys(&self) -> usize {
-        self.parts() * self.gadgets.packing.digits
+        self.packings().map(|slots| parts(slots) * self.gadgets.packing.digits).sum()
     }
 
     /// All that keys depend on, and then the shape.
@@ -302,8 +384,10 @@ impl Parameters {
             number(self.shape.rows as u64);
             number(self.shape.columns as u64);
             number(self.shape.slots as u64);
-            number(u64::from(ANSWER_A_BITS));
-            number(u64::from(ANSWER_B_BITS));
+            number(self.together as u64);
+            number(u64::from(QUERY_BITS));
+            number(u64::from(self.bits.a));
+            number(u64::from(self.bits.b));
         }
         digest
     }
@@ -369,6 +453,15 @@ pub(crate) fn row_value() -> u64 {
 fn before_expansion(value: u128) -> u64 {
     let halves = crate::ring::power(N as u64, Q - 2, Q);
     (value * u128::from(halves) % u128::from(Q)) as u64
+}
+
+/// The most slots that a ciphertext of an answer takes.
+const MOST_PACKED: usize = 4;
+
+/// How many parts the secret has for packing so many slots: an answer is the part 0 of a polynomial taken apart by the
+/// residues of its exponents modulo this number.
+pub(crate) fn parts(slots: usize) -> usize {
+    2 * slots
 }
 
 /// Levels of the expansion of `count` values.

@@ -5,7 +5,7 @@
 //! table holds has no part in it: records are masked with a public keystream (`mask.rs`) before they become
 //! coefficients, so these are uniform whatever the records are.
 
-use super::{Gadget, LEVELS, N, P, Parameters, Q, Q1, Q2};
+use super::{Gadget, LEVELS, N, P, Parameters, Q, Q1, Q2, QUERY_DROPPED};
 
 /// The secret's coefficients are uniform over −1, 0, 1.
 const SECRET_VARIANCE: f64 = 2.0 / 3.0;
@@ -45,7 +45,8 @@ impl Noise {
         let rounding = (1.0 + n * SECRET_VARIANCE) / 12.0;
 
         // Level i's noise is doubled (on average) by each level after it.
-        let mut expanded = ERROR_VARIANCE * (LEVELS as f64).exp2();
+        let rounded = 4f64.powi(QUERY_DROPPED as i32) / 12.0;
+        let mut expanded = (ERROR_VARIANCE + rounded) * (LEVELS as f64).exp2();
         for (level, gadget) in gadgets.expansion.iter().enumerate() {
             let doubled = ((LEVELS - 1 - level) as f64).exp2();
             expanded += doubled * key_switch(*gadget, q.log2(), n * SECRET_VARIANCE);
@@ -66,16 +67,19 @@ impl Noise {
         let folding = parameters.selectors_each() as f64 * step;
 
         let one = key_switch(gadgets.packing, q2.log2(), n * SECRET_VARIANCE);
-        let packing = parameters.shape.answers as f64 * one + rounding;
+        let packing = parameters.packed() as f64 * one + rounding;
 
         let in_q2 = (first_dimension + folding) * (q2 / q1).powi(2) + packing;
         let half = n / 2.0;
-        let response = 4f64.powi(-(super::ANSWER_B_BITS as i32)) / 12.0
-            + half * SECRET_VARIANCE / 12.0 * 4f64.powi(-(super::ANSWER_A_BITS as i32));
-        let answer = (in_q2 / (q2 * q2) + response) * (P * P) as f64;
+        let of_a = half * SECRET_VARIANCE / 12.0 * 4f64.powi(-(parameters.bits.a as i32));
+        let without_b = (in_q2 / (q2 * q2) + of_a) * (P * P) as f64;
+        // Between two values that b may have, where 1 is the distance between two bytes. Rounding b takes half of it at most:
+        // that is left free, and the rest is as good as normal.
+        let step = P as f64 * (-f64::from(parameters.bits.b)).exp2();
+        let answer = without_b + step * step / 12.0;
 
-        let coefficient_failure_log2 = tail_log2(0.5 / answer.sqrt());
-        let coefficients = (parameters.slot_bytes() * parameters.shape.answers) as f64;
+        let coefficient_failure_log2 = tail_log2((0.5 - step / 2.0) / without_b.sqrt());
+        let coefficients = (parameters.slot_bytes() * parameters.shape.answers * parameters.together) as f64;
         let failure_log2 = coefficient_failure_log2 + coefficients.log2();
         Self {
             expanded,

@@ -4,10 +4,12 @@ use super::*;
 fn the_standard_shapes_answer_rightly() {
     for shape in [Shape::MILLION_RECORDS, Shape::MILLION_KEYWORDS] {
         let parameters = Parameters::new(shape).unwrap();
-        assert!(parameters.noise().failure_log2 < -60.0, "{:?}", parameters.noise());
+        assert!(parameters.noise().failure_log2 < -44.0, "{:?}", parameters.noise());
+        let most = Parameters { bits: AnswerBits::MOST, ..parameters };
+        assert!(most.noise().failure_log2 < -55.0, "{:?}", most.noise());
     }
     let ten_million = Parameters::new(Shape::TEN_MILLION_KEYWORDS).unwrap();
-    assert!(ten_million.noise().failure_log2 < -50.0, "{:?}", ten_million.noise());
+    assert!(ten_million.noise().failure_log2 < -44.0, "{:?}", ten_million.noise());
     // 8,388,608 records of 128 bytes by their places.
     Parameters::new(Shape { rows: 512, columns: 1024, slots: 16, answers: 1 }).unwrap();
     Parameters::new(Shape { rows: 511, columns: 1, slots: 16, answers: 1 }).unwrap();
@@ -20,7 +22,7 @@ fn noise_above_the_bound_is_refused() {
     assert!(matches!(refused, ParameterError::Failure { failure_log2 } if failure_log2 > -40.0));
 
     let coarse = Gadgets { selection: Gadget::new(2, 10, 12), ..Gadgets::STANDARD };
-    let refused = Parameters::with_gadgets(Shape::MILLION_KEYWORDS, coarse).unwrap_err();
+    let refused = Parameters::with_gadgets(Shape::MILLION_KEYWORDS, 1, coarse).unwrap_err();
     assert!(matches!(refused, ParameterError::Failure { .. }), "{refused}");
 }
 
@@ -95,6 +97,19 @@ fn a_shape_has_room_for_its_records() {
         let mut placement = crate::Placement::new(Shape::for_records(count), Shape::KEYWORD_ENTRIES);
         for _ in 0..count {
             placement.insert(&crate::Keyword::random(&mut random)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn answers_have_no_more_bits_than_they_need() {
+    let shapes = [Shape::MILLION_KEYWORDS, Shape::TEN_MILLION_KEYWORDS, Shape::for_records(1000)];
+    let batch = crate::BatchShape::for_records(1 << 20).parameters().unwrap();
+    for parameters in shapes.map(|shape| Parameters::new(shape).unwrap()).into_iter().chain([batch]) {
+        println!("{:?} {:?} 2^{:.1}", parameters.shape, parameters.bits, parameters.noise().failure_log2);
+        println!("{} up, {} down", parameters.query_bytes(), parameters.answer_bytes());
+        for fewer in AnswerBits::ALL.into_iter().take_while(|bits| *bits != parameters.bits) {
+            assert!(Parameters { bits: fewer, ..parameters.clone() }.noise().failure_log2 > -44.0);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Evaluation keys as the server uses them.
 
 use super::Server;
-use crate::parameters::{N, Parameters, Q_BITS, Q2_BITS, SMALL_N};
+use crate::parameters::{N, Parameters, Q_BITS, Q2_BITS, SMALL_N, parts};
 use crate::ring::{Ciphertext, Ring};
 use crate::sample::public;
 use crate::wire::{DecodeError, open, unpack};
@@ -14,8 +14,8 @@ pub struct EvaluationKeys {
     /// For each level of the expansion, a row for each digit.
     pub(super) expansion: Vec<Vec<Ciphertext>>,
     pub(super) conversion: Vec<Ciphertext>,
-    /// For each part of the secret, a row for each digit.
-    pub(super) packing: Vec<Ciphertext>,
+    /// For each number of slots that a ciphertext of an answer takes: for each part of the secret, a row for each digit.
+    pub(super) packing: Vec<(usize, Vec<Ciphertext>)>,
     pub(super) id: [u8; 16],
 }
 
@@ -23,8 +23,8 @@ impl EvaluationKeys {
     /// What they take in memory, for whoever keeps some of them.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        let rows =
-            self.expansion.iter().map(Vec::len).sum::<usize>() + self.conversion.len() + self.packing.len();
+        let packing: usize = self.packing.iter().map(|(_, rows)| rows.len()).sum();
+        let rows = self.expansion.iter().map(Vec::len).sum::<usize>() + self.conversion.len() + packing;
         rows * size_of::<Ciphertext>()
     }
 }
@@ -56,6 +56,11 @@ impl Server {
         self.complete(&self.tables.ring, seed, 0, &mut rows);
         self.complete(&self.tables.small_ring, seed, first_small, &mut packing);
         let (expansion, conversion) = split_rows(parameters, rows);
+        let mut packing = packing.into_iter();
+        let packing = parameters.packings().map(|slots| {
+            (slots, packing.by_ref().take(parts(slots) * parameters.gadgets.packing.digits).collect())
+        });
+        let packing = packing.collect();
         Ok(EvaluationKeys { expansion, conversion, packing, id })
     }
 

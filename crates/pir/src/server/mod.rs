@@ -14,7 +14,10 @@ use std::sync::Arc;
 use crate::database::Database;
 use crate::kernel::Kernel;
 use crate::mask::Mask;
-use crate::parameters::{Configuration, ConfigurationId, LEVELS, N, Parameters, Q, Q_BITS, Q1, Q2, SMALL_N};
+use crate::parameters::{
+    Configuration, ConfigurationId, LEVELS, N, Parameters, Q, Q1, Q2, QUERY_BELOW, QUERY_BITS, QUERY_DROPPED,
+    SMALL_N,
+};
 use crate::ring::{Automorphism, Ciphertext, Poly, Ring};
 use crate::wire::{DecodeError, open, unpack};
 use expand::sparse;
@@ -130,14 +133,10 @@ impl Server {
         let id = self.configuration().id();
         let (seed, halves) =
             open(bytes, id.as_bytes(), DecodeError::Configuration, parameters.query_bytes())?;
-        let mut rows = vec![0; parameters.shape.rows];
-        let mut selectors = vec![0; parameters.selector_coefficients()];
-        let count = rows.len() + selectors.len();
-        let mut both = vec![0; count];
-        unpack(halves, Q_BITS, Q, both.iter_mut())?;
-        let (of_rows, of_selectors) = both.split_at(rows.len());
-        rows.copy_from_slice(of_rows);
-        selectors.copy_from_slice(of_selectors);
+        let mut rows = vec![0; parameters.row_coefficients() + parameters.selector_coefficients()];
+        unpack(halves, QUERY_BITS, QUERY_BELOW, rows.iter_mut())?;
+        rows.iter_mut().for_each(|value| *value <<= QUERY_DROPPED);
+        let selectors = rows.split_off(parameters.row_coefficients());
         Ok(Query { seed: *seed, rows, selectors, id })
     }
 
@@ -158,7 +157,7 @@ impl Server {
     }
 
     /// Answers queries, of whomever, in one pass over the table: reading it is half of the time of a single query. Each
-    /// query takes some megabytes of memory for as long as the pass lasts.
+    /// lookup takes some megabytes of memory for as long as the pass lasts.
     ///
     /// # Errors
     /// When one of the queries or keys does not belong to the table; then none is answered.
@@ -179,24 +178,32 @@ impl Server {
             return Err(AnswerError::Keys);
         }
         let mut scratch = Scratch::new(parameters);
-        let rows: Vec<_> = asked.iter().map(|(keys, query)| self.rows(query, keys, &mut scratch)).collect();
-        let passes = database.first_dimension(&rows);
+        let rows: Vec<_> =
+            asked.iter().flat_map(|(keys, query)| self.rows(query, keys, &mut scratch)).collect();
+        let mut passes = database.first_dimension(&rows).into_iter();
         drop(rows);
-        let answers = asked.iter().zip(passes).map(|((keys, query), columns)| {
+        let answers = asked.iter().map(|(keys, query)| {
             let selectors = self.selectors(query, keys, &mut scratch);
-            self.choose_and_pack(columns, &selectors, keys, &mut scratch)
+            let each = parameters.shape.answers * parameters.selectors_each();
+            let chosen: Vec<_> = (0..parameters.lookups())
+                .zip(passes.by_ref())
+                .flat_map(|(lookup, columns)| {
+                    let selectors = selectors.iter().skip(lookup * each).take(each);
+                    self.choose(columns, &selectors.collect::<Vec<_>>(), &mut scratch)
+                })
+                .collect();
+            self.pack(&chosen, keys, &mut scratch)
         });
         Ok(answers.collect())
     }
 
-    /// From the sums of all columns to the answer.
-    fn choose_and_pack(
+    /// From the sums of all columns to the slots of a lookup.
+    fn choose(
         &self,
         mut columns: Vec<Ciphertext>,
-        selectors: &[Selector],
-        keys: &EvaluationKeys,
+        selectors: &[&Selector],
         scratch: &mut Scratch,
-    ) -> Vec<u8> {
+    ) -> Vec<Ciphertext> {
         let parameters = self.tables.parameters();
         for half in columns.iter_mut().flat_map(|column| [&mut column.a, &mut column.b]) {
             self.tables.kernel.inverse(&self.tables.table_ring, half);
@@ -208,28 +215,24 @@ impl Server {
         for (answer, selectors) in answers.iter_mut().zip(of_slots) {
             self.rotate(answer, selectors, scratch);
         }
-        self.pack(&answers, keys, scratch)
+        answers
     }
 
-    /// The encrypted choice of a row, as the first dimension wants it: for each block of eight coefficients, both halves
-    /// of each row.
-    fn rows(&self, query: &Query, keys: &EvaluationKeys, scratch: &mut Scratch) -> Vec<[[u32; 8]; 2]> {
-        let count = query.rows.len();
-        let mut blocks = vec![[[0; 8]; 2]; count * N / 8];
-        self.expand(
-            sparse(&query.seed, 0, &query.rows),
-            count,
-            keys,
-            scratch,
-            |server, _, row, ciphertext| {
-                server.to_table_modulus(ciphertext);
-                let halves = ciphertext.a.0.as_chunks::<8>().0.iter().zip(ciphertext.b.0.as_chunks::<8>().0);
-                for (block, (a, b)) in blocks.iter_mut().skip(row).step_by(count).zip(halves) {
-                    *block = [a.map(|value| value as u32), b.map(|value| value as u32)];
-                }
-            },
-        );
-        blocks
+    /// For each lookup, the encrypted choice of a row, as the first dimension wants it: for each block of eight coefficients,
+    /// both halves of each row.
+    fn rows(&self, query: &Query, keys: &EvaluationKeys, scratch: &mut Scratch) -> Vec<Vec<[[u32; 8]; 2]>> {
+        let rows = self.tables.parameters().shape.rows;
+        let mut lookups = vec![vec![[[0; 8]; 2]; rows * N / 8]; self.tables.parameters().lookups()];
+        let root = sparse(&query.seed, 0, &query.rows);
+        self.expand(root, query.rows.len(), keys, scratch, |server, _, at, ciphertext| {
+            server.to_table_modulus(ciphertext);
+            let halves = ciphertext.a.0.as_chunks::<8>().0.iter().zip(ciphertext.b.0.as_chunks::<8>().0);
+            let blocks = lookups[at / rows].iter_mut().skip(at % rows).step_by(rows);
+            for (block, (a, b)) in blocks.zip(halves) {
+                *block = [a.map(|value| value as u32), b.map(|value| value as u32)];
+            }
+        });
+        lookups
     }
 
     fn selectors(&self, query: &Query, keys: &EvaluationKeys, scratch: &mut Scratch) -> Vec<Selector> {

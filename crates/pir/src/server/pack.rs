@@ -6,7 +6,7 @@
 
 use super::keys::EvaluationKeys;
 use super::{Scratch, Server};
-use crate::parameters::{ANSWER_A_BITS, ANSWER_B_BITS, Q1, Q2, SMALL_N};
+use crate::parameters::{Q1, Q2, SMALL_N, parts};
 use crate::ring::{Ciphertext, reduce_once};
 use crate::wire::{VERSION, pack};
 
@@ -18,9 +18,28 @@ impl Server {
         keys: &EvaluationKeys,
         scratch: &mut Scratch,
     ) -> Vec<u8> {
+        let parameters = self.tables.parameters();
+        let mut message = Vec::with_capacity(parameters.answer_bytes());
+        message.push(VERSION);
+        let rows = keys.packing.iter().find(|(slots, _)| *slots == parameters.packed());
+        let rows = rows.map(|(_, rows)| rows.as_slice()).unwrap_or_default();
+        for answers in answers.chunks(parameters.packed()) {
+            self.pack_ciphertext(answers, rows, scratch, &mut message);
+        }
+        message
+    }
+
+    /// One of an answer's ciphertexts.
+    fn pack_ciphertext(
+        &self,
+        answers: &[Ciphertext],
+        rows: &[Ciphertext],
+        scratch: &mut Scratch,
+        message: &mut Vec<u8>,
+    ) {
         let (kernel, ring) = (self.tables.kernel, &self.tables.small_ring);
         let parameters = self.tables.parameters();
-        let (parts, gadget) = (parameters.parts(), parameters.gadgets.packing);
+        let (parts, gadget, bits) = (parts(answers.len()), parameters.gadgets.packing, parameters.bits);
 
         let mut digits = Vec::with_capacity(parts * gadget.digits);
         for part in 0..parts {
@@ -31,7 +50,7 @@ impl Server {
                 digits.push(digit.clone());
             }
         }
-        kernel.inner_product(ring, &digits, &keys.packing, &mut scratch.image);
+        kernel.inner_product(ring, &digits, rows, &mut scratch.image);
         kernel.inverse(ring, &mut scratch.image.a);
         kernel.inverse(ring, &mut scratch.image.b);
         interleave(answers, 0, parts, |answer| &answer.b.0, &mut scratch.poly.0[..SMALL_N]);
@@ -39,17 +58,13 @@ impl Server {
             *b = reduce_once(*b + own, Q2);
         }
 
-        let mut message = Vec::with_capacity(parameters.answer_bytes());
-        message.push(VERSION);
-        let a = scratch.image.a.0[..SMALL_N].iter().map(|value| round(*value, ANSWER_A_BITS));
-        pack(a, ANSWER_A_BITS, &mut message);
-        let places = (0..answers.len())
-            .flat_map(|lookup| (0..parameters.slot_bytes()).map(move |byte| (lookup, byte)));
-        let b = places.map(|(lookup, byte)| {
-            round(scratch.image.b.0[parameters.answer_position(lookup, byte)], ANSWER_B_BITS)
-        });
-        pack(b, ANSWER_B_BITS, &mut message);
-        message
+        let a = scratch.image.a.0[..SMALL_N].iter().map(|value| round(*value, bits.a));
+        pack(a, bits.a, message);
+        let places =
+            (0..answers.len()).flat_map(|slot| (0..parameters.slot_bytes()).map(move |byte| (slot, byte)));
+        let b = places
+            .map(|(slot, byte)| round(scratch.image.b.0[parameters.answer_position(slot, byte)], bits.b));
+        pack(b, bits.b, message);
     }
 }
 

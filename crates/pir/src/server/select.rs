@@ -40,7 +40,7 @@ impl Server {
     pub(super) fn fold(
         &self,
         columns: Vec<Ciphertext>,
-        lookups: &[&[Selector]],
+        lookups: &[&[&Selector]],
         scratch: &mut Scratch,
     ) -> Vec<Ciphertext> {
         let (low, high) = columns.split_at(columns.len() / 2);
@@ -68,7 +68,7 @@ impl Server {
                     let (low, high) = folded.split_at_mut(half);
                     for (low, high) in low.iter_mut().zip(&*high) {
                         self.difference(low, high, scratch);
-                        self.choose(low, selector, scratch);
+                        self.choose_between(low, selector, scratch);
                     }
                     folded.truncate(half);
                 }
@@ -78,12 +78,12 @@ impl Server {
     }
 
     /// Turns a polynomial so that the slot that the selectors name comes first.
-    pub(super) fn rotate(&self, ciphertext: &mut Ciphertext, selectors: &[Selector], scratch: &mut Scratch) {
+    pub(super) fn rotate(&self, ciphertext: &mut Ciphertext, selectors: &[&Selector], scratch: &mut Scratch) {
         let kernel = self.tables.kernel;
         for (bit, selector) in selectors.iter().enumerate() {
             kernel.rotate_subtract(&ciphertext.a, 1 << bit, Q1, &mut scratch.difference.a);
             kernel.rotate_subtract(&ciphertext.b, 1 << bit, Q1, &mut scratch.difference.b);
-            self.choose(ciphertext, selector, scratch);
+            self.choose_between(ciphertext, selector, scratch);
         }
     }
 
@@ -94,7 +94,7 @@ impl Server {
     }
 
     /// Adds `scratch.difference` times the selector's bit (the external product).
-    fn choose(&self, ciphertext: &mut Ciphertext, selector: &Selector, scratch: &mut Scratch) {
+    fn choose_between(&self, ciphertext: &mut Ciphertext, selector: &Selector, scratch: &mut Scratch) {
         self.take_apart(scratch);
         self.add_chosen(ciphertext, selector, scratch);
     }

@@ -4,9 +4,10 @@ use chacha20::ChaCha20Rng;
 use proptest::prelude::*;
 use rand_core::{Rng, SeedableRng};
 
+use crate::parameters::AnswerBits;
 use crate::{
-    AnswerError, Change, Client, Configuration, Database, EvaluationKeys, Kernel, Lookup, Parameters, Place,
-    SecretKey, Server, Shape,
+    AnswerError, Change, Client, Configuration, Database, EvaluationKeys, Kernel, Lookup, LookupError,
+    Parameters, Place, SecretKey, Server, Shape,
 };
 
 /// A table of random records with a client and a server.
@@ -28,8 +29,21 @@ impl World {
         Self::holding(shape, kernel, records, random)
     }
 
-    fn holding(shape: Shape, kernel: Kernel, records: Vec<u8>, mut random: ChaCha20Rng) -> Self {
-        let configuration = Configuration::new(Parameters::new(shape).unwrap(), b"test");
+    fn holding(shape: Shape, kernel: Kernel, records: Vec<u8>, random: ChaCha20Rng) -> Self {
+        Self::of(Parameters::new(shape).unwrap(), kernel, records, random)
+    }
+
+    /// For queries of several lookups.
+    fn together(shape: Shape, together: usize, seed: u8) -> Self {
+        let mut random = ChaCha20Rng::from_seed([seed; 32]);
+        let mut records = vec![0; shape.rows * shape.columns * 2048];
+        random.fill_bytes(&mut records);
+        Self::of(Parameters::together(shape, together).unwrap(), Kernel::best(), records, random)
+    }
+
+    fn of(parameters: Parameters, kernel: Kernel, records: Vec<u8>, mut random: ChaCha20Rng) -> Self {
+        let shape = parameters.shape();
+        let configuration = Configuration::new(parameters, b"test");
         let server = Server::with_kernel(configuration.clone(), kernel);
         let words = vec![0; configuration.parameters().table_words()];
         let database = Database::build(&server, Box::new(words), |row, column, bytes| {
@@ -249,25 +263,91 @@ fn what_does_not_belong_together_is_refused() {
     assert_eq!(refused, Err(AnswerError::Keys));
 }
 
+#[test]
+fn lookups_of_one_query_are_answered_each() {
+    // Slots of 512 bytes fill a ciphertext with two; of smaller ones it takes four.
+    for (slots, together, ciphertexts) in [(4, 2, 2), (8, 1, 1), (8, 2, 1), (8, 8, 4), (16, 4, 2)] {
+        let shape = Shape { slots, ..SMALL };
+        let mut world = World::together(shape, together, 8);
+        assert_eq!(world.client.configuration().parameters().answer_ciphertexts(), ciphertexts);
+        let asked: Vec<_> = (0..2)
+            .map(|_| {
+                let lookups: Vec<_> = (0..together).map(|_| world.random_lookup()).collect();
+                let query = world.client.query_all(&world.secret, &lookups, &mut world.random).unwrap();
+                (lookups, world.server.read_query(&query).unwrap())
+            })
+            .collect();
+        let queries: Vec<_> = asked.iter().map(|(_, query)| (&world.keys, query)).collect();
+        let answers = world.server.answer_all(&world.database, &queries).unwrap();
+        for ((lookups, _), answer) in asked.iter().zip(&answers) {
+            assert_eq!(answer.len(), world.client.configuration().parameters().answer_bytes());
+            let found = world.client.recover_all(&world.secret, lookups, answer).unwrap();
+            assert_eq!(found.len(), together);
+            for (lookup, found) in lookups.iter().zip(found) {
+                for (place, found) in lookup.places.iter().zip(found) {
+                    assert!(found == world.stored(lookup.row, *place), "{slots} {together}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_query_makes_as_many_lookups_as_its_parameters_say() {
+    let mut world = World::together(SMALL, 2, 9);
+    let lookup = world.random_lookup();
+    for lookups in [vec![], vec![lookup.clone()], vec![lookup.clone(); 3]] {
+        let refused = world.client.query_all(&world.secret, &lookups, &mut world.random);
+        assert_eq!(refused, Err(LookupError::Lookups(2)));
+    }
+    let refused = world.client.query(&world.secret, &lookup, &mut world.random);
+    assert_eq!(refused, Err(LookupError::Lookups(2)));
+    // Keys are those of a single lookup.
+    let single = World::new(SMALL, Kernel::best(), 9);
+    let query = world.client.query_all(&world.secret, &[lookup.clone(), lookup], &mut world.random).unwrap();
+    let query = world.server.read_query(&query).unwrap();
+    assert!(world.server.answer(&world.database, &single.keys, &query).is_ok());
+}
+
 /// Over more than 100,000 coefficients, the noise of answers is as large as the parameters say.
 #[test]
 fn noise_is_as_predicted() {
     let shape = Shape { rows: 64, columns: 16, slots: 4, answers: 2 };
-    let mut world = World::new(shape, Kernel::best(), 7);
+    let mut parameters = Parameters::new(shape).unwrap();
+    // Rounded little, it is normal.
+    parameters.bits = AnswerBits::MOST;
+    let mut random = ChaCha20Rng::from_seed([7; 32]);
+    let mut records = vec![0; shape.rows * shape.columns * 2048];
+    random.fill_bytes(&mut records);
+    noise_of(World::of(parameters, Kernel::best(), records, random), 100);
+}
+
+/// The same for batches, whose answers have fewer bits.
+#[test]
+fn noise_of_several_lookups_is_as_predicted() {
+    noise_of(World::together(Shape { rows: 32, columns: 16, slots: 8, answers: 2 }, 4, 7), 50);
+}
+
+fn noise_of(mut world: World, queries: usize) {
+    let parameters = world.client.configuration().parameters().clone();
+    let (shape, slot_bytes, bits) = (parameters.shape(), parameters.slot_bytes(), parameters.bits.a);
     let mut errors = Vec::new();
-    for _ in 0..100 {
-        let lookup = world.random_lookup();
-        let answer = world.ask(&lookup);
+    for _ in 0..queries {
+        let lookups: Vec<_> = (0..parameters.lookups()).map(|_| world.random_lookup()).collect();
+        let query = world.client.query_all(&world.secret, &lookups, &mut world.random).unwrap();
+        let query = world.server.read_query(&query).unwrap();
+        let answer = world.server.answer(&world.database, &world.keys, &query).unwrap();
         let phases = world.client.phases(&world.secret, &answer).unwrap();
-        for (place, slot) in lookup.places.iter().zip(phases.chunks_exact(512)) {
-            let index = lookup.row + shape.rows * place.column;
+        let places = lookups.iter().flat_map(|lookup| lookup.places.iter().map(|place| (lookup.row, *place)));
+        for ((row, place), slot) in places.zip(phases.chunks_exact(slot_bytes)) {
+            let index = row + shape.rows * place.column;
             let mask = world.server.tables.mask.polynomial(index);
-            let mask = &mask[512 * place.slot..];
-            for ((phase, stored), mask) in slot.iter().zip(world.stored(lookup.row, *place)).zip(mask) {
-                let expected = u64::from(stored ^ mask) << 9;
+            let mask = &mask[slot_bytes * place.slot..];
+            for ((phase, stored), mask) in slot.iter().zip(world.stored(row, place)).zip(mask) {
+                let expected = u64::from(stored ^ mask) << (bits - 8);
                 // In units of the distance between two bytes, from −128 to 128.
-                let error = (phase.wrapping_sub(expected) << (64 - 17)).cast_signed() >> (64 - 17);
-                errors.push(error as f64 / 512.0);
+                let error = (phase.wrapping_sub(expected) << (64 - bits)).cast_signed() >> (64 - bits);
+                errors.push(error as f64 / f64::from(1 << (bits - 8)));
             }
         }
     }
@@ -280,8 +360,14 @@ fn noise_is_as_predicted() {
     println!("mean {mean:.5}, deviation {deviation:.5}, predicted {predicted:.5}, largest {largest:.4}");
     assert!(mean.abs() < 4.0 * predicted / count.sqrt() + 0.001, "{mean}");
     assert!((0.95..1.03).contains(&(deviation / predicted)), "{deviation} against {predicted}");
+    println!("{:?}, {:?}", parameters.bits, parameters.noise());
     // Of 100,000 normal variables one is beyond 4.4 deviations.
-    assert!(largest < 5.5 * predicted, "{largest}");
+    let step = 256.0 / f64::from(1 << parameters.bits.b);
+    let without_b = (predicted.powi(2) - step.powi(2) / 12.0).sqrt();
+    assert!(largest < 5.5 * without_b + step / 2.0, "{largest}");
+    if parameters.bits != AnswerBits::MOST {
+        return;
+    }
     // The distribution is normal: shares within one, two and three deviations.
     for (deviations, share) in [(1.0, 0.6827), (2.0, 0.9545), (3.0, 0.9973)] {
         let within = errors.iter().filter(|error| error.abs() < deviations * deviation).count() as f64;

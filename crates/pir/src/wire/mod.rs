@@ -4,8 +4,8 @@
 //! | message | bytes |
 //! |---|---|
 //! | evaluation keys | version (1), [`Parameters::keys_id`] (16), seed (32), coefficients of all b modulo Q (50 bits each), of all b modulo q2 (27 bits each) |
-//! | query | version (1), configuration id (16), seed (32), coefficients of b modulo Q (50 bits each): one for each row, then one for each digit of each selector |
-//! | answer | version (1), coefficients of a (17 bits each), those of b that are asked for (13 bits each) |
+//! | query | version (1), configuration id (16), seed (32), coefficients of b modulo Q without their lowest 13 bits (37 bits each): one for each row of each lookup, then one for each digit of each selector of each lookup |
+//! | answer | version (1), for each ciphertext: coefficients of a (16 to 18 bits each), those of b that are asked for (10 to 14 bits each) |
 //!
 //! Coefficients are packed without gaps, the lowest bit first, and bits after the last are zero. The halves called a of
 //! keys and queries follow from the seed (`sample.rs`): ciphertexts are numbered from 0 in the order in which they stand.
@@ -19,7 +19,7 @@ mod tests;
 
 pub(crate) use bits::{pack, packed_bytes, unpack};
 
-use crate::parameters::{ANSWER_A_BITS, ANSWER_B_BITS, N, Parameters, Q_BITS, Q2_BITS, SMALL_N};
+use crate::parameters::{N, Parameters, Q_BITS, Q2_BITS, QUERY_BITS, SMALL_N};
 
 /// The version of all messages.
 pub(crate) const VERSION: u8 = 1;
@@ -66,23 +66,28 @@ impl Parameters {
     /// Bytes of a query.
     #[must_use]
     pub fn query_bytes(&self) -> usize {
-        HEADER + packed_bytes(self.shape.rows + self.selector_coefficients(), Q_BITS)
+        HEADER + packed_bytes(self.row_coefficients() + self.selector_coefficients(), QUERY_BITS)
     }
 
     /// Bytes of an answer.
     #[must_use]
     pub fn answer_bytes(&self) -> usize {
-        1 + packed_bytes(SMALL_N, ANSWER_A_BITS) + packed_bytes(self.answer_coefficients(), ANSWER_B_BITS)
+        1 + self.answer_ciphertexts() * (self.answer_a_bytes() + self.answer_b_bytes())
     }
 
-    /// Bytes that an answer hides.
-    pub(crate) fn answer_coefficients(&self) -> usize {
-        self.slot_bytes() * self.shape.answers
+    /// Of one ciphertext of an answer, the half a.
+    pub(crate) fn answer_a_bytes(&self) -> usize {
+        packed_bytes(SMALL_N, self.bits.a)
     }
 
-    /// Which coefficient of the packed answer a byte of a lookup's slot is.
-    pub(crate) fn answer_position(&self, lookup: usize, byte: usize) -> usize {
-        byte * self.shape.slots / 2 + lookup
+    /// Of one ciphertext of an answer, the half b.
+    pub(crate) fn answer_b_bytes(&self) -> usize {
+        packed_bytes(self.slot_bytes() * self.packed(), self.bits.b)
+    }
+
+    /// Which coefficient of a packed ciphertext a byte of one of its slots is.
+    pub(crate) fn answer_position(&self, slot: usize, byte: usize) -> usize {
+        byte * self.shape.slots / 2 + slot
     }
 }
 

@@ -108,7 +108,7 @@ fn messages_are_what_they_have_always_been() {
     };
     assert_eq!(
         [hash(&keys), hash(&query), hash(&answer)],
-        ["3f9368711693c43c", "c8ad4fbfd6e6fe10", "70cacbb7c7d75582"]
+        ["9cd8b62875238dd9", "ed00d8c848a65b53", "7e61b3bb67b8497a"]
     );
 }
 

@@ -136,7 +136,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
         );
     }
     for (key, value, least, most) in [
-        ("private_lookup.shard_records", private.shard_records, 1_000, 16_000_000),
+        ("private_lookup.shard_records", private.shard_records, 10, 16_000_000),
         ("private_lookup.max_queries", private.max_queries, 1, 256),
         ("private_lookup.keys_memory_mib", private.keys_memory_mib, 16, u32::MAX),
         ("private_lookup.keys_hours", private.keys_hours, 1, 24),

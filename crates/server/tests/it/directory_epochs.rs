@@ -110,7 +110,7 @@ async fn a_new_key_is_filled_published_and_the_old_one_destroyed() {
     }
     let mut book = Book::new(Profile::Sealed);
     refresh(&app, &mut book, &siis(0..5)).await.unwrap();
-    assert_eq!(app.discovery().rotate_directory().await.unwrap(), 2);
+    assert_eq!(app.discovery().rotate_directory("sealed-buckets").await.unwrap(), 2);
     published(&app, 2).await;
     assert_eq!(found(&app, 6).await, [0, 1, 2, 3, 4]);
     // A book of the epoch before goes on by itself.
@@ -159,13 +159,13 @@ async fn without_the_budget_a_new_key_waits_and_the_old_one_answers() {
     .await;
     enrol(&app, 1).await;
     enrol(&app, 2).await;
-    app.discovery().rotate_directory().await.unwrap();
+    app.discovery().rotate_directory("sealed-buckets").await.unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(found(&app, 3).await, [1, 2]);
     let stages: Vec<_> =
         app.discovery().directory_epochs().unwrap().iter().map(|epoch| epoch.stage).collect();
     assert_eq!(stages, ["current", "filling"]);
-    assert!(app.discovery().rotate_directory().await.is_err(), "one at a time");
+    assert!(app.discovery().rotate_directory("sealed-buckets").await.is_err(), "one at a time");
 }
 
 #[tokio::test(flavor = "multi_thread")]

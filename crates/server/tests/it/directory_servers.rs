@@ -82,7 +82,7 @@ async fn all_servers_have_the_same_keys_layouts_and_listings() {
     }
     assert!(same, "two servers answer with different bytes");
     // A new key, made at one, is published by both.
-    assert_eq!(one.discovery().rotate_directory().await.unwrap(), 2);
+    assert_eq!(one.discovery().rotate_directory("sealed-buckets").await.unwrap(), 2);
     for app in [&one, &other] {
         let mut epoch = 0;
         for _ in 0..300 {
@@ -131,7 +131,7 @@ async fn who_is_listed_by_a_server_that_lags_is_found_under_a_new_key() {
     let mut lagging = directory(&other, 2);
     lagging.start_verification(&number(2)).await.unwrap();
     let token = lagging.confirm(&number(2), &other.code(&number(2))).await.unwrap().token;
-    assert_eq!(one.discovery().rotate_directory().await.unwrap(), 2);
+    assert_eq!(one.discovery().rotate_directory("sealed-buckets").await.unwrap(), 2);
     for _ in 0..500 {
         if one.ask("GET", "/v1/directory/parameters", "", "").await.json()["epoch"] == 2 {
             break;

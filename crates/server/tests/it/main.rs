@@ -47,6 +47,8 @@ mod sqlite {
     mod network;
     #[path = "notifications.rs"]
     mod notifications;
+    #[path = "private_lookup.rs"]
+    mod private_lookup;
     #[path = "rocketchat.rs"]
     mod rocketchat;
     #[path = "verification.rs"]
@@ -78,6 +80,8 @@ mod postgres {
     mod network;
     #[path = "notifications.rs"]
     mod notifications;
+    #[path = "private_lookup.rs"]
+    mod private_lookup;
     #[path = "rocketchat.rs"]
     mod rocketchat;
     #[path = "verification.rs"]

@@ -145,7 +145,7 @@ async fn directory(app: &App) {
     let told = app.ask("GET", "/v1/directory/parameters", "", "").await.json();
     let buckets = serde_json::json!({ "epoch": 1, "layout": told["layout"], "prefixes": [0] });
     call("POST", "/v1/directory/buckets", buckets).await;
-    app.discovery().rotate_directory().await.unwrap();
+    app.discovery().rotate_directory("sealed-buckets").await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

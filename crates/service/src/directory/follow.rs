@@ -376,6 +376,10 @@ impl Directory {
         if let Some((_, index)) = newest {
             metrics::gauge!("acquaint_directory_listings").set(count(index.len()));
         }
+        let records: usize = live.private.values().map(|shards| shards.len()).sum();
+        metrics::gauge!("acquaint_private_records").set(count(records));
+        let bytes: u64 = live.private.values().map(|shards| shards.memory_bytes()).sum();
+        metrics::gauge!("acquaint_private_shard_bytes").set(bytes as f64);
         let bytes = live.sealed.values().map(BucketIndex::memory).sum::<usize>();
         metrics::gauge!("acquaint_directory_index_bytes").set(bytes as f64);
     }

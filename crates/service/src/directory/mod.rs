@@ -31,7 +31,7 @@ pub use lookup::{BucketAnswer, DirectoryError, Evaluation, WeakAnswer};
 pub use matrix::PeppersError;
 pub use named::Found;
 pub use people::{EnrolError, ListingView};
-pub use private::{PlainFound, PrivatePolicy, ShardRange, StoredKeys};
+pub use private::{Answers, PlainFound, PrivatePolicy, ShardRange, StoredKeys};
 pub use renewal::DirectoryEpoch;
 pub(crate) use renewal::renew;
 

@@ -151,6 +151,7 @@ impl Discovery {
         if !self.load_private(directory, &keyring).await? {
             pause = PAUSE;
         }
+        self.save_shards(directory, &keyring).await?;
         for epoch in keyring.epochs.values() {
             if epoch.stage == EpochStage::Filling && epoch.is_cut() {
                 match self.fill(directory, &keyring, epoch, stop).await? {

@@ -12,18 +12,25 @@
 //!
 //! At 8 records on 9 places that is less than five times the record.
 //!
-//! A shard is saved to a file ([`Shard::save`]; the format is in `file.rs`) and opened by mapping it ([`Shard::open`]).
+//! A shard is saved to a file ([`Shard::save`]; the format is in `format.rs`) and opened by mapping it ([`Shard::open`]).
 
+mod check;
 mod error;
+mod format;
 mod limits;
 mod map;
+mod open;
 mod owners;
+mod save;
 #[cfg(test)]
 mod tests;
 
+pub use check::{Verified, verify};
 pub use error::ShardError;
+pub use format::{Head, Section};
 pub use limits::{available_memory, check_memory, memory_needed, memory_to_build};
 pub use map::anonymous;
+pub use open::{Stat, Watch, stat};
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -93,6 +100,7 @@ impl Shard {
             owners.assign(owner, *keyword.as_bytes(), was_there);
             held.push(record);
         }
+        owners.compact();
         let table = KeywordTable::build(server, memory, placement, |keyword, bytes| {
             let record = keyword.and_then(|keyword| held.get(*numbers.get(keyword.as_bytes())?));
             let mut filled = [0; RECORD_BYTES];

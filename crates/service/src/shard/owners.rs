@@ -20,6 +20,16 @@ struct Contested {
 }
 
 impl Owners {
+    /// Each with a record, by their numbers.
+    pub(super) fn from_sorted(owners: Vec<(u64, [u8; 16])>) -> Self {
+        Self { keywords: owners.into_iter().collect(), contested: BTreeMap::new() }
+    }
+
+    /// Makes the tree's nodes full: those of one that grew in order are half empty.
+    pub(super) fn compact(&mut self) {
+        self.keywords = std::mem::take(&mut self.keywords).into_iter().collect();
+    }
+
     /// All, also those whose keyword was taken over.
     pub(super) fn len(&self) -> usize {
         self.keywords.len()

@@ -3,11 +3,11 @@
 use acquaint_protocol::identifier::Sii;
 use acquaint_protocol::lookup::parameters::Published;
 use acquaint_protocol::lookup::wire::{
-    AnswerHeader, KeysAnswer, OprfAnswer, OprfRequest, QueryHeader, WireError,
+    ANSWER_HEADER_BYTES, AnswerHeader, KeysAnswer, OprfAnswer, OprfRequest, QueryHeader, WireError,
 };
 use acquaint_protocol::oprf::{BlindedElement, ElementError};
 use acquaint_service::Seeker;
-use acquaint_service::directory::Evaluation;
+use acquaint_service::directory::{Answers, Evaluation};
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -138,7 +138,7 @@ pub(super) async fn keys(
         (status = 401, description = "No valid session, or no good credentials", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "This service has no such mode", body = Problem, content_type = "application/problem+json"),
         (status = 408, description = "The body came too slowly", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "EPOCH_CHANGED, LAYOUT_CHANGED, KEYS_UNKNOWN; REQUEST_ID_USED for another request under the same id", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "EPOCH_CHANGED, LAYOUT_CHANGED or KEYS_UNKNOWN", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The body is larger than what may be asked takes", body = Problem, content_type = "application/problem+json"),
         (status = 421, description = "Another server has the shard: SHARD_ELSEWHERE", body = Problem, content_type = "application/problem+json"),
         (status = 429, description = "The quota is used up", body = Problem, content_type = "application/problem+json",
@@ -156,11 +156,16 @@ pub(super) async fn query(
     let (header, queries) = QueryHeader::decode(&body).map_err(unreadable)?;
     let count = header.count;
     let answers = public.discovery.answer_queries(&seeker, header, queries.to_vec()).await;
-    let answers = answers.map_err(|error| public.problem(error))?;
+    let Answers { each, answers } = answers.map_err(|error| public.problem(error))?;
+    let length = ANSWER_HEADER_BYTES + usize::from(count) * each;
     let header = stream::once(async move { Ok(Bytes::from(AnswerHeader { count }.encode().to_vec())) });
     // What fails in the middle breaks off: the status has gone out.
     let answers = header.chain(answers.map(|answer| answer.map(Bytes::from)));
-    let headers = [(header::CONTENT_TYPE, "application/octet-stream"), (header::CACHE_CONTROL, "no-store")];
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (header::CONTENT_LENGTH, HeaderValue::from(length)),
+    ];
     Ok((headers, Body::from_stream(answers)).into_response())
 }
 

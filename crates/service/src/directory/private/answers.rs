@@ -38,6 +38,14 @@ pub struct StoredKeys {
     pub expires_at: u64,
 }
 
+/// Answers to queries.
+pub struct Answers<S> {
+    /// Bytes of each.
+    pub each: usize,
+    /// In the order of the queries, as they are computed.
+    pub answers: S,
+}
+
 /// An identifier that was found in the clear.
 pub struct PlainFound {
     /// Which of those that were asked for, from 0.
@@ -220,7 +228,7 @@ impl Discovery {
         seeker: &Seeker,
         asked: QueryHeader,
         queries: Vec<u8>,
-    ) -> Result<impl Stream<Item = Result<Vec<u8>, Internal>> + Send + use<>, DirectoryError> {
+    ) -> Result<Answers<impl Stream<Item = Result<Vec<u8>, Internal>> + Send + use<>>, DirectoryError> {
         let directory = self.directory()?;
         let QueryHeader { mode, epoch, layout, kind, shard, keys, request, count } = asked;
         let Answered { key, shards } = self.private(directory, mode, epoch, Some(layout)).await?;
@@ -240,6 +248,8 @@ impl Discovery {
             &[epoch, layout, kind.number().into(), shard],
             mode.profile().bytes().chain(queries.iter().copied()),
         );
+        let table = TableId { shard, batch: tables.first().copied().flatten() };
+        let each = shards.server(table).configuration().parameters().answer_bytes();
         let read = read_queries(&shards, (shard, &tables), &queries)?;
         drop(queries);
         let amount = u32::from(count);
@@ -254,7 +264,7 @@ impl Discovery {
             async move { passes.answer((index, table), shards, keys, query).await }
         });
         // One person's queries do not stand before everybody else's.
-        Ok(answers.buffered(2 * MOST))
+        Ok(Answers { each, answers: answers.buffered(2 * MOST) })
     }
 
     /// Looks identifiers up in the clear, for a provider inside the sender's own platform (seed 002, section 7); each is

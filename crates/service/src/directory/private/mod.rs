@@ -4,11 +4,12 @@
 //! index of buckets: shards, which are tables of the PIR engine.
 
 mod answers;
+mod making;
 mod passes;
 mod session_keys;
 mod shards;
 
-pub use answers::{PlainFound, StoredKeys};
+pub use answers::{Answers, PlainFound, StoredKeys};
 pub(super) use passes::Passes;
 pub(super) use session_keys::SessionKeys;
 pub(super) use shards::Shards;

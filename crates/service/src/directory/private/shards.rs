@@ -2,29 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-use acquaint_pir::{AnswerError, Configuration, EvaluationKeys, Keyword, Parameters, Query, Server, Shape};
+use acquaint_pir::{AnswerError, BatchShape, EvaluationKeys, Keyword, Query, Server, Shape};
 use acquaint_protocol::bucket::sealed::Filler;
-use acquaint_protocol::lookup::parameters::Terms;
-use acquaint_protocol::lookup::{Kind, shard_of};
+use acquaint_protocol::lookup::{ANSWERS, Kind, SLOTS, shard_of};
 use acquaint_store::{ChangeId, IndexId, ListingId, Millis, Pick};
-use chacha20::ChaCha20Rng;
-use rand_core::SeedableRng;
 
-use super::super::follow::{PAGE, Places, TOO_LONG_MS, found, opened_places, unsealed};
+use super::super::follow::{PAGE, Places, found, unsealed};
 use super::super::keys::{BatchLayout, Epoch, Keyring, MOST_SHARD_BITS, ShardLayout, add_shard_layout};
 use super::super::{Directory, DirectoryError, DirectoryPolicy};
-use super::answers::terms;
+use super::making::{Made, Source};
 use crate::Discovery;
 use crate::ambient::bytes;
 use crate::error::Internal;
-use crate::shard::{
-    Owner, RECORD_BYTES, Record, Shard, ShardError, anonymous, check_memory, memory_to_build,
-};
-
-/// Records that a new shard looks up itself before it is used.
-const SAMPLE: usize = 4;
+use crate::shard::{Owner, RECORD_BYTES, Record, Shard};
 
 /// A table of one shard: the shard's number, and which of its batch tables, or the one for single lookups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -33,27 +25,44 @@ pub(crate) struct TableId {
     pub(crate) batch: Option<u16>,
 }
 
-/// The shards of an epoch, in one layout.
+/// The shards of an epoch that this server holds, in one layout.
 pub(crate) struct Shards {
-    layout: ShardLayout,
-    /// Reads and answers queries for the tables of single lookups …
-    single: Server,
-    tables: BTreeMap<u32, Shard>,
+    pub(super) layout: ShardLayout,
+    pub(super) engines: Engines,
+    pub(super) tables: BTreeMap<u32, Tables>,
     /// A record found no room: the layout is too small.
-    full: AtomicBool,
+    pub(super) full: AtomicBool,
+    /// When files were last written of them.
+    pub(super) saved_at: AtomicI64,
+}
+
+/// What reads and answers queries.
+pub(super) struct Engines {
+    /// For the tables of single lookups …
+    pub(super) single: Server,
+    /// … and for those of batches, where there are any.
+    pub(super) batch: Option<(BatchShape, Server)>,
+}
+
+/// The tables of a shard.
+pub(super) struct Tables {
+    /// All records, for single lookups.
+    pub(super) single: Shard,
+    /// All records twice, for batches.
+    pub(super) batch: Vec<Shard>,
 }
 
 /// A record, and where it belongs.
-struct Row {
-    owner: Owner,
-    shard: u32,
-    keyword: Keyword,
-    record: Record,
+pub(super) struct Row {
+    pub(super) owner: Owner,
+    pub(super) shard: u32,
+    pub(super) keyword: Keyword,
+    pub(super) record: Record,
 }
 
 impl Row {
     /// From what a placement says (see [`super::place`]).
-    fn of(id: ListingId, (location, slot): &(u64, Vec<u8>), bits: u8) -> Option<Self> {
+    pub(super) fn of(id: ListingId, (location, slot): &(u64, Vec<u8>), bits: u8) -> Option<Self> {
         let (keyword, record) = slot.split_first_chunk::<16>()?;
         let shard = shard_of(u32::try_from(*location).ok()?, bits);
         let record = Record::try_from(record).ok()?;
@@ -77,30 +86,42 @@ impl ShardLayout {
         // Shards are filled by chance: six standard deviations more than their share.
         let share = wanted.div_ceil(1 << bits);
         let spread = if bits == 0 { 0 } else { 6 * share.isqrt() };
-        let Shape { rows, columns, .. } = Shape::for_records(share + spread);
-        Self {
-            number,
-            bits,
-            rows: u16::try_from(rows).unwrap_or(u16::MAX),
-            columns: u32::try_from(columns).unwrap_or(u32::MAX),
-            batch: BatchLayout::default(),
-        }
+        let narrow = |Shape { rows, columns, .. }: Shape| {
+            (u16::try_from(rows).unwrap_or(u16::MAX), u32::try_from(columns).unwrap_or(u32::MAX))
+        };
+        let (rows, columns) = narrow(Shape::for_records(share + spread));
+        let batch = policy.private.batches.then(|| {
+            let BatchShape { tables, queries, shape } = BatchShape::for_records(share + spread);
+            let (rows, columns) = narrow(shape);
+            let tables = u16::try_from(tables).unwrap_or(u16::MAX);
+            BatchLayout { tables, queries: u8::try_from(queries).unwrap_or(u8::MAX), rows, columns }
+        });
+        Self { number, bits, rows, columns, batch: batch.unwrap_or_default() }
     }
 
     /// The shape of a shard's table.
     pub(super) fn shape(&self) -> Shape {
-        let columns = usize::try_from(self.columns).unwrap_or(usize::MAX);
-        Shape { rows: self.rows.into(), columns, slots: 4, answers: 2 }
+        shape(self.rows, self.columns)
+    }
+
+    /// The batch tables, where there are any.
+    pub(super) fn batch_shape(&self) -> Option<BatchShape> {
+        let BatchLayout { tables, queries, rows, columns } = self.batch;
+        let batch =
+            BatchShape { tables: tables.into(), queries: queries.into(), shape: shape(rows, columns) };
+        (tables > 0).then_some(batch)
     }
 
     /// Places for records in all shards.
     fn places(&self) -> u64 {
         places(self.shape()) << self.bits
     }
+}
 
-    fn parameters(&self) -> Result<Parameters, Internal> {
-        Parameters::new(self.shape()).map_err(|_| Internal::Unreadable("a layout of private lookup"))
-    }
+/// A table of `rows` and `columns`, as docs/protocol/lookup.md has them.
+fn shape(rows: u16, columns: u32) -> Shape {
+    let columns = usize::try_from(columns).unwrap_or(usize::MAX);
+    Shape { rows: rows.into(), columns, slots: SLOTS, answers: ANSWERS }
 }
 
 /// Places for records in a table.
@@ -117,11 +138,12 @@ impl Shards {
 
     /// Records in all shards that are held.
     pub(crate) fn len(&self) -> usize {
-        self.tables.values().map(Shard::len).sum()
+        self.tables.values().map(|tables| tables.single.len()).sum()
     }
 
+    /// Memory of all tables, in bytes.
     pub(crate) fn memory_bytes(&self) -> u64 {
-        self.tables.values().map(Shard::memory_bytes).sum()
+        self.tables.values().flat_map(Tables::all).map(Shard::memory_bytes).sum()
     }
 
     /// Whether this server holds a shard, if there is one of this number.
@@ -129,9 +151,12 @@ impl Shards {
         self.tables.contains_key(&shard)
     }
 
-    /// Who reads queries for such a table.
-    pub(super) fn server(&self, _table: TableId) -> &Server {
-        &self.single
+    /// Who reads and answers queries for such a table.
+    pub(super) fn server(&self, table: TableId) -> &Server {
+        match (table.batch, &self.engines.batch) {
+            (Some(_), Some((_, server))) => server,
+            _ => &self.engines.single,
+        }
     }
 
     /// The table of each query of a request.
@@ -160,8 +185,12 @@ impl Shards {
         table: TableId,
         asked: &[(&EvaluationKeys, &Query)],
     ) -> Result<Vec<Vec<u8>>, AnswerError> {
-        let shard = self.tables.get(&table.shard).ok_or(AnswerError::Database)?;
-        self.single.answer_all(shard.database(), asked)
+        let tables = self.tables.get(&table.shard).ok_or(AnswerError::Database)?;
+        let shard = match table.batch {
+            None => &tables.single,
+            Some(number) => tables.batch.get(usize::from(number)).ok_or(AnswerError::Database)?,
+        };
+        self.server(table).answer_all(shard.database(), asked)
     }
 
     /// The slots that a keyword may stand in, read without any query.
@@ -169,31 +198,50 @@ impl Shards {
         let lookup = keyword.lookup(self.layout.shape());
         let places: Vec<_> =
             lookup.places.iter().map(|place| (lookup.row, place.column, place.slot)).collect();
-        self.tables.get(&shard)?.database().read_all(&places).ok()
+        self.tables.get(&shard)?.single.database().read_all(&places).ok()
     }
 
     fn put(&self, row: &Row, vacant: &Record) {
-        let Some(shard) = self.tables.get(&row.shard) else { return };
-        if let Err(error) = shard.put(row.owner, &row.keyword, &row.record, vacant) {
-            self.full.store(true, Ordering::Relaxed);
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "a shard has no room for a listing: it is found once the shards are cut anew"
-            );
+        let Some(tables) = self.tables.get(&row.shard) else { return };
+        for shard in tables.of(self.engines.batch_shape(), &row.keyword) {
+            if let Err(error) = shard.put(row.owner, &row.keyword, &row.record, vacant) {
+                self.full.store(true, Ordering::Relaxed);
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "a shard has no room for a listing: it is found once the shards are cut anew"
+                );
+            }
         }
     }
 
     fn remove(&self, owner: Owner, vacant: &Record) {
-        for shard in self.tables.values() {
-            match shard.remove(owner, vacant) {
-                Ok(true) => return,
-                Ok(false) => {}
-                Err(error) => tracing::error!(
+        // Where it is only its keyword tells, and nobody has that any more.
+        for shard in self.tables.values().flat_map(Tables::all) {
+            if let Err(error) = shard.remove(owner, vacant) {
+                tracing::error!(
                     error = &error as &dyn std::error::Error,
                     "a listing could not be taken out of a shard"
-                ),
+                );
             }
         }
+    }
+}
+
+impl Engines {
+    pub(super) fn batch_shape(&self) -> Option<BatchShape> {
+        self.batch.as_ref().map(|(shape, _)| *shape)
+    }
+}
+
+impl Tables {
+    fn all(&self) -> impl Iterator<Item = &Shard> {
+        std::iter::once(&self.single).chain(&self.batch)
+    }
+
+    /// Those that a keyword's record stands in.
+    fn of(&self, batch: Option<BatchShape>, keyword: &Keyword) -> impl Iterator<Item = &Shard> {
+        let two = batch.map(|batch| batch.tables_of(keyword)).into_iter().flatten();
+        std::iter::once(&self.single).chain(two.filter_map(|table| self.batch.get(table)))
     }
 }
 
@@ -216,13 +264,15 @@ impl Discovery {
                 let live = live.filter(|shards| shards.layout == known);
                 let Some(shards) = live else { return Ok(false) };
                 // Of a part of the shards one sees how full all are.
-                let fullest = shards.tables.values().map(Shard::len).max().unwrap_or(0);
+                let fullest = shards.tables.values().map(|tables| tables.single.len()).max().unwrap_or(0);
                 let fullest = u64::try_from(fullest).unwrap_or(u64::MAX);
                 let records = fullest.saturating_mul(1 << known.bits);
                 let number = known.number.saturating_add(1);
                 let fitting = ShardLayout::for_records(number, records, policy);
                 let is_full = shards.full.load(Ordering::Relaxed);
-                let is_short = places(Shape::for_records(fullest)) > places(known.shape());
+                let most = u64::from(policy.private.shard_records).max(1);
+                let is_short = places(Shape::for_records(fullest)) > places(known.shape())
+                    || (known.bits < MOST_SHARD_BITS && records > most << known.bits);
                 let is_large = fitting.places() < known.places() / 8;
                 if is_full {
                     // By bad luck: it gets more room than its records need.
@@ -252,26 +302,40 @@ impl Discovery {
             if is_there {
                 continue;
             }
-            let (shards, begun) = match self.make_shards(directory, keyring, epoch, layout).await? {
-                Made::Whole(shards, begun) => (Arc::new(*shards), begun),
-                Made::TooSmall => {
-                    let number = layout.number.saturating_add(1);
-                    let larger = ShardLayout::for_records(number, layout.places(), &directory.policy);
-                    let whose = (epoch.key.profile, epoch.key.epoch);
-                    add_shard_layout(&*self.store, whose, larger, self.clock.now()).await?;
-                    return Ok(true);
-                }
-                Made::NoMemory => {
-                    whole = false;
+            let mut source = Source::Files;
+            loop {
+                let (shards, begun) =
+                    match self.make_shards(directory, keyring, (epoch, layout), source).await? {
+                        Made::Whole(shards, begun, from) => {
+                            source = from;
+                            (Arc::new(*shards), begun)
+                        }
+                        Made::TooSmall => {
+                            let number = layout.number.saturating_add(1);
+                            let larger = ShardLayout::for_records(number, layout.places(), &directory.policy);
+                            let whose = (epoch.key.profile, epoch.key.epoch);
+                            add_shard_layout(&*self.store, whose, larger, self.clock.now()).await?;
+                            return Ok(true);
+                        }
+                        Made::NoMemory => {
+                            whole = false;
+                            break;
+                        }
+                    };
+                // What has changed meanwhile; while this is held, nothing else is applied.
+                let followed = directory.followed.lock().await;
+                self.catch_up(keyring, index, &shards, begun).await?;
+                if source == Source::Files && !self.are_whole(directory, index, &shards).await? {
+                    tracing::warn!("the files of shards are not of this store: the shards are built anew");
+                    source = Source::Store;
                     continue;
                 }
-            };
-            // What has changed meanwhile; while this is held, nothing else is applied.
-            let followed = directory.followed.lock().await;
-            self.catch_up(keyring, index, &shards, begun).await?;
-            directory.live_mut().private.insert(index, shards);
-            drop(followed);
-            // What the layout before was made of goes with its last query.
+                directory.live_mut().private.insert(index, shards);
+                drop(followed);
+                // What the layout before was made of goes with its last query.
+                self.tidy_files(directory, keyring).await?;
+                break;
+            }
         }
         Ok(whole)
     }
@@ -318,92 +382,4 @@ impl Discovery {
         });
         applied.await.map_err(|_| Internal::Interrupted)
     }
-
-    /// The shards that this server holds, from their files or from the store.
-    async fn make_shards(
-        &self,
-        directory: &Directory,
-        keyring: &Keyring,
-        epoch: &Epoch,
-        layout: ShardLayout,
-    ) -> Result<Made, Internal> {
-        let policy = &directory.policy;
-        let terms = terms(policy, epoch, layout, 0).ok_or(Internal::Unreadable("private lookup"))?;
-        let held = held(policy, layout.bits);
-        let count = u64::from(held.1.saturating_sub(held.0).saturating_add(1));
-        let listings = self.store.count_listings(None, self.clock.now()).await?;
-        let each = memory_to_build(layout.shape(), listings >> layout.bits);
-        if let Err(error) = check_memory(each.saturating_mul(count)) {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                shards = count,
-                "the shards of private lookup do not fit into memory: nothing was begun; hold fewer here \
-                 (`private_lookup.shards`), or give this server more memory"
-            );
-            return Ok(Made::NoMemory);
-        }
-        let epoch_bytes = terms.epoch_bytes(Kind::Shard);
-        let epoch_bytes = epoch_bytes.map_err(|_| Internal::Unreadable("the name of the provider"))?;
-        let parameters = layout.parameters()?;
-        let words = parameters.table_words();
-        let single = Server::new(Configuration::new(parameters, &epoch_bytes));
-        let index = epoch.key.index();
-        // From here on nothing is missed.
-        let begun = self.last_change().await?;
-        let mut rows: BTreeMap<u32, Vec<Row>> = (held.0..=held.1).map(|shard| (shard, Vec::new())).collect();
-        let mut after = None;
-        loop {
-            let page = self.store.placements(index, Pick::After(after, PAGE), self.clock.now()).await?;
-            let Some((last, _)) = page.last() else { break };
-            after = Some(*last);
-            let data = Arc::clone(&keyring.data);
-            let opened = tokio::task::spawn_blocking(move || opened_places(&data, index, page));
-            for (id, place) in opened.await.map_err(|_| Internal::Interrupted)?? {
-                let Some(row) = Row::of(id, &place, layout.bits) else {
-                    return Err(Internal::Unreadable("a place in private lookup"));
-                };
-                if let Some(rows) = rows.get_mut(&row.shard) {
-                    rows.push(row);
-                }
-            }
-        }
-        let (filler, seed) = (Filler::new(bytes::<32>(&*self.entropy)?), bytes::<32>(&*self.entropy)?);
-        let now = self.clock.now();
-        let built = tokio::task::spawn_blocking(move || {
-            let mut random = ChaCha20Rng::from_seed(seed);
-            let mut tables = BTreeMap::new();
-            for (number, rows) in rows {
-                let mut vacant = 0;
-                let rows = rows.into_iter().map(|row| (row.owner, row.keyword, row.record));
-                let shard = Shard::build(&single, anonymous(words)?, rows, |bytes| {
-                    filler.fill(32, vacant, bytes);
-                    vacant = vacant.wrapping_add(1);
-                })?;
-                tables.insert(number, shard);
-            }
-            Ok::<_, ShardError>(Shards { layout, single, tables, full: AtomicBool::new(false) })
-        });
-        match built.await.map_err(|_| Internal::Interrupted)? {
-            Ok(shards) => Ok(Made::Whole(Box::new(shards), begun)),
-            Err(ShardError::Full) => Ok(Made::TooSmall),
-            Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "shards could not be made");
-                Err(Internal::Unreadable("a shard of private lookup"))
-            }
-        }
-    }
-}
-
-/// How making shards ended.
-enum Made {
-    Whole(Box<Shards>, ChangeId),
-    /// The layout has no room for them.
-    TooSmall,
-    NoMemory,
-}
-
-/// The shards that this server holds, of so many.
-fn held(policy: &DirectoryPolicy, bits: u8) -> (u32, u32) {
-    let last = (1_u32 << bits.min(MOST_SHARD_BITS)) - 1;
-    policy.private.held.map_or((0, last), |(first, to)| (first.min(last), to.min(last)))
 }

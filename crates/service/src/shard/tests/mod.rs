@@ -1,3 +1,6 @@
+mod file;
+mod limits;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,10 +13,15 @@ use super::*;
 
 const SHAPE: Shape = Shape { rows: 4, columns: 4, slots: 4, answers: 2 };
 const EPOCH: &[u8] = b"epoch 1";
+const LABEL: &[u8] = b"contacts.example/psm/1/1/0";
 const VACANT: Record = [0xee; RECORD_BYTES];
 
 fn server_of(shape: Shape) -> Server {
     Server::new(Configuration::new(Parameters::new(shape).unwrap(), EPOCH))
+}
+
+fn head() -> Head {
+    Head { epoch: EPOCH.to_vec(), label: LABEL.to_vec(), change: 77, made_at: 1_790_000_000_000 }
 }
 
 fn random(seed: u64) -> ChaCha20Rng {
@@ -178,7 +186,7 @@ proptest! {
         first in proptest::collection::vec((0..12_u64, 0..12_u64), 0..16),
         steps in proptest::collection::vec(step(), 0..60),
     ) {
-        let server = server_of(SHAPE);
+        let (server, folder) = (server_of(SHAPE), tempfile::tempdir().unwrap());
         let mut model = Model::default();
         // Each record is another, so that an old one in the place of a new one shows.
         let mut count = 1000;
@@ -200,11 +208,17 @@ proptest! {
                 Step::Remove { owner } => {
                     prop_assert_eq!(shard.remove(Owner(owner), &VACANT).unwrap(), model.remove(owner));
                 }
-                Step::Reopen => {}
+                Step::Reopen => {
+                    model.compare(&shard, 12);
+                    let path = folder.path().join("shard");
+                    shard.save(&path, &head()).unwrap();
+                    let (opened, found) = Shard::open(&path, &server, LABEL).unwrap();
+                    prop_assert_eq!(found, head());
+                    shard = opened;
+                }
             }
         }
         model.compare(&shard, 12);
-        let _ = &mut shard;
     }
 }
 

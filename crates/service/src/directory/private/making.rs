@@ -1,0 +1,433 @@
+//! How shards come to be: from their files, or from the store.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
+use acquaint_pir::{BatchShape, Configuration, Parameters, Server, Shape};
+use acquaint_protocol::bucket::sealed::Filler;
+use acquaint_protocol::lookup::Kind;
+use acquaint_protocol::lookup::parameters::Terms;
+use acquaint_store::{ChangeId, IndexId, Millis, Pick};
+use chacha20::ChaCha20Rng;
+use rand_core::SeedableRng;
+
+use super::super::follow::{PAGE, TOO_LONG_MS, opened_places};
+use super::super::keys::{Epoch, Keyring, MOST_SHARD_BITS, ShardLayout};
+use super::super::{Directory, DirectoryPolicy};
+use super::answers::terms;
+use super::shards::{Engines, Row, Shards, Tables};
+use crate::Discovery;
+use crate::ambient::bytes;
+use crate::error::Internal;
+use crate::shard::{
+    Head, Record, Shard, ShardError, anonymous, check_memory, memory_needed, memory_to_build,
+};
+
+/// Records that a new table looks up itself before it is used …
+const SAMPLE: usize = 4;
+/// … and how many of the batch tables of a shard do.
+const BATCH_SAMPLE: usize = 4;
+/// How old files may grow until they are written again.
+const SAVE_MS: Millis = TOO_LONG_MS / 2;
+
+/// How making shards ended.
+pub(super) enum Made {
+    /// They are as of this change.
+    Whole(Box<Shards>, ChangeId, Source),
+    /// The layout has no room for them.
+    TooSmall,
+    /// There is not enough memory. Nothing was begun.
+    NoMemory,
+}
+
+/// What shards are made from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// Their files, if these are there and recent; else as the other.
+    Files,
+    /// The store.
+    Store,
+}
+
+impl Discovery {
+    /// The shards that this server holds.
+    pub(super) async fn make_shards(
+        &self,
+        directory: &Directory,
+        keyring: &Keyring,
+        (epoch, layout): (&Epoch, ShardLayout),
+        source: Source,
+    ) -> Result<Made, Internal> {
+        let policy = &directory.policy;
+        let terms = terms(policy, epoch, layout, 0).ok_or(Internal::Unreadable("private lookup"))?;
+        let held = held(policy, layout.bits);
+        let listings = self.store.count_listings(None, self.clock.now()).await?;
+        if let Err(error) = check_memory(needed(layout, held, listings)) {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the shards of private lookup do not fit into memory: nothing was begun; hold fewer here \
+                 (`private_lookup.shards`), or give this server more memory"
+            );
+            return Ok(Made::NoMemory);
+        }
+        let engines = engines(layout, &terms).ok_or(Internal::Unreadable("a layout of private lookup"))?;
+        let files = policy.private.files.as_ref().map(|folder| Files::new(folder, &terms));
+        if let Some(files) = &files
+            && let Err(error) = files.make_folder()
+        {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the folder `private_lookup.files` cannot be made"
+            );
+            return Err(Internal::Unreadable("the folder of shards"));
+        }
+        // From here on nothing is missed.
+        let begun = self.last_change().await?;
+        let seed = bytes::<32>(&*self.entropy)?;
+        let mut making = Making { layout, engines, files, held, seed, now: self.clock.now() };
+        if making.files.is_some() && source == Source::Files {
+            let opened = tokio::task::spawn_blocking(move || {
+                let opened = making.open(begun);
+                (making, opened)
+            });
+            let (back, opened) = opened.await.map_err(|_| Internal::Interrupted)?;
+            making = back;
+            if let Some((tables, change)) = opened {
+                tracing::info!(shards = tables.len(), "shards were opened from their files");
+                return Ok(Made::Whole(Box::new(making.shards(tables)), change, Source::Files));
+            }
+        }
+        let rows = self.rows(keyring, epoch, layout, held).await?;
+        let built = tokio::task::spawn_blocking(move || {
+            let tables = making.build(rows, begun)?;
+            Ok::<_, ShardError>(making.shards(tables))
+        });
+        match built.await.map_err(|_| Internal::Interrupted)? {
+            Ok(shards) => Ok(Made::Whole(Box::new(shards), begun, Source::Store)),
+            Err(ShardError::Full) => Ok(Made::TooSmall),
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "shards could not be made");
+                Err(Internal::Unreadable("a shard of private lookup"))
+            }
+        }
+    }
+
+    /// What the store has for these shards, by shard.
+    async fn rows(
+        &self,
+        keyring: &Keyring,
+        epoch: &Epoch,
+        layout: ShardLayout,
+        held: (u32, u32),
+    ) -> Result<BTreeMap<u32, Vec<Row>>, Internal> {
+        let index = epoch.key.index();
+        let mut rows: BTreeMap<u32, Vec<Row>> = (held.0..=held.1).map(|shard| (shard, Vec::new())).collect();
+        let mut after = None;
+        loop {
+            let page = self.store.placements(index, Pick::After(after, PAGE), self.clock.now()).await?;
+            let Some((last, _)) = page.last() else { return Ok(rows) };
+            after = Some(*last);
+            let data = Arc::clone(&keyring.data);
+            let opened = tokio::task::spawn_blocking(move || opened_places(&data, index, page));
+            for (id, place) in opened.await.map_err(|_| Internal::Interrupted)?? {
+                let row = Row::of(id, &place, layout.bits);
+                let row = row.ok_or(Internal::Unreadable("a place in private lookup"))?;
+                if let Some(rows) = rows.get_mut(&row.shard) {
+                    rows.push(row);
+                }
+            }
+        }
+    }
+
+    /// Whether the shards have as many records as the store, where they should have all: files are of another time where a
+    /// back-up was restored.
+    pub(super) async fn are_whole(
+        &self,
+        directory: &Directory,
+        index: IndexId,
+        shards: &Shards,
+    ) -> Result<bool, Internal> {
+        if directory.policy.private.held.is_some() {
+            return Ok(true);
+        }
+        let listings = self.store.count_listings(Some(index), self.clock.now()).await?;
+        Ok(u64::try_from(shards.len()).ok() == Some(listings))
+    }
+
+    /// Deletes the files of epochs and layouts that are over.
+    pub(super) async fn tidy_files(&self, directory: &Directory, keyring: &Keyring) -> Result<(), Internal> {
+        let Some(folder) = directory.policy.private.files.clone() else { return Ok(()) };
+        let kept: Vec<String> = keyring
+            .epochs
+            .values()
+            .filter_map(|epoch| terms(&directory.policy, epoch, epoch.shards()?, 0))
+            .map(|terms| format!("{}-", Files::new(&folder, &terms).stem))
+            .collect();
+        let tidied = tokio::task::spawn_blocking(move || {
+            for entry in std::fs::read_dir(&folder)? {
+                let entry = entry?;
+                let name = entry.file_name().to_string_lossy().into_owned();
+                let is_ours = ["psm-", "pir-"].iter().any(|profile| name.starts_with(profile))
+                    && name.ends_with(".shard");
+                if is_ours && !kept.iter().any(|stem| name.starts_with(stem)) {
+                    std::fs::remove_file(entry.path())?;
+                }
+            }
+            Ok::<_, std::io::Error>(())
+        });
+        if let Err(error) = tidied.await.map_err(|_| Internal::Interrupted)? {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "files of shards that are over could not be deleted: delete them by hand"
+            );
+        }
+        Ok(())
+    }
+
+    /// Writes the files of shards again that have grown old. Who comes or goes meanwhile waits for it.
+    pub(in super::super) async fn save_shards(
+        &self,
+        directory: &Directory,
+        keyring: &Keyring,
+    ) -> Result<(), Internal> {
+        let Some(folder) = &directory.policy.private.files else { return Ok(()) };
+        let now = self.clock.now();
+        for (index, epoch) in &keyring.epochs {
+            let Some(shards) = directory.live().private.get(index).cloned() else { continue };
+            if now.saturating_sub(shards.saved_at.load(Ordering::Relaxed)) < SAVE_MS {
+                continue;
+            }
+            let Some(terms) = terms(&directory.policy, epoch, shards.layout, 0) else { continue };
+            let files = Files::new(folder, &terms);
+            let followed = directory.followed.lock().await;
+            let Some(change) = followed.after else { continue };
+            let saved = tokio::task::spawn_blocking(move || {
+                let saved = shards
+                    .tables
+                    .iter()
+                    .try_for_each(|(number, tables)| files.save(*number, tables, change, now));
+                shards.saved_at.store(now, Ordering::Relaxed);
+                saved
+            });
+            if let Err(error) = saved.await.map_err(|_| Internal::Interrupted)? {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "files of shards could not be written: a start builds them anew"
+                );
+            }
+            drop(followed);
+        }
+        Ok(())
+    }
+}
+
+/// Shards while they are made.
+struct Making {
+    layout: ShardLayout,
+    engines: Engines,
+    files: Option<Files>,
+    held: (u32, u32),
+    seed: [u8; 32],
+    now: Millis,
+}
+
+impl Making {
+    fn shards(self, tables: BTreeMap<u32, Tables>) -> Shards {
+        let Self { layout, engines, now, .. } = self;
+        Shards { layout, engines, tables, full: AtomicBool::new(false), saved_at: AtomicI64::new(now) }
+    }
+
+    /// The tables in their files, and as of which change they are, if all are there and not too old.
+    fn open(&self, last: ChangeId) -> Option<(BTreeMap<u32, Tables>, ChangeId)> {
+        let files = self.files.as_ref()?;
+        let mut random = ChaCha20Rng::from_seed(self.seed);
+        let (mut tables, mut change) = (BTreeMap::new(), last);
+        for number in self.held.0..=self.held.1 {
+            let opened = files.open(number, &self.engines, &mut random);
+            let (opened, head) = match opened {
+                Ok(opened) => opened,
+                Err(error) => {
+                    if !is_missing(&error) {
+                        tracing::warn!(
+                            error = &error as &dyn std::error::Error,
+                            shard = number,
+                            "the file of a shard is not used: the shards are built anew"
+                        );
+                    }
+                    return None;
+                }
+            };
+            let of = ChangeId(i64::try_from(head.change).ok()?);
+            if head.made_at < self.now.saturating_sub(TOO_LONG_MS) || head.made_at > self.now || of > last {
+                return None;
+            }
+            change = change.min(of);
+            tables.insert(number, opened);
+        }
+        Some((tables, change))
+    }
+
+    fn build(
+        &self,
+        rows: BTreeMap<u32, Vec<Row>>,
+        change: ChangeId,
+    ) -> Result<BTreeMap<u32, Tables>, ShardError> {
+        let mut random = ChaCha20Rng::from_seed(self.seed);
+        // What stands where there is no record.
+        let (filler, mut next) = (Filler::new(self.seed), 0_u32);
+        let mut vacant = |bytes: &mut Record| {
+            // Twice the same after 512 GiB of tables, which nobody can compare.
+            filler.fill(32, next, bytes);
+            next = next.wrapping_add(1);
+        };
+        let mut made = BTreeMap::new();
+        for (number, rows) in rows {
+            let mut batch = Vec::new();
+            if let Some((shape, server)) = &self.engines.batch {
+                let mut parts: Vec<Vec<&Row>> = vec![Vec::new(); shape.tables];
+                for row in &rows {
+                    for table in shape.tables_of(&row.keyword) {
+                        if let Some(part) = parts.get_mut(table) {
+                            part.push(row);
+                        }
+                    }
+                }
+                for part in parts {
+                    let records = part.into_iter().map(|row| (row.owner, row.keyword, row.record));
+                    batch.push(built(server, records, &mut vacant)?);
+                }
+                for table in batch.iter().take(BATCH_SAMPLE) {
+                    table.check(server, SAMPLE, &mut random)?;
+                }
+            }
+            let records = rows.into_iter().map(|row| (row.owner, row.keyword, row.record));
+            let single = built(&self.engines.single, records, &mut vacant)?;
+            single.check(&self.engines.single, SAMPLE, &mut random)?;
+            let tables = Tables { single, batch };
+            if let Some(files) = &self.files {
+                files.save(number, &tables, change, self.now)?;
+            }
+            made.insert(number, tables);
+        }
+        Ok(made)
+    }
+}
+
+fn built(
+    server: &Server,
+    records: impl Iterator<Item = (crate::shard::Owner, acquaint_pir::Keyword, Record)>,
+    vacant: &mut impl FnMut(&mut Record),
+) -> Result<Shard, ShardError> {
+    let words = server.configuration().parameters().table_words();
+    Shard::build(server, anonymous(words)?, records, vacant)
+}
+
+fn engines(layout: ShardLayout, terms: &Terms) -> Option<Engines> {
+    let server = |shape: Shape, kind| {
+        let parameters = Parameters::new(shape).ok()?;
+        Some(Server::new(Configuration::new(parameters, &terms.epoch_bytes(kind).ok()?)))
+    };
+    let batch = match layout.batch_shape() {
+        None => None,
+        Some(batch) => Some((batch, server(batch.shape, Kind::Batch)?)),
+    };
+    Some(Engines { single: server(layout.shape(), Kind::Shard)?, batch })
+}
+
+/// Bytes that the shards take at the most while they are made.
+fn needed(layout: ShardLayout, held: (u32, u32), listings: u64) -> u64 {
+    let count = u64::from(held.1.saturating_sub(held.0).saturating_add(1));
+    let single = memory_to_build(layout.shape(), listings >> layout.bits);
+    let tables = |batch: BatchShape| u64::try_from(batch.tables).unwrap_or(u64::MAX);
+    let batch = layout.batch_shape();
+    let batch = batch.map_or(0, |batch| memory_needed(batch.shape).saturating_mul(tables(batch)));
+    single.saturating_add(batch).saturating_mul(count)
+}
+
+/// The shards that this server holds, of so many.
+fn held(policy: &DirectoryPolicy, bits: u8) -> (u32, u32) {
+    let last = (1_u32 << bits.min(MOST_SHARD_BITS)) - 1;
+    policy.private.held.map_or((0, last), |(first, to)| (first.min(last), to.min(last)))
+}
+
+fn is_missing(error: &ShardError) -> bool {
+    matches!(error, ShardError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+}
+
+/// Where the files of a layout are.
+struct Files {
+    folder: PathBuf,
+    stem: String,
+    label: String,
+    /// For a shard's table, and for batch tables.
+    epoch: [Vec<u8>; 2],
+}
+
+impl Files {
+    fn new(folder: &Path, terms: &Terms) -> Self {
+        let Terms { provider, profile, epoch, layout, .. } = terms;
+        let epoch_bytes = |kind| terms.epoch_bytes(kind).unwrap_or_default();
+        Self {
+            folder: folder.to_owned(),
+            stem: format!("{profile}-{epoch}-{layout}"),
+            label: format!("{provider} {profile}, epoch {epoch}, layout {layout}"),
+            epoch: [Kind::Shard, Kind::Batch].map(epoch_bytes),
+        }
+    }
+
+    /// Nobody else may read what is in it.
+    fn make_folder(&self) -> std::io::Result<()> {
+        use std::os::unix::fs::DirBuilderExt;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)
+    }
+
+    fn path(&self, shard: u32, table: Option<usize>) -> PathBuf {
+        let table = table.map_or_else(String::new, |table| format!("-{table}"));
+        self.folder.join(format!("{}-{shard}{table}.shard", self.stem))
+    }
+
+    fn label(&self, shard: u32, table: Option<usize>) -> Vec<u8> {
+        let table = table.map_or_else(String::new, |table| format!(", batch table {table}"));
+        format!("{}, shard {shard}{table}", self.label).into_bytes()
+    }
+
+    fn save(&self, shard: u32, tables: &Tables, change: ChangeId, made_at: Millis) -> Result<(), ShardError> {
+        let [single, batch] = &self.epoch;
+        let change = u64::try_from(change.0).unwrap_or_default();
+        let one = (None, &tables.single, single);
+        let others = tables.batch.iter().enumerate().map(|(table, held)| (Some(table), held, batch));
+        for (table, held, epoch) in std::iter::once(one).chain(others) {
+            let label = self.label(shard, table);
+            held.save(&self.path(shard, table), &Head { epoch: epoch.clone(), label, change, made_at })?;
+        }
+        Ok(())
+    }
+
+    /// The tables of a shard, and the head of the first.
+    fn open(
+        &self,
+        shard: u32,
+        engines: &Engines,
+        random: &mut ChaCha20Rng,
+    ) -> Result<(Tables, Head), ShardError> {
+        let open =
+            |server: &Server, table| Shard::open(&self.path(shard, table), server, &self.label(shard, table));
+        let (single, mut head) = open(&engines.single, None)?;
+        single.check(&engines.single, SAMPLE, random)?;
+        let mut batch = Vec::new();
+        if let Some((shape, server)) = &engines.batch {
+            for table in 0..shape.tables {
+                let (opened, its_head) = open(server, Some(table))?;
+                head.change = head.change.min(its_head.change);
+                head.made_at = head.made_at.min(its_head.made_at);
+                batch.push(opened);
+            }
+            for table in batch.iter().take(BATCH_SAMPLE) {
+                table.check(server, SAMPLE, random)?;
+            }
+        }
+        Ok((Tables { single, batch }, head))
+    }
+}
