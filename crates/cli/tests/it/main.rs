@@ -19,6 +19,8 @@ mod kill;
 #[cfg(test)]
 mod leaks;
 #[cfg(test)]
+mod load;
+#[cfg(test)]
 mod lookup;
 #[cfg(test)]
 mod operation;

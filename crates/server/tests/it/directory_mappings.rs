@@ -6,7 +6,7 @@ use acquaint_client::Settings;
 use acquaint_client::discovery::{Book, Caller, Directory, Listing, Profile, Trust};
 use acquaint_protocol::identifier::{Identifier, Sii};
 use acquaint_server::config::Config;
-use acquaint_testkit::{BACK_END_KEY, back_end, did, number};
+use acquaint_testkit::{API_KEY, Answer, BACK_END_KEY, back_end, did, number};
 use serde_json::{Value, json};
 
 use super::App;
@@ -103,4 +103,174 @@ async fn an_index_is_a_byte() {
         assert_eq!(refused.status, 400);
         assert!(refused.text("detail").contains("`index`, 0 to 255"), "{refused:?}");
     }
+}
+
+/// The operator loads mappings; what the server says of them.
+async fn load(app: &App, mappings: &Value) -> Value {
+    let answer = as_operator(app, &json!({ "mappings": mappings }).to_string()).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.json()
+}
+
+async fn as_operator(app: &App, body: &str) -> Answer {
+    let key = format!("authorization: Bearer {API_KEY}\r\n");
+    app.ask("POST", "/operator/directory/mappings", &key, body).await
+}
+
+fn mapping(n: usize, who: usize) -> Value {
+    json!({ "identifier": number(n), "account": did(who) })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_operator_loads_is_found_and_is_its_accounts() {
+    // Far fewer than one account is given: the limit is a person's.
+    let app = app(|config| config.directory.listings_of_account = 1).await;
+    let all: Vec<Value> = (0..150).map(|n| mapping(n, n % 3)).collect();
+    let told = load(&app, &json!(all)).await;
+    assert_eq!(told, json!({ "loaded": 150, "unchanged": 0, "refused": [] }));
+    for n in [0, 1, 149] {
+        assert_eq!(found(&app, n).await, Some(did(n % 3)));
+    }
+    assert_eq!(listings(&app, 2).await.len(), 50);
+    // Nothing changes by the same again, and the listings live longer.
+    let before = listings(&app, 1).await;
+    app.clock.advance(Duration::from_secs(24 * 60 * 60));
+    assert_eq!(load(&app, &json!(all)).await["unchanged"], 150);
+    let after = listings(&app, 1).await;
+    let ends = |listings: &[Value]| -> Vec<i64> {
+        listings.iter().map(|listing| listing["expires_at"].as_i64().unwrap()).collect()
+    };
+    assert!(ends(&before).iter().zip(ends(&after)).all(|(before, after)| before + 86_400 == after));
+    // A person withdraws what was loaded, and removes all.
+    let id = after[0]["id"].as_str().unwrap();
+    let path = format!("/v1/directory/listings/{id}");
+    assert_eq!(app.as_account(&did(1), "DELETE", &path, "").await.json(), json!({ "withdrawn": 1 }));
+    app.client.remove_data(&did(0)).await.unwrap();
+    assert_eq!((found(&app, 0).await, found(&app, 2).await), (None, Some(did(2))));
+
+    // Under a new key, and after a restart.
+    app.discovery().rotate_directory("sealed-buckets").await.unwrap();
+    published(&app, 2).await;
+    let app = app.restart_with(|_| {}).await;
+    assert_eq!((found(&app, 0).await, found(&app, 149).await), (None, Some(did(2))));
+    let log = app.discovery().audit_events(None, 1000).await.unwrap();
+    let noted: Vec<&Value> = log
+        .iter()
+        .filter(|event| event.kind == "directory.mappings_loaded")
+        .map(|event| {
+            assert_eq!(event.account, None);
+            &event.details
+        })
+        .collect();
+    assert_eq!(
+        noted,
+        [
+            &json!({ "loaded": 150, "unchanged": 0, "refused": 0 }),
+            &json!({ "loaded": 0, "unchanged": 150, "refused": 0 })
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operators_word_takes_the_place_of_what_was_verified_before() {
+    let app = app(|_| {}).await;
+    let name = |username: &str| json!([{ "identifier": number(1), "account": did(2), "username": username }]);
+    enrol(&app, 1, &number(1), 0).await;
+    enrol(&app, 1, &number(1), 7).await;
+    assert_eq!(load(&app, &name("ada")).await["loaded"], 1);
+    assert_eq!(found(&app, 1).await, Some(did(2)));
+    assert_eq!(listings(&app, 1).await.len(), 1, "another index is another mapping");
+    // The name is a part of it.
+    assert_eq!(load(&app, &name("ada")).await["unchanged"], 1);
+    assert_eq!(load(&app, &name("countess")).await["loaded"], 1);
+    assert_eq!(listings(&app, 2).await[0]["username"], "countess");
+    // Whoever proves it later has it, and keeps it before what the operator said by an earlier clock.
+    app.clock.advance(Duration::from_secs(10));
+    enrol(&app, 3, &number(1), 0).await;
+    app.clock.turn_back(Duration::from_secs(5));
+    let told = load(&app, &name("ada")).await;
+    assert_eq!((&told["loaded"], told["refused"].as_array().unwrap().len()), (&json!(0), 1));
+    assert!(told["refused"][0]["reason"].as_str().unwrap().contains("verified this identifier since"));
+    app.clock.advance(Duration::from_secs(5));
+    assert_eq!(found(&app, 1).await, Some(did(3)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_is_refused_stops_no_other_and_is_not_repeated() {
+    let app = app(|config| config.directory.account_bytes = 32).await;
+    let odd = |name: &str, value: Value| {
+        let mut mapping = mapping(5, 5);
+        mapping[name] = value;
+        mapping
+    };
+    let mut spelt = mapping(1, 2);
+    spelt["identifier"] = json!(format!("{} ", number(1)));
+    let mut second = mapping(1, 2);
+    second["index"] = json!(255);
+    let rows = json!([
+        odd("identifier", json!("secret-5550199")),
+        mapping(1, 1),
+        odd("identifier", json!("secret@")),
+        odd("account", json!("secret-account")),
+        odd("account", json!("")),
+        odd("account", json!(format!("did:plc:{}", "secret".repeat(6)))),
+        odd("username", json!("secret secret")),
+        spelt,
+        second,
+        { "identifier": "Ada@Example.COM", "account": did(3), "index": 0, "username": null },
+    ]);
+    let told = load(&app, &rows).await;
+    assert_eq!((&told["loaded"], &told["unchanged"]), (&json!(3), &json!(0)), "{told}");
+    let refused = told["refused"].as_array().unwrap();
+    let wanted = [
+        (0, "identifier: "),
+        (2, "identifier: "),
+        (3, "account: not a DID"),
+        (4, "account: the account identifier is empty"),
+        (5, "account: names of more than 32 bytes"),
+        (6, "username: must be 1 to 64 bytes"),
+        (7, "an earlier mapping of the same request"),
+    ];
+    assert_eq!(refused.len(), wanted.len(), "{told}");
+    for (refused, (at, reason)) in refused.iter().zip(wanted) {
+        assert_eq!(refused["at"], at);
+        assert!(refused["reason"].as_str().unwrap().starts_with(reason), "{refused}");
+    }
+    assert!(!told.to_string().contains("secret") && !told.to_string().contains("5550199"), "{told}");
+    assert_eq!(found(&app, 1).await, Some(did(1)));
+    assert_eq!(listings(&app, 2).await[0]["index"], 255);
+    assert_eq!(listings(&app, 3).await[0]["identifier"], "ada@example.com");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_operator_loads_and_only_what_a_request_may_have() {
+    let app = app(|_| {}).await;
+    let body = json!({ "mappings": [mapping(1, 1)] }).to_string();
+    for key in ["", "authorization: Bearer wrong\r\n"] {
+        let refused = app.ask("POST", "/operator/directory/mappings", key, &body).await;
+        assert_eq!(refused.status, 401, "{refused:?}");
+    }
+    let back_end = app.as_account(&did(1), "POST", "/operator/directory/mappings", &body).await;
+    assert_eq!(back_end.status, 401, "{back_end:?}");
+    assert_eq!(found(&app, 1).await, None);
+    let many = json!({ "mappings": vec![mapping(1, 1); 1001] }).to_string();
+    for (body, error) in [
+        (many.as_str(), "mappings must have 1 to 1000 entries"),
+        (r#"{"mappings":[]}"#, "mappings must have 1 to 1000 entries"),
+        ("", "the body must be a JSON object"),
+        ("[]", "the body must be a JSON object"),
+        (r#"{"mappings":[{"identifier":"secret"}]}"#, "the body must be a JSON object"),
+        (r#"{"mappings":[{"identifier":"a","account":"b","index":256}]}"#, "`index` (0 to 255)"),
+        (r#"{"mappings":[{"identifier":"a","account":"b","secret":1}]}"#, "the body must be a JSON object"),
+    ] {
+        let refused = as_operator(&app, body).await;
+        assert_eq!(refused.status, 400, "{refused:?}");
+        let told = refused.text("error");
+        assert!(told.contains(error) && !told.contains("secret"), "{told}");
+    }
+    let large = format!(r#"{{"mappings":["{}"]}}"#, "a".repeat(9 * 1024 * 1024));
+    assert_eq!(as_operator(&app, &large).await.status, 413);
+    let none = app.restart_with(|config| config.directory.provider = String::new()).await;
+    let refused = as_operator(&none, &body).await;
+    assert_eq!((refused.status, refused.text("error").as_str()), (404, "this service has no directory"));
 }
