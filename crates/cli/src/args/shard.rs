@@ -29,6 +29,17 @@ since 1970), \"change\", \"rows\", \"columns\", \"slots\", \"answers\", \"record
 \"bytes\", \"memory_bytes\"} or {\"file\", \"error\"}], \"memory_bytes\", \"available_bytes\" and \"fits\"
 (null where the system does not tell)}. Exit code 1 if a file is no file of a shard, or cut.")]
     Stat(Stat),
+    /// Build the files of all shards in advance, beside no running server
+    #[command(after_help = "\
+A server that starts with these files answers sooner: it builds nothing that is there and recent.
+Files go where `private_lookup.files` says. What is there already and good is kept. With the
+embedded database the server must be stopped; with PostgreSQL this is one server more for a while.
+
+Example:
+  acquaint shard build --config /etc/acquaint/acquaint.toml
+
+With --json: {\"folder\", \"profiles\": [{\"profile\", \"epoch\", \"records\"}]}.")]
+    Build(Build),
     /// Look whether files of shards are whole, and ask each for some of its records as a client would
     #[command(after_help = "\
 First everything is held against its checksums, which tells in which section a file broke. Then
@@ -68,6 +79,19 @@ pub(crate) struct Verify {
     /// How many of its own records a shard is asked for; with 0 it is asked for nothing
     #[arg(long, default_value_t = 16)]
     pub(crate) sample: u16,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Build {
+    /// The configuration file
+    #[arg(long, env = "ACQUAINT_CONFIG", default_value = "acquaint.toml")]
+    pub(crate) config: PathBuf,
+    /// Write the files there, and not where `private_lookup.files` says
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) out: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,

@@ -1,5 +1,6 @@
 //! `acquaint shard`: the files that a server keeps its shards of private lookup in.
 
+mod build;
 mod stat;
 mod verify;
 
@@ -10,6 +11,7 @@ use crate::failure::Failure;
 
 pub(crate) async fn run(command: ShardCommand) -> Result<(), Failure> {
     match command {
+        ShardCommand::Build(args) => build::run(args).await,
         ShardCommand::Stat(args) => stat::run(&args),
         ShardCommand::Verify(args) => verify::run(args).await,
     }

@@ -17,6 +17,7 @@ mod private;
 mod renewal;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -105,6 +106,8 @@ pub(crate) struct Directory {
     work: Arc<Semaphore>,
     session_keys: SessionKeys,
     passes: Arc<Passes>,
+    /// Shards of private lookup did not fit into memory, when it was last tried.
+    lacks_memory: AtomicBool,
 }
 
 /// What answers are made from.
@@ -138,6 +141,7 @@ impl Directory {
             followed: Mutex::default(),
             changed: Notify::new(),
             work,
+            lacks_memory: AtomicBool::new(false),
         }
     }
 

@@ -10,7 +10,7 @@
 //! The last chunk of a section can be shorter. A place is (row × buckets of a row + bucket) × records of a bucket + entry.
 //!
 //! ```text
-//! head = "acquaint shard\r\n" ‖ version u32 ‖ rows u32 ‖ columns u32 ‖ slots u32 ‖ answers u32 ‖ record bytes u32 ‖
+//! head = "acquaint shard\r\n" ‖ version u32 ‖ rows u32 ‖ columns u32 ‖ slots u32 ‖ answers u32 ‖ lookups u32 ‖ record bytes u32 ‖
 //!        configuration id (16) ‖ records u64 ‖ change u64 ‖ made_at i64 ‖
 //!        length u16 ‖ epoch bytes ‖ length u16 ‖ label ‖ zeros ‖ SHA-256 of the 4064 bytes before (32)
 //! ```
@@ -132,7 +132,8 @@ pub(super) fn write_head(
     let mut bytes = Vec::with_capacity(HEAD_BYTES);
     bytes.extend_from_slice(MAGIC);
     let Shape { rows, columns, slots, answers } = configuration.parameters().shape();
-    let numbers = [VERSION as usize, rows, columns, slots, answers, RECORD_BYTES];
+    let lookups = configuration.parameters().lookups();
+    let numbers = [VERSION as usize, rows, columns, slots, answers, lookups, RECORD_BYTES];
     for number in numbers {
         bytes.extend_from_slice(&u32::try_from(number).map_err(|_| ShardError::Shape)?.to_le_bytes());
     }
@@ -178,6 +179,7 @@ pub(super) fn read_head(bytes: &[u8; HEAD_BYTES]) -> Result<Layout, HeadError> {
     }
     let mut number = || Ok(reader.u32()? as usize);
     let shape = Shape { rows: number()?, columns: number()?, slots: number()?, answers: number()? };
+    let lookups = number()?;
     if number()? != RECORD_BYTES {
         return Err(HeadError::Damaged);
     }
@@ -190,7 +192,7 @@ pub(super) fn read_head(bytes: &[u8; HEAD_BYTES]) -> Result<Layout, HeadError> {
         Ok(reader.take(length)?.to_vec())
     };
     let (epoch, label) = (name()?, name()?);
-    let parameters = Parameters::new(shape).map_err(|_| HeadError::Damaged)?;
+    let parameters = Parameters::together(shape, lookups).map_err(|_| HeadError::Damaged)?;
     let configuration = Configuration::new(parameters, &epoch);
     let behind = reader.0.strip_suffix(sum).ok_or(HeadError::Damaged)?;
     let is_filled = behind.iter().all(|byte| *byte == 0);

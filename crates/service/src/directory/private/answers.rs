@@ -1,6 +1,7 @@
 //! What private lookup answers: parameters, evaluations, evaluation keys, queries, and a back end in the clear.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use acquaint_pir::{DecodeError, Keyword, Query};
@@ -116,6 +117,12 @@ impl Discovery {
     pub fn has_plain_lookup(&self) -> Result<(), DirectoryError> {
         self.has_private_lookup()?;
         if self.directory()?.policy.private.plain { Ok(()) } else { Err(DirectoryError::NotConfigured) }
+    }
+
+    /// Whether shards did not fit into memory when it was last tried.
+    #[must_use]
+    pub fn lacks_memory(&self) -> bool {
+        self.directory().is_ok_and(|directory| directory.lacks_memory.load(Ordering::Relaxed))
     }
 
     /// The canonical form of a phone number in international form, or of an e-mail address.

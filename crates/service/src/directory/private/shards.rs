@@ -332,6 +332,7 @@ impl Discovery {
                 break;
             }
         }
+        directory.lacks_memory.store(!whole, Ordering::Relaxed);
         Ok(whole)
     }
 
