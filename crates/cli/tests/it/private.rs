@@ -6,8 +6,9 @@ use serde_json::Value;
 use crate::directory::{called, listed, server_with, well};
 use crate::support::{Server, Told};
 
-fn lookup(server: &Server, key: &str, mode: &str, words: &[&str]) -> Told {
-    called(server, key, 9, &[&["lookup", "--mode", mode], words].concat())
+/// Each account has quota for five rounds.
+fn lookup(server: &Server, key: &str, (mode, who): (&str, usize), words: &[&str]) -> Told {
+    called(server, key, who, &[&["lookup", "--mode", mode], words].concat())
 }
 
 fn json(told: &Told) -> Value {
@@ -22,58 +23,59 @@ fn people_are_found_privately_and_a_book_spares_evaluations() {
         ("ACQUAINT_PRIVATE_LOOKUP__SHARD_RECORDS", "1000"),
     ]);
     listed(&server, &key, 1);
-    for mode in ["psm", "pir"] {
+    for (mode, who) in [("psm", 8), ("pir", 9)] {
+        let asked = (mode, who);
         let book = server.home().join(format!("{mode}.book"));
         let people = [&number(1), &number(2), "--book", book.to_str().unwrap()];
-        let first = well(lookup(&server, &key, mode, &people));
+        let first = well(lookup(&server, &key, asked, &people));
         assert_eq!(first.out, format!("{}\t{}\n", number(1), did(1)), "{first:?}");
         assert!(
             first.err.contains("1 of 2 contacts can be found") && first.err.contains("NOTE"),
             "{first:?}"
         );
         assert_eq!(first.err.contains("strangers' records"), mode == "pir", "{first:?}");
-        let again = json(&well(lookup(&server, &key, mode, &[&people[..], &["--json"]].concat())));
+        let again = json(&well(lookup(&server, &key, asked, &[&people[..], &["--json"]].concat())));
         assert_eq!((&again["asked"], &again["fresh"], &again["queries"]), (&0.into(), &2.into(), &0.into()));
         let one_more = [number(3).as_str(), "--json", "--book", book.to_str().unwrap()].map(str::to_owned);
         let one_more: Vec<&str> = one_more.iter().map(String::as_str).collect();
-        let one_more = json(&well(lookup(&server, &key, mode, &one_more)));
+        let one_more = json(&well(lookup(&server, &key, asked, &one_more)));
         let evaluated = if mode == "psm" { 10 } else { 0 };
         assert_eq!((&one_more["asked"], &one_more["queries"]), (&1.into(), &10.into()), "{one_more}");
         assert_eq!((&one_more["evaluated"], &one_more["unpadded"]), (&evaluated.into(), &false.into()));
         assert_eq!(one_more["first_use"], false, "the book has the key");
         // Another mode's book, another index's, another key.
         let other = if mode == "psm" { "pir" } else { "psm" };
-        let refused = lookup(&server, &key, other, &people);
+        let refused = lookup(&server, &key, (other, who), &people);
         assert!(refused.code == Some(1) && refused.err.contains("another profile"), "{refused:?}");
-        let refused = lookup(&server, &key, mode, &[&people[..], &["--index", "1"]].concat());
+        let refused = lookup(&server, &key, asked, &[&people[..], &["--index", "1"]].concat());
         assert!(refused.code == Some(1) && refused.err.contains("another index"), "{refused:?}");
         let strange = ["--provider-key", &"A".repeat(43), &number(1)].map(str::to_owned);
         let strange: Vec<&str> = strange.iter().map(String::as_str).collect();
-        let refused = lookup(&server, &key, mode, &strange);
+        let refused = lookup(&server, &key, asked, &strange);
         assert!(refused.code == Some(1) && refused.err.contains("not trusted"), "{refused:?}");
         // Nobody has a second account.
-        let second = well(lookup(&server, &key, mode, &[&number(1), "--index", "1"]));
+        let second = well(lookup(&server, &key, asked, &[&number(1), "--index", "1"]));
         assert_eq!(second.out, "", "{second:?}");
     }
     server.kill();
     server.start();
-    let after = well(lookup(&server, &key, "psm", &[&number(1)]));
+    let after = well(lookup(&server, &key, ("psm", 7), &[&number(1)]));
     assert_eq!(after.out.lines().count(), 1, "its tables are made again: {after:?}");
     well(called(&server, &key, 1, &["directory", "withdraw", "--all"]));
-    let gone = well(lookup(&server, &key, "psm", &[&number(1)]));
+    let gone = well(lookup(&server, &key, ("psm", 7), &[&number(1)]));
     assert_eq!(gone.out, "", "{gone:?}");
 }
 
 #[test]
 fn a_server_without_the_mode_says_so() {
     let (server, key) = server_with(&[("ACQUAINT_PRIVATE_LOOKUP__PSM", "true")]);
-    let refused = lookup(&server, &key, "pir", &[&number(1)]);
+    let refused = lookup(&server, &key, ("pir", 7), &[&number(1)]);
     assert!(
         refused.code == Some(1) && refused.err.contains("no private lookup of mode `pir`"),
         "{refused:?}"
     );
     let (server, key) = server_with(&[]);
-    let refused = lookup(&server, &key, "psm", &[&number(1)]);
+    let refused = lookup(&server, &key, ("psm", 7), &[&number(1)]);
     assert_eq!((refused.code, refused.out.as_str()), (Some(1), ""), "{refused:?}");
     // Whatever it says, it is no success and names no number.
     assert!(!refused.err.contains(&number(1)[1..]), "{refused:?}");
