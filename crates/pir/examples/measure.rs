@@ -1,11 +1,12 @@
 //! Prints what a lookup costs for 2^20 records of 128 bytes by keyword, or by place, or for 10 million by keyword, on one
-//! thread: `cargo run --release -p acquaint-pir --example measure [keywords|records|millions|288x256x4x2] [kernel] [rounds]`.
+//! thread: `cargo run --release -p acquaint-pir --example measure [keywords|records|millions|batch|288x256x4x2] [kernel]
+//! [rounds]`. `batch` is one of the tables for 500 lookups at once in 2^20 records, with all lookups that it gets.
 
 use std::time::Duration;
 
 use acquaint_pir::{
-    Change, Client, Configuration, Database, Kernel, Lookup, Parameters, Place, SecretKey, Server, Shape,
-    Storage,
+    BatchShape, Change, Client, Configuration, Database, Kernel, Lookup, Parameters, Place, SecretKey,
+    Server, Shape, Storage,
 };
 use memmap2::{Advice, MmapMut};
 use rand::{Rng, RngExt, SeedableRng, rngs::StdRng};
@@ -15,18 +16,20 @@ const TOGETHER: usize = 8;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
-    let shape = match arguments.next().as_deref() {
-        None | Some("keywords") => Shape::MILLION_KEYWORDS,
-        Some("records") => Shape::MILLION_RECORDS,
-        Some("millions") => Shape::TEN_MILLION_KEYWORDS,
+    let parameters = match arguments.next().as_deref() {
+        None | Some("keywords") => Parameters::new(Shape::MILLION_KEYWORDS)?,
+        Some("records") => Parameters::new(Shape::MILLION_RECORDS)?,
+        Some("millions") => Parameters::new(Shape::TEN_MILLION_KEYWORDS)?,
+        Some("batch") => BatchShape::for_records(1 << 20).parameters()?,
         Some(other) => {
             let numbers: Result<Vec<usize>, _> = other.split('x').map(str::parse).collect();
             let &[rows, columns, slots, answers] = numbers?.as_slice() else {
                 return Err("a shape is rows x columns x slots x answers, as 288x256x4x2".into());
             };
-            Shape { rows, columns, slots, answers }
+            Parameters::new(Shape { rows, columns, slots, answers })?
         }
     };
+    let shape = parameters.shape();
     let kernel = match arguments.next() {
         None => Kernel::best(),
         Some(name) => Kernel::available()
@@ -36,8 +39,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let rounds: usize = arguments.next().map_or(Ok(20), |rounds| rounds.parse())?;
 
-    let configuration = Configuration::new(Parameters::new(shape)?, b"measured");
-    let parameters = configuration.parameters().clone();
+    let configuration = Configuration::new(parameters.clone(), b"measured");
+    let lookups = parameters.lookups();
     let mut random = StdRng::seed_from_u64(1);
     let mut records = vec![0; parameters.polynomials() * 2048];
     random.fill_bytes(&mut records);
@@ -74,28 +77,32 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (mut asking, mut answering, mut recovering) = (Vec::new(), Vec::new(), Vec::new());
     let slot_bytes = parameters.slot_bytes();
     for round in 0..rounds {
-        let lookup = Lookup {
-            row: random.random_range(0..shape.rows),
-            places: (0..shape.answers)
-                .map(|_| Place {
-                    column: random.random_range(0..shape.columns),
-                    slot: random.random_range(0..shape.slots),
-                })
-                .collect(),
-        };
+        let asked: Vec<Lookup> = (0..lookups)
+            .map(|_| Lookup {
+                row: random.random_range(0..shape.rows),
+                places: (0..shape.answers)
+                    .map(|_| Place {
+                        column: random.random_range(0..shape.columns),
+                        slot: random.random_range(0..shape.slots),
+                    })
+                    .collect(),
+            })
+            .collect();
         let started = Clock::start();
-        let query = client.query(&secret, &lookup, &mut random)?;
+        let query = client.query_all(&secret, &asked, &mut random)?;
         asking.push(started.elapsed());
         let started = Clock::start();
         let answer = server.answer(&database, &keys, &server.read_query(&query)?)?;
         answering.push(started.elapsed());
         let started = Clock::start();
-        let found = client.recover(&secret, &lookup, &answer)?;
+        let found = client.recover_all(&secret, &asked, &answer)?;
         recovering.push(started.elapsed());
-        for (place, found) in lookup.places.iter().zip(found) {
-            let at = 2048 * (lookup.row + shape.rows * place.column) + slot_bytes * place.slot;
-            if found != records[at..at + slot_bytes] {
-                return Err("an answer is wrong".into());
+        for (lookup, found) in asked.iter().zip(found) {
+            for (place, found) in lookup.places.iter().zip(found) {
+                let at = 2048 * (lookup.row + shape.rows * place.column) + slot_bytes * place.slot;
+                if found != records[at..at + slot_bytes] {
+                    return Err("an answer is wrong".into());
+                }
             }
         }
         if round == 0 {
@@ -104,12 +111,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     print("client asks", asking);
     print("client reads", recovering);
-    print("server", answering);
+    print(&format!("server, {lookups} lookups"), answering);
 
     let mut passes = Vec::new();
     for _ in 0..3 {
         let lookup = Lookup { row: 0, places: vec![Place { column: 0, slot: 0 }; shape.answers] };
-        let query = server.read_query(&client.query(&secret, &lookup, &mut random)?)?;
+        let query = client.query_all(&secret, &vec![lookup; lookups], &mut random)?;
+        let query = server.read_query(&query)?;
         let started = Clock::start();
         server.answer_all(&database, &[(&keys, &query); TOGETHER])?;
         passes.push(started.elapsed() / TOGETHER as u32);
