@@ -133,7 +133,8 @@ async fn refuses_without_a_store(need_verified_number: bool) {
 }
 
 /// Seed 001: plaintext numbers never reach the server. Credentials and lookups have no place for one, and refuse what does
-/// not belong there; only imports, by XRPC and RPC, and a person's own listings take numbers.
+/// not belong there; only imports, by XRPC and RPC, a person's own listings, and the lookup in the clear, where the operator has
+/// switched it on, take numbers.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_number_has_a_place_in_the_credential_face() {
     let app = App::start_with(configured).await;
@@ -145,6 +146,7 @@ async fn no_number_has_a_place_in_the_credential_face() {
     assert_eq!(
         names,
         [
+            "account",
             "audience",
             "capacity",
             "code",
@@ -152,6 +154,7 @@ async fn no_number_has_a_place_in_the_credential_face() {
             "elements",
             "epoch",
             "expires_at",
+            "found",
             "guaranteed",
             "id",
             "identifier",

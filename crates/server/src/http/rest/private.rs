@@ -172,7 +172,7 @@ pub(super) async fn query(
 /// What a back end wants to know.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Wanted {
+struct AskedInClear {
     /// Phone numbers in international form and e-mail addresses.
     #[schema(min_items = 1, max_items = 10000)]
     identifiers: Vec<String>,
@@ -183,7 +183,7 @@ struct Wanted {
 
 /// Who was found.
 #[derive(Serialize, ToSchema)]
-struct Known {
+struct FoundInClear {
     /// In the order of the request.
     found: Vec<KnownAccount>,
 }
@@ -205,9 +205,9 @@ struct KnownAccount {
     path = "/v1/discovery/lookup",
     tag = "private lookup",
     security(("session" = [])),
-    request_body(content = Wanted, content_type = "application/json"),
+    request_body(content = AskedInClear, content_type = "application/json"),
     responses(
-        (status = 200, description = "Who was found", body = Known),
+        (status = 200, description = "Who was found", body = FoundInClear),
         (status = 400, description = "The body is not as it should be", body = Problem, content_type = "application/problem+json"),
         (status = 401, description = "No back end's API key with an account", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "This service does not answer in the clear", body = Problem, content_type = "application/problem+json"),
@@ -239,7 +239,7 @@ pub(super) async fn lookup(
         }
     };
     let wanted = "the body must be a JSON object with `identifiers`, a list of texts";
-    let Wanted { identifiers, index } = json(&public, body, MOST, wanted).await?;
+    let AskedInClear { identifiers, index } = json(&public, body, MOST, wanted).await?;
     public.discovery.check_batch("identifiers", identifiers.len()).map_err(|error| public.problem(error))?;
     let parsed = identifiers.iter().enumerate().map(|(at, text)| {
         let sii = public.discovery.canonical(text);
@@ -258,7 +258,7 @@ pub(super) async fn lookup(
         let identifier = asked.get(found.at)?.as_str().to_owned();
         Some(KnownAccount { identifier, account: found.account })
     });
-    Ok(answer(&Known { found: found.collect() }))
+    Ok(answer(&FoundInClear { found: found.collect() }))
 }
 
 /// Who looks up. Gives the body back, which is thrown away if nobody is known.
