@@ -18,11 +18,19 @@ pub(super) async fn load(unit: &Unit, new: &[LoadedListing], now: Millis) -> Res
         .iter()
         .map(|it| {
             if fresh.contains(&it.id) {
-                return Loaded::Listed;
+                return if content(it).is_some() { Loaded::Listed } else { Loaded::Moved };
             }
             crate::directory::loaded(it, standing.get(&it.id))
         })
         .collect();
+    let stray: Vec<&[u8]> = new
+        .iter()
+        .filter(|it| fresh.contains(&it.id) && content(it).is_none())
+        .map(|it| bytes(&it.id))
+        .collect();
+    if !stray.is_empty() {
+        unit.execute("DELETE FROM listings WHERE listing = ANY($1)", &[&stray]).await?;
+    }
     let with = |wanted: Loaded| {
         let both = new.iter().zip(&loaded);
         both.filter(move |(_, loaded)| **loaded == wanted).map(|(it, _)| it)
@@ -79,8 +87,8 @@ async fn lock_accounts(unit: &Unit, new: &[LoadedListing]) -> Result<()> {
     Ok(())
 }
 
-/// Puts up those of which there is no row, and locks the rows of the others. Returns which were put up; their revision is
-/// still to come.
+/// Puts up those of which there is no row, and locks the rows of the others, all in one order: also those that are to be the
+/// same as a row that is not there. Returns which were put up; their revision is still to come.
 async fn put_new(unit: &Unit, new: &[LoadedListing]) -> Result<BTreeSet<ListingId>> {
     let columns = Columns::of(new.iter());
     if columns.ids.is_empty() {
@@ -150,7 +158,7 @@ async fn prolong(unit: &Unit, new: &[&LoadedListing]) -> Result<()> {
     Ok(())
 }
 
-/// Columns of listings that are to say something new; the others are left out.
+/// Columns of listings. Those that are to be the same as one have nothing sealed.
 #[derive(Default)]
 struct Columns<'a> {
     ids: Vec<&'a [u8]>,
@@ -163,10 +171,10 @@ struct Columns<'a> {
 impl<'a> Columns<'a> {
     fn of(new: impl Iterator<Item = &'a LoadedListing>) -> Self {
         let mut columns = Self::default();
-        for (listing, content) in new.filter_map(|it| content(it).map(|content| (it, content))) {
+        for listing in new {
             columns.ids.push(bytes(&listing.id));
             columns.accounts.push(listing.account.as_bytes());
-            columns.sealed.push(&content.sealed);
+            columns.sealed.push(content(listing).map_or(&[], |content| &content.sealed));
             columns.verified_at.push(listing.verified_at);
             columns.expires_at.push(listing.expires_at);
         }

@@ -8,8 +8,8 @@ use super::scene::{FAR, Person};
 use super::tests::{fresh, options, two, until_waiting};
 use super::{Options, PostgresStore, directory, indexes, removal};
 use crate::{
-    ChangeId, CodeGuess, CodeTaken, Enrolled, IndexId, Listing, ListingId, Millis, NewCode, NewListing, Pick,
-    Placement, Removal, Store, StoreError, TokenId, TokenUse,
+    ChangeId, CodeGuess, CodeTaken, Enrolled, Generation, IndexId, Listing, ListingId, Load, LoadedListing,
+    Millis, NewCode, NewContent, NewListing, Pick, Placement, Removal, Store, StoreError, TokenId, TokenUse,
 };
 
 const INDEX: IndexId = IndexId { profile: 1, epoch: u32::MAX };
@@ -301,6 +301,33 @@ async fn everything_at_once_makes_no_deadlock() {
     assert_eq!(server.sql("postgres", &deadlocks), "0");
 }
 
+/// Loads half of all identifiers, for this account and two others, in no order.
+async fn load(store: &dyn Store, who: u64, turn: u64) {
+    let standing = store.listings(Pick::After(None, 1000), 1).await.unwrap();
+    let new = (0..IDENTIFIERS / 2).map(|n| {
+        let n = u8::try_from((n * 7 + who + turn) % IDENTIFIERS).unwrap();
+        let there = standing.iter().find(|it| it.id == id(n)).filter(|_| n.is_multiple_of(3));
+        let account =
+            there.map_or_else(|| person((who + u64::from(n) % 3) % PEOPLE).account(), |it| it.account);
+        let content = NewContent {
+            sealed: vec![n; 80],
+            placements: vec![placement(NEXT, n), placement(INDEX, n)],
+            sealed_account: vec![n; 30],
+            fresh_generation: Generation(i64::from(n)),
+            forget_at: FAR,
+        };
+        LoadedListing {
+            id: id(n),
+            account,
+            verified_at: Millis::try_from(turn).unwrap(),
+            expires_at: FAR,
+            load: there.map_or(Load::New(content), |it| Load::Same(it.revision)),
+        }
+    });
+    let new: Vec<LoadedListing> = new.collect();
+    assert_eq!(store.load_listings(new.clone(), 1).await.unwrap().len(), new.len());
+}
+
 async fn work(store: Arc<PostgresStore>, who: u64) {
     let store = store.as_ref();
     let account = person(who).account();
@@ -321,6 +348,7 @@ async fn work(store: Arc<PostgresStore>, who: u64) {
             1 => drop(store.remove_data(account, None, 1).await.unwrap()),
             2 => drop(store.sweep(50, 2).await.unwrap()),
             3 => drop(store.clear_index(NEXT, 30).await.unwrap()),
+            4 => load(store, who, turn).await,
             _ => {
                 let mut unplaced = store.unplaced(NEXT, None, 50, 1).await.unwrap();
                 // In any order.
