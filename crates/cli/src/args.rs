@@ -1,5 +1,6 @@
 //! The command line.
 
+pub(crate) mod bench;
 pub(crate) mod keys;
 pub(crate) mod lookup;
 pub(crate) mod payload;
@@ -65,6 +66,8 @@ pub(crate) enum Command {
     Shard(shard::Shard),
     /// Reckon what lookups cost in bytes, by Rocket.Chat's page and with sealed buckets; needs no server
     Payload(payload::Payload),
+    /// Measure on this machine what a private lookup costs
+    Bench(bench::Bench),
     /// Show the form in which numbers and e-mail addresses are compared; needs no server
     Normalise(Normalise),
     /// Print a script that completes these commands in your shell

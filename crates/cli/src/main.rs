@@ -2,6 +2,7 @@
 
 mod api_key;
 mod args;
+mod bench;
 mod completions;
 mod custody;
 mod demo;
@@ -71,6 +72,7 @@ async fn run(args: Args) -> Result<(), Failure> {
         Command::Directory(directory) => lookup::directory::run(directory.command).await,
         Command::Shard(shard) => shard::run(shard.command).await,
         Command::Payload(payload) => payload::run(&payload),
+        Command::Bench(bench) => bench::run(&bench),
         Command::Normalise(normalise) => normalise::run(normalise),
         Command::Completions(completions) => completions::run(&completions),
     }

@@ -1,6 +1,6 @@
 //! `acquaint payload`.
 
-mod plot;
+pub(crate) mod plot;
 mod raster;
 mod svg;
 

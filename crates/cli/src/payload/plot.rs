@@ -9,8 +9,8 @@ use crate::args::payload::Payload;
 use crate::failure::Failure;
 
 /// Pixels of the whole chart.
-pub(super) const WIDTH: f64 = 960.0;
-pub(super) const HEIGHT: f64 = 600.0;
+pub(crate) const WIDTH: f64 = 960.0;
+pub(crate) const HEIGHT: f64 = 600.0;
 
 const LEFT: f64 = 90.0;
 const RIGHT: f64 = 40.0;
@@ -24,7 +24,7 @@ const STEPS: u16 = 280;
 
 /// Where a text stands from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Anchor {
+pub(crate) enum Anchor {
     Start,
     Middle,
     End,
@@ -32,7 +32,7 @@ pub(super) enum Anchor {
 
 /// What a chart is made of; both formats draw the same.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Shape {
+pub(crate) enum Shape {
     Line { points: Vec<(f64, f64)>, width: f64, colour: [u8; 3] },
     Dot { at: (f64, f64), radius: f64, colour: [u8; 3] },
     Text { at: (f64, f64), anchor: Anchor, text: String },
@@ -43,14 +43,14 @@ const GRID: [u8; 3] = [215, 215, 215];
 
 /// What a chart is written as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Format {
+pub(crate) enum Format {
     Svg,
     Png,
 }
 
 impl Format {
     /// The one that a file's ending names.
-    pub(super) fn of(file: &Path) -> Result<Self, Failure> {
+    pub(crate) fn of(file: &Path) -> Result<Self, Failure> {
         let ending = file.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase);
         match ending.as_deref() {
             Some("svg") => Ok(Self::Svg),
@@ -62,10 +62,14 @@ impl Format {
 
 /// Draws into `file`.
 pub(super) fn draw(file: &Path, format: Format, page: &Page, args: &Payload) -> Result<(), Failure> {
-    let shapes = chart(page, args);
+    write(file, format, &chart(page, args))
+}
+
+/// Writes a chart into `file`.
+pub(crate) fn write(file: &Path, format: Format, shapes: &[Shape]) -> Result<(), Failure> {
     let bytes = match format {
-        Format::Svg => svg::write(&shapes).into_bytes(),
-        Format::Png => raster::write(&shapes)?,
+        Format::Svg => svg::write(shapes).into_bytes(),
+        Format::Png => raster::write(shapes)?,
     };
     std::fs::write(file, bytes)
         .map_err(|error| format!("--plot: cannot write {}: {error}", file.display()).into())

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod address_books;
 #[cfg(test)]
+mod bench;
+#[cfg(test)]
 mod credentials;
 #[cfg(test)]
 mod custody;

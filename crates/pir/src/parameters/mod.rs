@@ -314,8 +314,12 @@ impl Parameters {
 
     /// Coefficients of a query that choose columns and slots.
     pub(crate) fn selector_coefficients(&self) -> usize {
-        let each = self.shape.answers * self.selectors_each() * self.gadgets.selection.digits;
-        each.saturating_mul(self.together)
+        self.selectors_of_lookup().saturating_mul(self.together)
+    }
+
+    /// Those of one lookup.
+    pub(crate) fn selectors_of_lookup(&self) -> usize {
+        self.shape.answers * self.selectors_each() * self.gadgets.selection.digits
     }
 
     /// Coefficients of a query that choose rows.

@@ -31,6 +31,12 @@ pub(crate) struct Ciphertext {
 
 impl Ciphertext {
     pub(crate) const ZERO: Self = Self { a: Poly::ZERO, b: Poly::ZERO };
+
+    /// A copy that does not go over the stack.
+    pub(crate) fn copy_from(&mut self, other: &Self) {
+        self.a.0.copy_from_slice(&other.a.0);
+        self.b.0.copy_from_slice(&other.b.0);
+    }
 }
 
 /// A prime below 2^50 that is 1 modulo 2n, and what the transforms need.

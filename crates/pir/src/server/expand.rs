@@ -7,9 +7,14 @@ use crate::parameters::{LEVELS, Q, levels};
 use crate::ring::{Ciphertext, reduce_once};
 
 /// Both children of a node of the tree.
-struct Children {
+#[derive(Clone)]
+pub(super) struct Children {
     even: Ciphertext,
     odd: Ciphertext,
+}
+
+impl Children {
+    pub(super) const ZERO: Self = Self { even: Ciphertext::ZERO, odd: Ciphertext::ZERO };
 }
 
 /// What a walk through the tree needs at each node.
@@ -39,10 +44,10 @@ impl Server {
             self.tables.kernel.add(&mut root.a, &scratch.image.a, Q);
             self.tables.kernel.add(&mut root.b, &scratch.image.b, Q);
         }
-        let mut children: Vec<Children> =
-            (0..levels).map(|_| Children { even: Ciphertext::ZERO, odd: Ciphertext::ZERO }).collect();
+        let mut children = std::mem::take(&mut scratch.children);
         let mut walk = Walk { keys, count, levels, emit };
-        self.visit(&mut walk, &mut root, 0, 0, &mut children, scratch);
+        self.visit(&mut walk, &mut root, 0, 0, &mut children[..levels], scratch);
+        scratch.children = children;
     }
 
     /// `first` is the first value below this node, which is `depth` below the root.

@@ -9,7 +9,7 @@ mod tests;
 
 pub use keys::EvaluationKeys;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::database::Database;
 use crate::kernel::Kernel;
@@ -20,8 +20,7 @@ use crate::parameters::{
 };
 use crate::ring::{Automorphism, Ciphertext, Poly, Ring};
 use crate::wire::{DecodeError, open, unpack};
-use expand::sparse;
-use select::Selector;
+use expand::{Children, sparse};
 
 /// What server and table compute with.
 pub(crate) struct Tables {
@@ -43,6 +42,8 @@ impl Tables {
 /// Answers queries for tables of one configuration. It learns neither what is asked nor what it answers.
 pub struct Server {
     pub(crate) tables: Arc<Tables>,
+    /// As many as queries were ever answered at a time.
+    scratch: Mutex<Vec<Box<Scratch>>>,
 }
 
 /// A query, taken apart.
@@ -79,6 +80,14 @@ struct Scratch {
     poly: Poly,
     image: Ciphertext,
     difference: Ciphertext,
+    /// For each level of an expansion.
+    children: Vec<Children>,
+    /// The selectors of a lookup.
+    selectors: Vec<Ciphertext>,
+    /// For each answer of a lookup but the first, half as many as there are columns.
+    others: Vec<Ciphertext>,
+    /// What a query's lookups have chosen.
+    chosen: Vec<Ciphertext>,
 }
 
 impl Scratch {
@@ -92,6 +101,13 @@ impl Scratch {
             poly: Poly::ZERO,
             image: Ciphertext::ZERO,
             difference: Ciphertext::ZERO,
+            children: vec![Children::ZERO; LEVELS],
+            selectors: vec![Ciphertext::ZERO; 2 * parameters.selectors_of_lookup()],
+            others: vec![
+                Ciphertext::ZERO;
+                (parameters.shape.answers - 1) * parameters.shape.columns.div_ceil(2)
+            ],
+            chosen: vec![Ciphertext::ZERO; parameters.shape.answers * parameters.lookups()],
         })
     }
 }
@@ -115,7 +131,7 @@ impl Server {
             mask: Mask::new(&configuration),
             configuration,
         };
-        Self { tables: Arc::new(tables) }
+        Self { tables: Arc::new(tables), scratch: Mutex::new(Vec::new()) }
     }
 
     /// The configuration that queries must carry.
@@ -177,45 +193,55 @@ impl Server {
         if asked.iter().any(|(keys, _)| keys.id != parameters.keys_id()) {
             return Err(AnswerError::Keys);
         }
-        let mut scratch = Scratch::new(parameters);
+        let mut scratch = self.scratch().pop().unwrap_or_else(|| Scratch::new(parameters));
         let rows: Vec<_> =
             asked.iter().flat_map(|(keys, query)| self.rows(query, keys, &mut scratch)).collect();
-        let mut passes = database.first_dimension(&rows).into_iter();
+        let mut passes = database.first_dimension(&rows);
         drop(rows);
-        let answers = asked.iter().map(|(keys, query)| {
-            let selectors = self.selectors(query, keys, &mut scratch);
-            let each = parameters.shape.answers * parameters.selectors_each();
-            let chosen: Vec<_> = (0..parameters.lookups())
-                .zip(passes.by_ref())
-                .flat_map(|(lookup, columns)| {
-                    let selectors = selectors.iter().skip(lookup * each).take(each);
-                    self.choose(columns, &selectors.collect::<Vec<_>>(), &mut scratch)
-                })
-                .collect();
-            self.pack(&chosen, keys, &mut scratch)
+        let mut passes = passes.chunks_mut(parameters.lookups());
+        let answers = asked.iter().zip(passes.by_ref()).map(|((keys, query), passes)| {
+            self.choose_all(query, keys, passes, &mut scratch);
+            let chosen = std::mem::take(&mut scratch.chosen);
+            let answer = self.pack(&chosen, keys, &mut scratch);
+            scratch.chosen = chosen;
+            answer
         });
-        Ok(answers.collect())
+        let answers = answers.collect();
+        self.scratch().push(scratch);
+        Ok(answers)
     }
 
-    /// From the sums of all columns to the slots of a lookup.
-    fn choose(
+    /// The slots that all lookups of a query choose, into `scratch.chosen`: of each as soon as its selectors are expanded.
+    fn choose_all(
         &self,
-        mut columns: Vec<Ciphertext>,
-        selectors: &[&Selector],
+        query: &Query,
+        keys: &EvaluationKeys,
+        passes: &mut [Vec<Ciphertext>],
         scratch: &mut Scratch,
-    ) -> Vec<Ciphertext> {
+    ) {
         let parameters = self.tables.parameters();
-        for half in columns.iter_mut().flat_map(|column| [&mut column.a, &mut column.b]) {
-            self.tables.kernel.inverse(&self.tables.table_ring, half);
-        }
-        let folds = parameters.shape.columns.ilog2() as usize;
-        let (of_columns, of_slots): (Vec<_>, Vec<_>) =
-            selectors.chunks(parameters.selectors_each()).map(|lookup| lookup.split_at(folds)).unzip();
-        let mut answers = self.fold(columns, &of_columns, scratch);
-        for (answer, selectors) in answers.iter_mut().zip(of_slots) {
-            self.rotate(answer, selectors, scratch);
-        }
-        answers
+        let (of_lookup, answers) = (parameters.selectors_of_lookup(), parameters.shape.answers);
+        let digits = parameters.gadgets.selection.digits;
+        let mut selectors = std::mem::take(&mut scratch.selectors);
+        let mut chosen = std::mem::take(&mut scratch.chosen);
+        let root = sparse(&query.seed, 1, &query.selectors);
+        self.expand(root, query.selectors.len(), keys, scratch, |server, scratch, at, ciphertext| {
+            let (lookup, at) = (at / of_lookup, at % of_lookup);
+            let selector = &mut selectors[2 * digits * (at / digits)..][..2 * digits];
+            let (plain, times_secret) = selector.split_at_mut(digits);
+            let rows = [&mut plain[at % digits], &mut times_secret[at % digits]];
+            server.selector_rows(ciphertext, keys, scratch, rows);
+            if at + 1 == of_lookup {
+                let out = &mut chosen[lookup * answers..][..answers];
+                server.choose(&mut passes[lookup], &selectors, scratch, out);
+            }
+        });
+        (scratch.selectors, scratch.chosen) = (selectors, chosen);
+    }
+
+    /// Memory that queries leave to those that follow: taking it anew would be a fifth of their time.
+    fn scratch(&self) -> MutexGuard<'_, Vec<Box<Scratch>>> {
+        self.scratch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// For each lookup, the encrypted choice of a row, as the first dimension wants it: for each block of eight coefficients,
@@ -233,21 +259,5 @@ impl Server {
             }
         });
         lookups
-    }
-
-    fn selectors(&self, query: &Query, keys: &EvaluationKeys, scratch: &mut Scratch) -> Vec<Selector> {
-        let count = query.selectors.len();
-        let digits = self.tables.parameters().gadgets.selection.digits;
-        let mut selectors = vec![Vec::with_capacity(2 * digits); count / digits];
-        let mut times_secret = Vec::with_capacity(count);
-        let root = sparse(&query.seed, 1, &query.selectors);
-        self.expand(root, count, keys, scratch, |server, scratch, at, ciphertext| {
-            times_secret.push(server.selector_rows(ciphertext, keys, scratch));
-            selectors[at / digits].push(ciphertext.clone());
-        });
-        for (at, row) in times_secret.into_iter().enumerate() {
-            selectors[at / digits].push(row);
-        }
-        selectors
     }
 }
