@@ -17,6 +17,9 @@ pub const CONTENT_BYTES: usize = RECORD_BYTES - TAG_BYTES;
 
 const TAG_BYTES: usize = 16;
 
+/// Bytes of a name as Bluesky's network has them (`did:plc:…`).
+const NAME_BYTES: usize = 32;
+
 /// One key seals what one identifier stands for, and the mode stands a nonce that comes twice (RFC 8452, section 1).
 const NONCE: [u8; 12] = [0; 12];
 
@@ -81,8 +84,9 @@ fn find<'a>(
     provider: &str,
     records: impl Iterator<Item = &'a [u8]>,
 ) -> Option<String> {
-    // As long as a name is: whether it is this one or a record's does not show.
-    let mut found = Zeroizing::new(content(provider, "-").ok()?);
+    // As long as most names are, so that it takes as long to read this one as a record's.
+    let nobody = "-".repeat(most_account_bytes(provider).min(NAME_BYTES));
+    let mut found = Zeroizing::new(content(provider, &nobody).ok()?);
     let wanted = *found;
     let prefix = provider.len() + 1;
     let opener = Opener::new(keys);
