@@ -1,7 +1,8 @@
 //! `bench pir`: whole private lookups of the keyword engine, beside Spiral and YPIR on the same core.
 //!
 //! Everything is in process and on one core; times are CPU time. Rounds of the engine, of Spiral and of YPIR follow each other
-//! in turn, because the speed of a shared host drifts: ratios are of medians over the same rounds.
+//! in turn, because the speed of a shared host drifts: ratios are of medians over the same rounds. The engine chooses its
+//! kernel when it runs, the others when they are compiled: to see them at their best, `RUSTFLAGS="-C target-cpu=native"`.
 
 mod baselines;
 
@@ -77,8 +78,8 @@ struct Results {
 
 pub(crate) fn run(options: &Options, json: bool) -> Result<()> {
     // For libraries that take all cores, and so that the scheduler moves nothing.
+    println!("{}, of which one is used", machine::describe());
     machine::keep_to(machine::two_cores()?[1])?;
-    println!("{}, one core", machine::describe());
     let mut results = Results { kernel: acquaint_pir::Kernel::best().name(), ..Results::default() };
     [results.oprf_per_s, results.oprf_with_proof_per_s] =
         engine::oprf_per_second(machine::thread_cpu_seconds, 9)?;

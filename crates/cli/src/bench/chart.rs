@@ -3,6 +3,7 @@
 use super::{Row, amount, title};
 use crate::payload::plot::{Anchor, Shape, WIDTH};
 
+const TITLE: &str = "A private lookup: the MIMI draft and here. From line to line is ten times.";
 const DRAFT: [u8; 3] = [214, 39, 40];
 const HERE: [u8; 3] = [31, 119, 180];
 const GRID: [u8; 3] = [215, 215, 215];
@@ -18,8 +19,7 @@ const SECONDS: (f64, f64) = (-5.0, 2.0);
 pub(super) fn shapes(records: u32, rows: &[Row]) -> Vec<Shape> {
     let text = |x, y, anchor, text: String| Shape::Text { at: (x, y), anchor, text };
     let bar = |from, to, y, colour| Shape::Line { points: vec![(from, y), (to, y)], width: 9.0, colour };
-    let mut shapes =
-        vec![text(20.0, 30.0, Anchor::Start, "A private lookup: the MIMI draft and here".into())];
+    let mut shapes = vec![text(20.0, 30.0, Anchor::Start, TITLE.into())];
     let mut y = 62.0;
     for (colour, name) in [(DRAFT, "draft".to_owned()), (HERE, format!("here, {records} records"))] {
         let x = if colour == DRAFT { LEFT } else { LEFT + 130.0 };
