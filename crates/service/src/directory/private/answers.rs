@@ -144,7 +144,8 @@ impl Discovery {
         let mut modes = Vec::new();
         for mode in directory.policy.private.modes() {
             let epoch = keyring.current(Profile::of(mode)).ok_or(DirectoryError::Unavailable)?;
-            let shards = live.private.get(&epoch.key.index()).ok_or(DirectoryError::Unavailable)?;
+            let shards = live.private.get(&epoch.key.index()).filter(|shards| shards.is_whole());
+            let shards = shards.ok_or(DirectoryError::Unavailable)?;
             let terms = terms(&directory.policy, epoch, shards.layout(), self.clock.now());
             let terms = terms.ok_or(DirectoryError::NotConfigured)?;
             let signed = terms.sign(&keyring.signing);
@@ -351,7 +352,8 @@ impl Discovery {
             None => keyring.current(profile),
         };
         let epoch = epoch.filter(|epoch| epoch.is_answered()).ok_or(DirectoryError::EpochChanged)?;
-        let shards = live.private.get(&epoch.key.index()).ok_or(DirectoryError::Unavailable)?;
+        let shards = live.private.get(&epoch.key.index()).filter(|shards| shards.is_whole());
+        let shards = shards.ok_or(DirectoryError::Unavailable)?;
         if layout.is_some_and(|asked| asked != shards.layout().number) {
             return Err(DirectoryError::LayoutChanged);
         }

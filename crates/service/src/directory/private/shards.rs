@@ -18,6 +18,11 @@ use crate::ambient::bytes;
 use crate::error::Internal;
 use crate::shard::{Owner, RECORD_BYTES, Record, Shard};
 
+/// Records that a directory has room for at the least, beyond those that it has …
+const LEAST: u64 = 1_000;
+/// … and up to which it has room for twice as many as it has.
+const GROWTH: u64 = 50_000;
+
 /// A table of one shard: the shard's number, and which of its batch tables, or the one for single lookups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct TableId {
@@ -78,8 +83,9 @@ fn owner(id: ListingId) -> Owner {
 impl ShardLayout {
     /// For so many records.
     pub(super) fn for_records(number: u32, records: u64, policy: &DirectoryPolicy) -> Self {
-        // Room for an eighth more.
-        let wanted = records.saturating_add(records / 8).max(1);
+        // Room for an eighth more, and for small directories, which grow fast, for twice as many.
+        let more = (records / 8).max(records.min(GROWTH)).max(LEAST);
+        let wanted = records.saturating_add(more);
         let most = u64::from(policy.private.shard_records).max(1);
         let shards = wanted.div_ceil(most).next_power_of_two();
         let bits = u8::try_from(shards.ilog2()).unwrap_or(u8::MAX).min(MOST_SHARD_BITS);
@@ -130,6 +136,12 @@ fn places(shape: Shape) -> u64 {
 impl Shards {
     pub(crate) fn layout(&self) -> ShardLayout {
         self.layout
+    }
+
+    /// Whether all records found room. What has none would be told apart from what is there, so nothing is answered until
+    /// the shards are cut anew.
+    pub(super) fn is_whole(&self) -> bool {
+        !self.full.load(Ordering::Relaxed)
     }
 
     /// Records in all shards that are held.
@@ -199,11 +211,13 @@ impl Shards {
     fn put(&self, row: &Row, vacant: &Record) {
         let Some(tables) = self.tables.get(&row.shard) else { return };
         for shard in tables.of(self.engines.batch_shape(), &row.keyword) {
-            if let Err(error) = shard.put(row.owner, &row.keyword, &row.record, vacant) {
-                self.full.store(true, Ordering::Relaxed);
+            let put = shard.put(row.owner, &row.keyword, &row.record, vacant);
+            if let Err(error) = put
+                && !self.full.swap(true, Ordering::Relaxed)
+            {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
-                    "a shard has no room for a listing: it is found once the shards are cut anew"
+                    "a shard has no room for a listing: lookups are refused until the shards are cut anew"
                 );
             }
         }
@@ -264,7 +278,7 @@ impl Discovery {
                 let records = fullest.saturating_mul(1 << known.bits);
                 let number = known.number.saturating_add(1);
                 let fitting = ShardLayout::for_records(number, records, policy);
-                let is_full = shards.full.load(Ordering::Relaxed);
+                let is_full = !shards.is_whole();
                 let most = u64::from(policy.private.shard_records).max(1);
                 let is_short = places(Shape::for_records(fullest)) > places(known.shape())
                     || (known.bits < MOST_SHARD_BITS && records > most << known.bits);
@@ -365,6 +379,7 @@ impl Discovery {
     ) -> Result<(), Internal> {
         // What stands where nothing stands any more.
         let filler = Filler::new(bytes::<32>(&*self.entropy)?);
+        let changed = Arc::clone(&shards);
         let applied = tokio::task::spawn_blocking(move || {
             for (number, id) in (0..).zip(ids) {
                 let row = found(&placed, id).and_then(|place| Row::of(id, place, shards.layout.bits));
@@ -376,6 +391,12 @@ impl Discovery {
                 }
             }
         });
-        applied.await.map_err(|_| Internal::Interrupted)
+        applied.await.map_err(|_| Internal::Interrupted)?;
+        if !changed.is_whole()
+            && let Ok(directory) = self.directory()
+        {
+            directory.changed.notify_one();
+        }
+        Ok(())
     }
 }
