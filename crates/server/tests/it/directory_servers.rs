@@ -39,7 +39,7 @@ async fn found(app: &PostgresApp, n: usize) -> Result<Vec<usize>, String> {
     Ok((0..n).filter(|who| book.found(&sii(*who)) == Some(&did(*who))).collect())
 }
 
-/// Waits until a server finds just these: it looks every five seconds.
+/// Waits until a server finds just these: it looks every second.
 async fn finds(app: &PostgresApp, n: usize, wanted: &[usize]) {
     let mut last = Ok(Vec::new());
     for _ in 0..200 {

@@ -45,7 +45,7 @@ use crate::policy::Bucket;
 /// How long an answer may be kept by whoever gets it …
 pub const MAX_AGE: Duration = Duration::from_secs(30);
 /// … how often changes are looked for …
-const POLL: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_secs(1);
 /// … and how long a server answers that cannot look: with the first it stays within a minute.
 const MAX_STALE: Duration = Duration::from_secs(25);
 

@@ -85,12 +85,11 @@ impl ShardLayout {
     pub(super) fn for_records(number: u32, records: u64, policy: &DirectoryPolicy) -> Self {
         // Room for an eighth more, and for small directories, which grow fast, for twice as many.
         let more = (records / 8).max(records.min(GROWTH)).max(LEAST);
-        let wanted = records.saturating_add(more);
         let most = u64::from(policy.private.shard_records).max(1);
-        let shards = wanted.div_ceil(most).next_power_of_two();
+        let shards = records.saturating_add(records / 8).div_ceil(most).max(1).next_power_of_two();
         let bits = u8::try_from(shards.ilog2()).unwrap_or(u8::MAX).min(MOST_SHARD_BITS);
         // Shards are filled by chance: six standard deviations more than their share.
-        let share = wanted.div_ceil(1 << bits);
+        let share = records.saturating_add(more).div_ceil(1 << bits);
         let spread = if bits == 0 { 0 } else { 6 * share.isqrt() };
         let narrow = |Shape { rows, columns, .. }: Shape| {
             (u16::try_from(rows).unwrap_or(u16::MAX), u32::try_from(columns).unwrap_or(u32::MAX))
