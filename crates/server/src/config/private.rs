@@ -69,6 +69,7 @@ pub(super) fn policy(config: &Config) -> PrivatePolicy {
         shard_records: private.shard_records,
         batches: private.batches,
         held: range(&private.shards),
+        shard_bits: shard_bits(&private.servers),
         servers: private.servers.iter().filter_map(|entry| server(entry)).collect(),
         files: (!private.files.as_os_str().is_empty()).then(|| private.files.clone()),
         max_queries: u16::try_from(private.max_queries).unwrap_or(u16::MAX),
@@ -95,6 +96,21 @@ fn server(entry: &str) -> Option<ShardRange> {
     (fits && is_http).then(|| ShardRange { first, last, url: url.trim_end_matches('/').to_owned() })
 }
 
+/// The logarithm of how many shards the servers have together, if they have each of a power of two once.
+fn shard_bits(servers: &[String]) -> Option<u8> {
+    let mut ranges: Vec<_> = servers.iter().map(|entry| server(entry)).collect::<Option<_>>()?;
+    ranges.sort_unstable_by_key(|range| range.first);
+    let mut next = 0;
+    for range in &ranges {
+        if range.first != next {
+            return None;
+        }
+        next = range.last.checked_add(1)?;
+    }
+    let bits = u8::try_from(next.checked_ilog2()?).ok()?;
+    (next.is_power_of_two() && bits <= 16).then_some(bits)
+}
+
 pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     let private = &config.private_lookup;
     let is_on = private.psm || private.pir;
@@ -107,11 +123,14 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
             "false unless `private_lookup.psm` or `private_lookup.pir` is true",
         );
     }
-    if is_on && most_account_bytes(&config.directory.provider) < 32 {
+    let most = most_account_bytes(&config.directory.provider);
+    if is_on && usize::try_from(config.directory.account_bytes).is_ok_and(|bytes| bytes > most) {
         return bad(
-            "directory.provider",
-            "at most 79 bytes where `private_lookup.psm` or `private_lookup.pir` is true: a record has 112 bytes for it \
-             and the account's name",
+            "directory.account_bytes",
+            &format!(
+                "at most {most} where `private_lookup.psm` or `private_lookup.pir` is true: a record has 111 bytes for \
+                 an account's name and `directory.provider`"
+            ),
         );
     }
     if is_on && config.http.max_body_kib < 1024 {
@@ -128,6 +147,21 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
             "private_lookup.servers",
             "for each server its first and last shard and its URL, as `0-15 https://a.contacts.example`",
         );
+    }
+    if !private.servers.is_empty() && shard_bits(&private.servers).is_none() {
+        return bad(
+            "private_lookup.servers",
+            "2, 4, 8 … shards, each at one server: the first range begins at 0 and the others follow without gaps, as \
+             `0-15 https://a.contacts.example`, `16-31 https://b.contacts.example`",
+        );
+    }
+    let own = range(&private.shards);
+    let are_told = own.is_none_or(|(first, last)| {
+        let servers = private.servers.iter().filter_map(|entry| server(entry));
+        servers.into_iter().any(|told| told.first >= first && told.last <= last)
+    });
+    if !private.servers.is_empty() && !are_told {
+        return bad("private_lookup.shards", "those that one of `private_lookup.servers` is said to have");
     }
     if !private.shards.is_empty() && private.servers.is_empty() {
         return bad(
@@ -169,7 +203,18 @@ mod tests {
     fn what_is_wrong_is_told_by_its_key() {
         assert_eq!(refused(|_| {}), "");
         assert!(refused(|config| config.directory.provider.clear()).contains("`directory.provider`"));
-        assert!(refused(|config| config.directory.provider = "p".repeat(80)).contains("at most 79"));
+        assert!(refused(|config| config.directory.provider = "p".repeat(72)).contains("at most 39"));
+        assert!(refused(|config| config.directory.account_bytes = 96).contains("`directory.account_bytes`"));
+        for gap in [vec!["0-1 https://a", "3-4 https://b"], vec!["0-2 https://a"], vec!["1-2 https://a"]] {
+            let told =
+                refused(|config| config.private_lookup.servers = gap.iter().map(|s| (*s).into()).collect());
+            assert!(told.contains("without gaps"), "{gap:?}: {told}");
+        }
+        let strange = |config: &mut Config| {
+            config.private_lookup.servers = vec!["0-1 https://a".into(), "2-3 https://b".into()];
+            config.private_lookup.shards = "1-2".into();
+        };
+        assert!(refused(strange).contains("`private_lookup.shards`"));
         assert!(refused(|config| config.http.max_body_kib = 1023).contains("`http.max_body_kib`"));
         assert!(refused(|config| config.private_lookup.max_queries = 257).contains("1 to 256"));
         assert!(refused(|config| config.private_lookup.keys_hours = 25).contains("1 to 24"));
@@ -196,7 +241,7 @@ mod tests {
         config.private_lookup.servers =
             vec!["0-15 https://a.example/".into(), "16-31 https://b.example".into()];
         let policy = policy(&config);
-        assert_eq!(policy.held, Some((0, 15)));
+        assert_eq!((policy.held, policy.shard_bits), (Some((0, 15)), Some(5)));
         let range = |first, last, url: &str| ShardRange { first, last, url: url.into() };
         assert_eq!(policy.servers, [range(0, 15, "https://a.example"), range(16, 31, "https://b.example")]);
     }

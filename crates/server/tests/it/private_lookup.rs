@@ -319,10 +319,22 @@ async fn what_is_asked_wrongly_is_told_before_anything_is_charged() {
         assert!(refused.text("detail").contains(named) || named == "elements", "{refused:?}");
     }
     assert_eq!(left().await, before, "nothing was charged");
-    // The same request again is free, and another under its id refused.
+    // Work is charged each time, also for the same request.
     assert_eq!(seeker.ask(&app, &good).await.status, 200);
     assert_eq!(seeker.ask(&app, &good).await.status, 200);
-    assert_eq!(left().await, before - 1);
+    assert_eq!(left().await, before - 2);
+    // In mode pir the identifiers of a repeated request are free, and another one may not come under its name.
+    let mut seeker = Seeker::new(&app, 7, Mode::Pir).await;
+    seeker.send_keys(&app).await;
+    let good = seeker.request(0, &[keyword]);
+    let identifiers = || async {
+        let quota = app.as_account(&did(7), "GET", "/v1/lookup/quota", "").await;
+        quota.json()["guaranteed"]["left"].as_u64().unwrap()
+    };
+    let before = identifiers().await;
+    assert_eq!(seeker.ask(&app, &good).await.status, 200);
+    assert_eq!(seeker.ask(&app, &good).await.status, 200);
+    assert_eq!(identifiers().await, before - 1);
     let other = seeker.query(keyword);
     let reused = seeker.ask(&app, &[&good[..49], &other].concat()).await;
     assert_eq!(reused.status, 400, "{reused:?}");

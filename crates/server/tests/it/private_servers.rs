@@ -124,7 +124,7 @@ async fn lookups_are_right_while_listings_come_and_go() {
     load(&app, 0..20).await;
     finds(&app, 22, &(0..20).collect::<Vec<_>>()).await;
     let changes = async {
-        for round in 0..6 {
+        for round in 0..4 {
             load(&app, 100 + 10 * round..110 + 10 * round).await;
             for who in 100 + 10 * round..105 + 10 * round {
                 let gone = app.as_account(&did(who), "DELETE", "/v1/directory/listings", "").await;
@@ -134,7 +134,7 @@ async fn lookups_are_right_while_listings_come_and_go() {
     };
     let looks = async {
         let mut right = 0;
-        for asker in 800..830 {
+        for asker in 800..812 {
             // Refused while the shards are cut anew; never answered wrongly.
             match found(&app, asker, 22).await {
                 Ok(people) => {
@@ -147,7 +147,7 @@ async fn lookups_are_right_while_listings_come_and_go() {
         right
     };
     let ((), right) = tokio::join!(changes, looks);
-    assert!(right >= 10, "{right}");
-    let standing: Vec<usize> = (0..20).chain((100..160).filter(|who| who % 10 >= 5)).collect();
-    finds(&app, 160, &standing).await;
+    assert!(right >= 4, "{right}");
+    let standing: Vec<usize> = (0..20).chain((100..140).filter(|who| who % 10 >= 5)).collect();
+    finds(&app, 140, &standing).await;
 }

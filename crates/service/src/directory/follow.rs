@@ -42,6 +42,7 @@ pub(crate) async fn follow(discovery: Arc<Discovery>, mut stop: watch::Receiver<
         if let Err(error) = looked.await {
             tracing::error!(error = &error as &dyn std::error::Error, "the directory cannot be followed");
         }
+        directory.session_keys.sweep(discovery.clock.now());
         directory.observe(discovery.clock.now());
         tokio::select! {
             () = tokio::time::sleep(POLL) => {}
@@ -120,9 +121,11 @@ impl Discovery {
             directory.changed.notify_one();
         }
         let keyring = self.keyring(directory).await?;
+        // Others may be faster than this server follows: what comes later is for the next look.
+        let until = self.last_change().await?;
         let mut after = match followed.after {
             Some(after) => after,
-            None => self.last_change().await?,
+            None => until,
         };
         // From here on nothing is missed, also if what follows fails half-way: then all of it is looked at again.
         followed.after = Some(after);
@@ -137,7 +140,7 @@ impl Discovery {
             ids.dedup();
             self.apply(directory, &keyring, ids, now).await?;
             followed.after = Some(after);
-            if !more {
+            if !more || after >= until {
                 break;
             }
         }

@@ -42,7 +42,7 @@ pub(crate) enum Profile {
     SealedBuckets = 1,
     /// Private lookup, private set membership.
     Psm = 2,
-    /// Private lookup, private information retrieval: its key makes what fills a table up, and no keywords.
+    /// Private lookup, private information retrieval: it has a key as the others have, and its keywords need none.
     Pir = 3,
 }
 

@@ -61,6 +61,9 @@ pub enum DirectoryError {
     /// The caller has no such evaluation keys here.
     #[error("keys are not known here, or have expired: send evaluation keys again")]
     KeysUnknown,
+    /// The account has as many requests in work as it may.
+    #[error("other queries of this account are being answered: try again when they are")]
+    Busy,
     /// Evaluation keys have another length.
     #[error("evaluation keys have {0} bytes")]
     KeysLength(usize),

@@ -17,7 +17,7 @@ mod private;
 mod renewal;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicI64};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -36,9 +36,9 @@ pub use private::{Answers, PlainFound, PrivatePolicy, ShardRange, StoredKeys};
 pub use renewal::DirectoryEpoch;
 pub(crate) use renewal::renew;
 
-use keys::{Keyring, Profile};
+use keys::{Epoch, Keyring, Profile};
 use named::NamedIndex;
-use private::{Passes, SessionKeys, Shards};
+use private::{Asking, Passes, SessionKeys, Shards};
 
 use crate::policy::Bucket;
 
@@ -106,6 +106,10 @@ pub(crate) struct Directory {
     work: Arc<Semaphore>,
     session_keys: SessionKeys,
     passes: Arc<Passes>,
+    /// When it was last looked whether everybody has a place in private lookup.
+    completed_at: AtomicI64,
+    /// Queries that accounts have in work.
+    asking: Asking,
     /// Shards of private lookup did not fit into memory, when it was last tried.
     lacks_memory: AtomicBool,
 }
@@ -142,6 +146,8 @@ impl Directory {
             changed: Notify::new(),
             work,
             lacks_memory: AtomicBool::new(false),
+            completed_at: AtomicI64::new(0),
+            asking: Asking::default(),
         }
     }
 
@@ -151,6 +157,13 @@ impl Directory {
 
     fn live_mut(&self) -> RwLockWriteGuard<'_, Live> {
         self.live.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether this server can answer for an epoch, once it is published.
+    fn answers(&self, epoch: &Epoch) -> bool {
+        let live = self.live();
+        epoch.key.profile == Profile::SealedBuckets
+            || live.private.get(&epoch.key.index()).is_some_and(|shards| shards.is_whole())
     }
 
     fn keyring(&self) -> Option<Arc<Keyring>> {

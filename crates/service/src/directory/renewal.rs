@@ -3,6 +3,7 @@
 //! one may do are won in the store.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use acquaint_protocol::bucket::layout::{self, Layout as Shape};
@@ -32,6 +33,9 @@ const LEASE: Duration = Duration::from_secs(60);
 const FILLING: &str = "directory/filling";
 /// How long to leave it alone when the day's budget for opening identifiers is spent.
 const PAUSE: Duration = Duration::from_secs(10 * 60);
+
+/// How often it is looked whether everybody has a place in private lookup.
+const COMPLETE_MS: Millis = 60 * 60 * 1000;
 
 /// Renews until `stop`.
 pub(crate) async fn renew(discovery: Arc<Discovery>, mut stop: watch::Receiver<bool>) {
@@ -148,20 +152,35 @@ impl Discovery {
         let mut changed = self.lay_out(directory, &keyring, now).await?;
         self.load_named(directory, &keyring).await?;
         let mut pause = POLL;
-        if !self.load_private(directory, &keyring).await? {
-            pause = PAUSE;
+        // The rest of the directory is none the worse for what private lookup lacks.
+        match self.load_private(directory, &keyring).await {
+            Ok(true) => {}
+            Ok(false) => pause = PAUSE,
+            Err(error) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the shards of private lookup cannot be made"
+                );
+                pause = PAUSE;
+            }
         }
         self.save_shards(directory, &keyring).await?;
+        self.complete_private(directory, &keyring, stop).await?;
         for epoch in keyring.epochs.values() {
             if epoch.stage == EpochStage::Filling && epoch.is_cut() {
                 match self.fill(directory, &keyring, epoch, stop).await? {
+                    // Who cannot be asked for it is not told of it.
+                    Filled::Whole if !directory.answers(epoch) => {}
                     Filled::Whole => changed |= self.publish(&keyring, epoch).await?,
                     Filled::OverBudget => pause = PAUSE,
                     Filled::ByAnother => {}
                 }
             }
         }
-        changed |= self.retire(directory, &keyring, now).await?;
+        if self.retire(directory, &keyring, now).await? {
+            changed = true;
+            self.tidy_files(directory, &keyring).await?;
+        }
         if let Some(lifetime) = directory.policy.matrix {
             let old = now.saturating_sub(millis(lifetime));
             if keyring.pepper.as_ref().is_none_or(|pepper| pepper.made_at <= old) {
@@ -174,6 +193,29 @@ impl Discovery {
             return Ok(Duration::ZERO);
         }
         Ok(pause)
+    }
+
+    /// Places what has no place in private lookup, now and then: a profile may have been switched off for a while, here or at
+    /// another server, and who was listed then is nowhere.
+    async fn complete_private(
+        &self,
+        directory: &Directory,
+        keyring: &Keyring,
+        stop: &watch::Receiver<bool>,
+    ) -> Result<(), Internal> {
+        let now = self.clock.now();
+        if directory.completed_at.load(Ordering::Relaxed) > now.saturating_sub(COMPLETE_MS) {
+            return Ok(());
+        }
+        for epoch in keyring.epochs.values() {
+            let is_placed = epoch.is_answered() && epoch.is_cut();
+            if is_placed && epoch.key.profile != Profile::SealedBuckets {
+                self.fill(directory, keyring, epoch, stop).await?;
+            }
+        }
+        self.tidy_files(directory, keyring).await?;
+        directory.completed_at.store(now, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Cuts buckets for epochs that have none, and anew for those that have grown or shrunk.

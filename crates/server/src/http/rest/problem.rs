@@ -152,6 +152,12 @@ impl Problem {
                 Self::new(StatusCode::NOT_FOUND, "CONTACT_DISCOVERY_NOT_OFFERED", text)
             }
             DirectoryError::Unavailable => Self::unavailable(text),
+            DirectoryError::Busy => Self {
+                retry_after: Some(1),
+                ..Self::unavailable(
+                    "other queries of this account are being answered: try again when they are",
+                )
+            },
             DirectoryError::NoRoom(pause) => Self {
                 retry_after: Some((pause + 999) / 1000),
                 ..Self::unavailable("there is no room for further evaluation keys: try again later")

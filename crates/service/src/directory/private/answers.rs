@@ -11,8 +11,10 @@ use acquaint_protocol::lookup::parameters::{Parameters, Server, Terms};
 use acquaint_protocol::lookup::wire::QueryHeader;
 use acquaint_protocol::lookup::{Mode, find_record, shard_of};
 use acquaint_protocol::oprf::BlindedElement;
+use acquaint_store::IndexId;
 use futures::{Stream, StreamExt, stream};
 use sha2::{Digest, Sha256};
+use tokio::sync::mpsc;
 
 use super::passes::MOST;
 use super::shards::TableId;
@@ -25,7 +27,9 @@ use crate::error::Internal;
 use crate::lookups::{Bill, Seeker};
 use crate::policy::millis;
 
-/// How long the same queries are free again: as long as a lost answer takes to be asked for again.
+/// How long a request may take to be answered and read.
+const ANSWERING: Duration = Duration::from_secs(120);
+/// How long the same identifiers are free again: as long as a lost answer takes to be asked for again. Work never is.
 const REPEAT: Duration = Duration::from_secs(10 * 60);
 /// What taking evaluation keys costs, in queries: some 10 ms of work.
 const KEYS_WORK: u32 = 1;
@@ -143,15 +147,18 @@ impl Discovery {
         let keyring = live.keyring.as_deref().ok_or(DirectoryError::Unavailable)?;
         let mut modes = Vec::new();
         for mode in directory.policy.private.modes() {
-            let epoch = keyring.current(Profile::of(mode)).ok_or(DirectoryError::Unavailable)?;
+            // One that is being made does not keep the other from being used.
+            let Some(epoch) = keyring.current(Profile::of(mode)) else { continue };
             let shards = live.private.get(&epoch.key.index()).filter(|shards| shards.is_whole());
-            let shards = shards.ok_or(DirectoryError::Unavailable)?;
+            let Some(shards) = shards else { continue };
             let terms = terms(&directory.policy, epoch, shards.layout(), self.clock.now());
             let terms = terms.ok_or(DirectoryError::NotConfigured)?;
             let signed = terms.sign(&keyring.signing);
-            modes.push(signed.map_err(|_| Internal::Unreadable("the parameters"))?);
+            let signed = signed.map_err(|_| Internal::Unreadable("the parameters"))?;
+            signed.terms.check().map_err(|_| Internal::Unreadable("the parameters"))?;
+            modes.push(signed);
         }
-        Ok(modes)
+        if modes.is_empty() { Err(DirectoryError::Unavailable) } else { Ok(modes) }
     }
 
     /// Evaluates blinded elements for private set membership, and charges an identifier for each.
@@ -209,8 +216,8 @@ impl Discovery {
         let now = self.clock.now();
         let expires_at = now.saturating_add(millis(directory.policy.private.keys_ttl));
         let stored = StoredKeys { id, expires_at: u64::try_from(expires_at / 1000).unwrap_or_default() };
-        if directory.session_keys.get(seeker.account(), id, now).is_some() {
-            return Ok(stored);
+        if let Some((_, expires_at)) = directory.session_keys.get(seeker.account(), id, now) {
+            return Ok(StoredKeys { id, expires_at: u64::try_from(expires_at / 1000).unwrap_or_default() });
         }
         let bill = Bill { identifiers: 0, queries: KEYS_WORK, request: None };
         self.charge_lookup(seeker, bill).await?;
@@ -247,10 +254,9 @@ impl Discovery {
             return Err(DirectoryError::ShardElsewhere);
         }
         let tables = shards.tables_for(kind, usize::from(count), directory.policy.private.max_queries)?;
-        let keys = directory
-            .session_keys
-            .get(seeker.account(), keys, self.clock.now())
-            .ok_or(DirectoryError::KeysUnknown)?;
+        let (account, keys_id, now) = (seeker.account(), keys, self.clock.now());
+        let known = directory.session_keys.get(account, keys_id, now);
+        let (keys, _) = known.ok_or(DirectoryError::KeysUnknown)?;
         let digest = digest(
             b"private queries",
             &[epoch, layout, kind.number().into(), shard],
@@ -260,19 +266,55 @@ impl Discovery {
         let each = shards.server(table).configuration().parameters().answer_bytes();
         let read = read_queries(&shards, (shard, &tables), &queries)?;
         drop(queries);
+        let begun = directory.asking.begin(account).ok_or(DirectoryError::Busy)?;
         let amount = u32::from(count);
-        let identifiers = if mode == Mode::Pir { amount } else { 0 };
-        let bill = Bill { identifiers, queries: amount, request: Some((request, digest)) };
-        self.charge_lookup_within(seeker, bill, REPEAT).await?;
+        if mode == Mode::Pir {
+            // Each lookup reads some records; the same ones again are free for a while, the work is not.
+            let lookups = shards.server(table).configuration().parameters().lookups();
+            let identifiers = amount.saturating_mul(u32::try_from(lookups).unwrap_or(u32::MAX));
+            let bill = Bill { identifiers, queries: 0, request: Some((request, digest)) };
+            self.charge_lookup_within(seeker, bill, REPEAT).await?;
+        }
+        self.charge_lookup(seeker, Bill { identifiers: 0, queries: amount, request: None }).await?;
+        directory.session_keys.touch(account, keys_id, now);
         metrics::counter!("acquaint_private_queries_total", "mode" => mode.profile())
             .increment(u64::from(count));
-        let (passes, index) = (Arc::clone(&directory.passes), key.index());
-        let answers = stream::iter(read).map(move |(table, query)| {
-            let (passes, shards, keys) = (Arc::clone(&passes), Arc::clone(&shards), Arc::clone(&keys));
-            async move { passes.answer((index, table), shards, keys, query).await }
-        });
-        // One person's queries do not stand before everybody else's.
-        Ok(Answers { each, answers: answers.buffered(2 * MOST) })
+        let (discovery, index) = (Arc::clone(self), key.index());
+        let (send, receive) = mpsc::channel(2 * MOST);
+        let answering = async move {
+            let _begun = begun;
+            let computed = stream::iter(read).map(|(table, query)| {
+                let (discovery, shards, keys) = (&discovery, &shards, &keys);
+                async move {
+                    let directory = discovery.directory().map_err(|_| Internal::Interrupted)?;
+                    // Nobody follows what happens to tables that others have taken the place of.
+                    if !discovery.is_live(directory, index, shards) {
+                        return Err(Internal::Interrupted);
+                    }
+                    let (shards, keys) = (Arc::clone(shards), Arc::clone(keys));
+                    directory.passes.answer((index, table), shards, keys, query).await
+                }
+            });
+            // One person's queries do not stand before everybody else's.
+            let mut computed = std::pin::pin!(computed.buffered(2 * MOST));
+            while let Some(answer) = computed.next().await {
+                let is_last = answer.is_err();
+                if send.send(answer).await.is_err() || is_last {
+                    return;
+                }
+            }
+        };
+        // Who reads too slowly gets no more: nothing of it is held any longer.
+        tokio::spawn(tokio::time::timeout(ANSWERING, answering));
+        let answers =
+            stream::unfold(receive, |mut receive| async move { Some((receive.recv().await?, receive)) });
+        Ok(Answers { each, answers })
+    }
+
+    /// Whether these shards are those that are answered from, and follow the store.
+    fn is_live(&self, directory: &Directory, index: IndexId, shards: &Arc<Shards>) -> bool {
+        let live = self.fresh(directory);
+        live.is_ok_and(|live| live.private.get(&index).is_some_and(|held| Arc::ptr_eq(held, shards)))
     }
 
     /// Looks identifiers up in the clear, for a provider inside the sender's own platform (seed 002, section 7); each is
@@ -294,7 +336,6 @@ impl Discovery {
         let mode = private.modes().next().ok_or(DirectoryError::NotConfigured)?;
         self.freshen(directory).await;
         let Answered { key, shards } = self.known_private(directory, mode, None, None)?;
-        self.charge_lookup(seeker, Bill { identifiers, queries: 0, request: None }).await?;
         let discovery = Arc::clone(self);
         let found = directory.compute(move || {
             let policy = &discovery.directory()?.policy;
@@ -310,7 +351,10 @@ impl Discovery {
             }
             Ok::<_, DirectoryError>(found)
         });
-        found.await?
+        let found = found.await??;
+        // Only what can be answered is charged.
+        self.charge_lookup(seeker, Bill { identifiers, queries: 0, request: None }).await?;
+        Ok(found)
     }
 
     /// An epoch that is answered and its shards, in the layout that was asked for. What is newer than this server knows,

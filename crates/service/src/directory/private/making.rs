@@ -29,6 +29,8 @@ use crate::shard::{
 const SAMPLE: usize = 4;
 /// … and how many of the batch tables of a shard do.
 const BATCH_SAMPLE: usize = 4;
+/// Bytes of a listing on its way from the store, with room to grow.
+const ROW_BYTES: u64 = 320;
 /// How old files may grow until they are written again.
 const SAVE_MS: Millis = TOO_LONG_MS / 2;
 
@@ -74,15 +76,16 @@ impl Discovery {
         }
         let engines = engines(layout, &terms).ok_or(Internal::Unreadable("a layout of private lookup"))?;
         let files = policy.private.files.as_ref().map(|folder| Files::new(folder, &terms));
-        if let Some(files) = &files
-            && let Err(error) = files.make_folder()
-        {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "the folder `private_lookup.files` cannot be made"
-            );
-            return Err(Internal::Unreadable("the folder of shards"));
-        }
+        let files = files.filter(|files| {
+            let made = files.make_folder();
+            if let Err(error) = &made {
+                tracing::error!(
+                    error = error as &dyn std::error::Error,
+                    "the folder `private_lookup.files` cannot be made: shards are kept in memory alone"
+                );
+            }
+            made.is_ok()
+        });
         // From here on nothing is missed.
         let begun = self.last_change().await?;
         let seed = bytes::<32>(&*self.entropy)?;
@@ -107,6 +110,10 @@ impl Discovery {
         match built.await.map_err(|_| Internal::Interrupted)? {
             Ok(shards) => Ok(Made::Whole(Box::new(shards), begun, Source::Store)),
             Err(ShardError::Full) => Ok(Made::TooSmall),
+            Err(error @ (ShardError::Memory { .. } | ShardError::Unavailable(_))) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "shards could not be made");
+                Ok(Made::NoMemory)
+            }
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "shards could not be made");
                 Err(Internal::Unreadable("a shard of private lookup"))
@@ -152,12 +159,17 @@ impl Discovery {
         if directory.policy.private.held.is_some() {
             return Ok(true);
         }
-        let listings = self.store.count_listings(Some(index), self.clock.now()).await?;
+        // Those that have expired and were not swept stand in both.
+        let listings = self.store.count_listings(Some(index), 0).await?;
         Ok(u64::try_from(shards.len()).ok() == Some(listings))
     }
 
     /// Deletes the files of epochs and layouts that are over.
-    pub(super) async fn tidy_files(&self, directory: &Directory, keyring: &Keyring) -> Result<(), Internal> {
+    pub(in super::super) async fn tidy_files(
+        &self,
+        directory: &Directory,
+        keyring: &Keyring,
+    ) -> Result<(), Internal> {
         let Some(folder) = directory.policy.private.files.clone() else { return Ok(()) };
         let kept: Vec<String> = keyring
             .epochs
@@ -171,6 +183,8 @@ impl Discovery {
                 let name = entry.file_name().to_string_lossy().into_owned();
                 let is_ours = ["psm-", "pir-"].iter().any(|profile| name.starts_with(profile))
                     && name.ends_with(".shard");
+                let is_ours = is_ours
+                    || (name.ends_with(".shard.part") && !kept.iter().any(|stem| name.starts_with(stem)));
                 if is_ours && !kept.iter().any(|stem| name.starts_with(stem)) {
                     std::fs::remove_file(entry.path())?;
                 }
@@ -201,13 +215,17 @@ impl Discovery {
             }
             let Some(terms) = terms(&directory.policy, epoch, shards.layout, 0) else { continue };
             let files = Files::new(folder, &terms);
-            let followed = directory.followed.lock().await;
-            let Some(change) = followed.after else { continue };
+            // Changes that come meanwhile are followed again by who opens the files.
+            let Some(change) = directory.followed.lock().await.after else { continue };
+            if !shards.is_whole() {
+                continue;
+            }
             let saved = tokio::task::spawn_blocking(move || {
                 let saved = shards
                     .tables
                     .iter()
                     .try_for_each(|(number, tables)| files.save(*number, tables, change, now));
+                // Also where it failed: it is not tried at each look.
                 shards.saved_at.store(now, Ordering::Relaxed);
                 saved
             });
@@ -217,7 +235,6 @@ impl Discovery {
                     "files of shards could not be written: a start builds them anew"
                 );
             }
-            drop(followed);
         }
         Ok(())
     }
@@ -240,10 +257,14 @@ impl Making {
     }
 
     /// The tables in their files, and as of which change they are, if all are there and not too old.
-    fn open(&self, last: ChangeId) -> Option<(BTreeMap<u32, Tables>, ChangeId)> {
+    fn open(&mut self, last: ChangeId) -> Option<(BTreeMap<u32, Tables>, ChangeId)> {
         let files = self.files.as_ref()?;
         let mut random = ChaCha20Rng::from_seed(self.seed);
-        let (mut tables, mut change) = (BTreeMap::new(), last);
+        let (mut tables, mut change) = (BTreeMap::new(), last.max(ChangeId(0)));
+        if last == ChangeId(0) {
+            change = ChangeId(i64::MAX);
+        }
+        let mut made_at = self.now;
         for number in self.held.0..=self.held.1 {
             let opened = files.open(number, &self.engines, &mut random);
             let (opened, head) = match opened {
@@ -260,12 +281,16 @@ impl Making {
                 }
             };
             let of = ChangeId(i64::try_from(head.change).ok()?);
-            if head.made_at < self.now.saturating_sub(TOO_LONG_MS) || head.made_at > self.now || of > last {
+            // Of a store whose changes were all swept nobody knows the last.
+            let is_ahead = of > last && last > ChangeId(0);
+            if head.made_at < self.now.saturating_sub(TOO_LONG_MS) || head.made_at > self.now || is_ahead {
                 return None;
             }
+            made_at = made_at.min(head.made_at);
             change = change.min(of);
             tables.insert(number, opened);
         }
+        self.now = made_at;
         Some((tables, change))
     }
 
@@ -306,8 +331,14 @@ impl Making {
             let single = built(&self.engines.single, records, &mut vacant)?;
             single.check(&self.engines.single, SAMPLE, &mut random)?;
             let tables = Tables { single, batch };
-            if let Some(files) = &self.files {
-                files.save(number, &tables, change, self.now)?;
+            if let Some(files) = &self.files
+                && let Err(error) = files.save(number, &tables, change, self.now)
+            {
+                // They are as good without.
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the file of a shard could not be written: a start builds it anew"
+                );
             }
             made.insert(number, tables);
         }
@@ -341,7 +372,14 @@ fn needed(layout: ShardLayout, held: (u32, u32), listings: u64) -> u64 {
     let tables = |batch: BatchShape| u64::try_from(batch.tables).unwrap_or(u64::MAX);
     let batch = layout.batch_shape();
     let batch = batch.map_or(0, |batch| memory_needed(batch.shape).saturating_mul(tables(batch)));
-    single.saturating_add(batch).saturating_mul(count)
+    // Listings as they are read from the store, and what passes take: a ciphertext of 32 KiB for each column and half of one
+    // for each row.
+    let rows = listings.saturating_mul(ROW_BYTES);
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
+    let shape = layout.shape();
+    let pass = (shape.columns as u64) * (32 << 10) + (shape.rows as u64) * (16 << 10);
+    let passes = cores.saturating_mul(super::passes::MOST as u64).saturating_mul(pass);
+    single.saturating_add(batch).saturating_mul(count).saturating_add(rows).saturating_add(passes)
 }
 
 /// The shards that this server holds, of so many.

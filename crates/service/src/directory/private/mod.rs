@@ -4,12 +4,14 @@
 //! index of buckets: shards, which are tables of the PIR engine.
 
 mod answers;
+mod asking;
 mod making;
 mod passes;
 mod session_keys;
 mod shards;
 
 pub use answers::{Answers, PlainFound, StoredKeys};
+pub(super) use asking::Asking;
 pub(super) use passes::Passes;
 pub(super) use session_keys::SessionKeys;
 pub(super) use shards::Shards;
@@ -38,6 +40,8 @@ pub struct PrivatePolicy {
     pub batches: bool,
     /// The shards that this server holds; all of them without.
     pub held: Option<(u32, u32)>,
+    /// The logarithm of how many shards there are; as the directory's size wants it without.
+    pub shard_bits: Option<u8>,
     /// Which server holds which shards, as clients are told; empty if each server holds all.
     pub servers: Vec<ShardRange>,
     /// Where files of shards are kept, so that a start does not build them anew.
@@ -63,6 +67,7 @@ impl Default for PrivatePolicy {
             shard_records: 1 << 20,
             batches: false,
             held: None,
+            shard_bits: None,
             servers: Vec::new(),
             files: None,
             max_queries: 64,
@@ -120,7 +125,14 @@ pub(super) fn place(
     content: &Content,
 ) -> Result<Option<(u64, Vec<u8>)>, Internal> {
     let account = content.account.as_str();
-    if !epoch.is_cut() || account.len() > most_account_bytes(&policy.provider) {
+    if !epoch.is_cut() {
+        return Ok(None);
+    }
+    if account.len() > most_account_bytes(&policy.provider) {
+        tracing::warn!(
+            "a listing has no place in private lookup: its account's name and `directory.provider` together do not fit \
+             into a record"
+        );
         return Ok(None);
     }
     let keys = keys_of(policy, (&epoch.key, mode), (&content.sii, content.index))?;

@@ -30,7 +30,18 @@ type Key = (IndexId, u32, TableId);
 #[derive(Default)]
 struct Waiting {
     jobs: VecDeque<Job>,
+    /// Who gather; not those whose passes have begun.
     runners: usize,
+}
+
+impl Waiting {
+    /// Whether there is to be one more who gathers: one, and another for each full pass beyond. It is counted.
+    fn wants_runner(&mut self, most: usize) -> bool {
+        let wanted = self.jobs.len().div_ceil(MOST).min(most);
+        let is_wanted = self.runners < wanted;
+        self.runners += usize::from(is_wanted);
+        is_wanted
+    }
 }
 
 struct Job {
@@ -61,11 +72,7 @@ impl Passes {
             let mut waiting = self.waiting();
             let waiting = waiting.entry(key).or_default();
             waiting.jobs.push_back(Job { shards, keys, query, answer });
-            // One who waits for company, and another for each full pass beyond.
-            let wanted = waiting.jobs.len().div_ceil(MOST).min(self.most_runners);
-            let begin = waiting.runners < wanted;
-            waiting.runners += usize::from(begin);
-            begin
+            waiting.wants_runner(self.most_runners)
         };
         if begin {
             tokio::spawn(Arc::clone(self).run(key));
@@ -74,10 +81,10 @@ impl Passes {
         answer.map_err(|_| Internal::Unreadable("a query and its table do not belong together"))
     }
 
-    /// Passes, until nobody waits for one.
+    /// Passes, until nobody waits for one who has none.
     async fn run(self: Arc<Self>, key: Key) {
         loop {
-            if !self.waiting().get(&key).is_some_and(|waiting| waiting.jobs.len() >= MOST) {
+            if self.waiting().get(&key).is_none_or(|waiting| waiting.jobs.len() < MOST) {
                 tokio::time::sleep(self.gather).await;
             }
             // While all cores are busy, others come.
@@ -90,23 +97,24 @@ impl Passes {
             if passed.await.is_err() {
                 tracing::error!("a pass over a shard broke off");
             }
+            if !self.waiting().get_mut(&key).is_some_and(|waiting| waiting.wants_runner(self.most_runners)) {
+                return;
+            }
         }
     }
 
-    /// The next pass; `None` when nobody waits, and this runner ends.
+    /// The next pass, whose runner gathers no more; `None` when nobody waits, and it ends.
     fn take(&self, key: Key) -> Option<Vec<Job>> {
         let mut all = self.waiting();
         let waiting = all.get_mut(&key)?;
+        waiting.runners = waiting.runners.saturating_sub(1);
         waiting.jobs.retain(|job| !job.answer.is_closed());
         let count = waiting.jobs.len().min(MOST);
-        if count > 0 {
-            return Some(waiting.jobs.drain(..count).collect());
-        }
-        waiting.runners = waiting.runners.saturating_sub(1);
-        if waiting.runners == 0 {
+        let jobs: Vec<Job> = waiting.jobs.drain(..count).collect();
+        if waiting.jobs.is_empty() && waiting.runners == 0 {
             all.remove(&key);
         }
-        None
+        (!jobs.is_empty()).then_some(jobs)
     }
 
     fn waiting(&self) -> MutexGuard<'_, HashMap<Key, Waiting>> {

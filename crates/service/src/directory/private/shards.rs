@@ -10,7 +10,9 @@ use acquaint_protocol::lookup::{ANSWERS, BATCH_SLOTS, Kind, SLOTS, shard_of};
 use acquaint_store::{ChangeId, IndexId, ListingId, Millis, Pick};
 
 use super::super::follow::{PAGE, Places, found, unsealed};
-use super::super::keys::{BatchLayout, Epoch, Keyring, MOST_SHARD_BITS, ShardLayout, add_shard_layout};
+use super::super::keys::{
+    BatchLayout, Epoch, EpochStage, Keyring, MOST_SHARD_BITS, ShardLayout, add_shard_layout,
+};
 use super::super::{Directory, DirectoryError, DirectoryPolicy};
 use super::making::{Made, Source};
 use crate::Discovery;
@@ -86,8 +88,10 @@ impl ShardLayout {
         // Room for an eighth more, and for small directories, which grow fast, for twice as many.
         let more = (records / 8).max(records.min(GROWTH)).max(LEAST);
         let most = u64::from(policy.private.shard_records).max(1);
-        let shards = records.saturating_add(records / 8).div_ceil(most).max(1).next_power_of_two();
+        let shards = records.div_ceil(most).max(1).next_power_of_two();
         let bits = u8::try_from(shards.ilog2()).unwrap_or(u8::MAX).min(MOST_SHARD_BITS);
+        // Where servers have shards by their numbers there are as many as those cover.
+        let bits = policy.private.shard_bits.unwrap_or(bits);
         // Shards are filled by chance: six standard deviations more than their share.
         let share = records.saturating_add(more).div_ceil(1 << bits);
         let spread = if bits == 0 { 0 } else { 6 * share.isqrt() };
@@ -139,7 +143,7 @@ impl Shards {
 
     /// Whether all records found room. What has none would be told apart from what is there, so nothing is answered until
     /// the shards are cut anew.
-    pub(super) fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         !self.full.load(Ordering::Relaxed)
     }
 
@@ -280,9 +284,15 @@ impl Discovery {
                 let is_full = !shards.is_whole();
                 let most = u64::from(policy.private.shard_records).max(1);
                 let is_short = places(Shape::for_records(fullest)) > places(known.shape())
-                    || (known.bits < MOST_SHARD_BITS && records > most << known.bits);
+                    || (fitting.bits > known.bits && records > most << known.bits);
                 let is_large = fitting.places() < known.places() / 8;
-                if is_full {
+                let is_toggled = (known.batch.tables > 0) != policy.private.batches;
+                if epoch.stage == EpochStage::Filling && !is_full {
+                    // It was cut for all who are being placed.
+                    None
+                } else if is_toggled && !is_full {
+                    Some(fitting)
+                } else if is_full {
                     // By bad luck: it gets more room than its records need.
                     Some(ShardLayout::for_records(number, records.saturating_add(records / 2), policy))
                 } else {
@@ -330,7 +340,8 @@ impl Discovery {
                             break;
                         }
                     };
-                // What has changed meanwhile; while this is held, nothing else is applied.
+                let begun = self.catch_up(keyring, index, &shards, begun).await?;
+                // And what has changed since; while this is held, nothing else is applied.
                 let followed = directory.followed.lock().await;
                 self.catch_up(keyring, index, &shards, begun).await?;
                 if source == Source::Files && !self.are_whole(directory, index, &shards).await? {
@@ -349,17 +360,17 @@ impl Discovery {
         Ok(whole)
     }
 
-    /// Follows the changes behind `begun`.
+    /// Follows the changes behind `begun`, and tells the last.
     async fn catch_up(
         &self,
         keyring: &Keyring,
         index: IndexId,
         shards: &Arc<Shards>,
         mut begun: ChangeId,
-    ) -> Result<(), Internal> {
+    ) -> Result<ChangeId, Internal> {
         loop {
             let changes = self.store.listing_changes(Some(begun), PAGE).await?;
-            let Some((last, _)) = changes.last() else { return Ok(()) };
+            let Some((last, _)) = changes.last() else { return Ok(begun) };
             begun = *last;
             let ids: Vec<ListingId> = changes.into_iter().map(|(_, id)| id).collect();
             let pick = Pick::These(ids.clone());
@@ -378,7 +389,7 @@ impl Discovery {
     ) -> Result<(), Internal> {
         // What stands where nothing stands any more.
         let filler = Filler::new(bytes::<32>(&*self.entropy)?);
-        let changed = Arc::clone(&shards);
+        let (changed, was_whole) = (Arc::clone(&shards), shards.is_whole());
         let applied = tokio::task::spawn_blocking(move || {
             for (number, id) in (0..).zip(ids) {
                 let row = found(&placed, id).and_then(|place| Row::of(id, place, shards.layout.bits));
@@ -391,7 +402,8 @@ impl Discovery {
             }
         });
         applied.await.map_err(|_| Internal::Interrupted)?;
-        if !changed.is_whole()
+        if was_whole
+            && !changed.is_whole()
             && let Ok(directory) = self.directory()
         {
             directory.changed.notify_one();

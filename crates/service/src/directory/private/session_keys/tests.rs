@@ -22,16 +22,25 @@ fn who(number: u32) -> Pseudonym {
 #[test]
 fn keys_are_their_owners_alone_and_end() {
     let held = SessionKeys::new(1 << 30);
-    let mut keys = some_keys(2);
+    let mut keys = some_keys(5);
     held.put(who(1), ([1; 16], keys.pop().unwrap()), (0, 100)).unwrap();
     assert!(held.get(who(1), [1; 16], 99).is_some());
     assert!(held.get(who(1), [2; 16], 99).is_none(), "another id");
     assert!(held.get(who(2), [1; 16], 99).is_none(), "another session's");
     assert!(held.get(who(1), [1; 16], 100).is_none(), "expired");
-    // New ones take the place of those before.
-    held.put(who(1), ([2; 16], keys.pop().unwrap()), (10, 110)).unwrap();
-    assert!(held.get(who(1), [1; 16], 11).is_none());
-    assert!(held.get(who(1), [2; 16], 11).is_some());
+    // Those of some devices stand beside each other; of too many, the ones that were not used for longest go.
+    for (number, keys) in (2..=5).zip(keys) {
+        held.put(who(1), ([number; 16], keys), (i64::from(number), 110)).unwrap();
+        held.touch(who(1), [2; 16], 50);
+    }
+    let there =
+        |now| (1..=5).filter(|number| held.get(who(1), [*number; 16], now).is_some()).collect::<Vec<u8>>();
+    assert_eq!(there(60), [2, 3, 4, 5], "1 has expired");
+    let keys = some_keys(1).pop().unwrap();
+    held.put(who(1), ([6; 16], keys), (60, 120)).unwrap();
+    assert_eq!(there(60), [2, 4, 5], "3 was not used for longest");
+    held.sweep(110);
+    assert_eq!(held.held().of.len(), 1);
 }
 
 #[test]
@@ -54,6 +63,7 @@ fn many_sessions_take_no_more_memory_than_they_may_and_push_out_nobody_who_is_at
     }
     assert_eq!((kept, refused), (3, 18));
     assert!(held.get(who(0), [0; 16], 21).is_some(), "still there");
+    held.touch(who(0), [0; 16], 21);
     // When some are idle they make room, those that were used last staying; the first was used at 21.
     let mut keys = some_keys(2);
     held.put(who(100), ([0; 16], keys.pop().unwrap()), (IDLE_MS + 1, expiry)).unwrap();
