@@ -56,9 +56,9 @@ pub struct Terms {
     pub columns: u32,
     /// How many batch tables a shard has: 0, or 2 and more.
     pub batch_tables: u16,
-    /// Queries for each batch table in one request; 0 if there are none.
+    /// Lookups that a query for a batch table makes, a power of two; 0 if there are none.
     pub batch_queries: u8,
-    /// Rows of a batch table; 0 if there are none.
+    /// Rows of a batch table, with `batch_queries` lookups at most [`MAX_ROWS`] together; 0 if there are none.
     pub batch_rows: u16,
     /// Columns of a batch table, a power of two; 0 if there are none.
     pub batch_columns: u32,
@@ -224,10 +224,10 @@ impl Terms {
         self.servers.iter().find(|server| (server.first..=server.last).contains(&shard))
     }
 
-    /// Queries of one request of [`Kind::Batch`]; 0 if there are no batch tables.
+    /// Queries of one request of [`Kind::Batch`], one for each table; 0 if there are no batch tables.
     #[must_use]
     pub fn batch_request(&self) -> usize {
-        usize::from(self.batch_tables) * usize::from(self.batch_queries)
+        usize::from(self.batch_tables)
     }
 
     /// Whether all sizes are what the document allows.
@@ -242,12 +242,16 @@ impl Terms {
         };
         let has_batches = match (batch_tables, batch_queries, batch_rows, batch_columns) {
             (0, 0, 0, 0) => true,
-            _ => batch_tables >= 2 && batch_queries >= 1 && is_table(batch_rows, batch_columns),
+            _ => {
+                batch_tables >= 2
+                    && batch_queries.is_power_of_two()
+                    && is_table(batch_rows, batch_columns)
+                    && batch_rows.checked_mul(batch_queries.into()).is_some_and(|rows| rows <= MAX_ROWS)
+            }
         };
         let has_key = self.oprf_public_key.0 != [0; 32];
         let is_good = is_table(rows, columns)
             && has_batches
-            && self.batch_request() <= usize::from(u16::MAX)
             && self.shard_bits <= MAX_SHARD_BITS
             && self.max_elements > 0
             && self.max_queries > 0

@@ -16,6 +16,7 @@ mod hsm;
 mod http2;
 mod limits;
 mod privacy;
+mod private_batches;
 mod private_servers;
 mod raw;
 mod rest;

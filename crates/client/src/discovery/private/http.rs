@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use acquaint_protocol::identifier::Sii;
-use acquaint_protocol::lookup::Mode;
 use acquaint_protocol::lookup::parameters::{Parameters, Published};
 use acquaint_protocol::lookup::wire::{ANSWER_HEADER_BYTES, KEYS_ANSWER_BYTES, KeysAnswer};
+use acquaint_protocol::lookup::{Kind, Mode};
 use chacha20::ChaCha20Rng;
 use http::Method;
 use rand_core::SeedableRng;
@@ -29,6 +29,12 @@ const MIN_ELEMENTS: usize = 25;
 /// How much longer an answer may take for each query, beside [`Settings::import_deadline`]: a pass over a table of ten million
 /// records takes about a second, and others wait for one too.
 const QUERY_DEADLINE: Duration = Duration::from_secs(4);
+
+/// The same for a query of a batch table: a pass over one takes some 40 ms.
+const BATCH_QUERY_DEADLINE: Duration = Duration::from_millis(400);
+
+/// How much longer an answer may take at most, however many queries a provider lets a request have.
+const MAX_QUERIES_DEADLINE: Duration = Duration::from_secs(300);
 
 /// Seconds that a server may forget keys before it said.
 const MARGIN_S: u64 = 60;
@@ -92,7 +98,7 @@ struct Now<'a> {
 
 impl Directory {
     /// The private lookup of the server at `url`. [`Settings::import_deadline`] is how long one request may take, beside 4 s for
-    /// each query.
+    /// each query of a shard's table and 0.4 s for each of a batch table, but at most 5 minutes for all of them.
     ///
     /// # Errors
     /// [`ClientError::Config`].
@@ -396,9 +402,8 @@ impl Directory {
         message: &QueryMessage,
         progress: &mut (dyn FnMut(usize) + Send),
     ) -> Result<bytes::Bytes, DiscoveryError> {
-        let QueryMessage { shard: _, count, bytes, answer_bytes } = message;
-        let more = QUERY_DEADLINE.saturating_mul(u32::try_from(*count).unwrap_or(u32::MAX));
-        let deadline = self.settings.import_deadline.saturating_add(more);
+        let QueryMessage { kind, shard: _, count, bytes, answer_bytes } = message;
+        let deadline = self.settings.import_deadline.saturating_add(queries_deadline(*kind, *count));
         let call = bytes_call(Method::POST, "/v1/discovery/query", bytes.clone(), *answer_bytes, deadline);
         let each = (answer_bytes.saturating_sub(ANSWER_HEADER_BYTES) / (*count).max(1)).max(1);
         let mut told = |received: usize| progress(received.saturating_sub(ANSWER_HEADER_BYTES) / each);
@@ -425,6 +430,15 @@ impl Directory {
         let (sent, received) = self.transferred();
         (done.sent, done.received) = (sent - before.0, received - before.1);
     }
+}
+
+/// How much longer a request of so many queries may take.
+pub(super) fn queries_deadline(kind: Kind, count: usize) -> Duration {
+    let each = match kind {
+        Kind::Shard => QUERY_DEADLINE,
+        Kind::Batch => BATCH_QUERY_DEADLINE,
+    };
+    each.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX)).min(MAX_QUERIES_DEADLINE)
 }
 
 /// The address of the server that has a shard, for whoever calls `home`.

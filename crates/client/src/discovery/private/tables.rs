@@ -1,7 +1,7 @@
-use acquaint_pir::{BatchShape, Client, Configuration, Keyword, Lookup, Parameters, Shape};
+use acquaint_pir::{BatchShape, Client, Configuration, Keyword, Lookup, ParameterError, Parameters, Shape};
 use acquaint_protocol::bucket::parameters::ParametersError;
 use acquaint_protocol::lookup::parameters::Terms;
-use acquaint_protocol::lookup::{ANSWERS, Keys, Kind, Mode, SLOTS, Scope, shard_of};
+use acquaint_protocol::lookup::{ANSWERS, BATCH_SLOTS, Keys, Kind, Mode, SLOTS, Scope, shard_of};
 
 use crate::discovery::TrustError;
 
@@ -22,20 +22,23 @@ impl Tables {
     pub fn new(terms: Terms) -> Result<Self, TrustError> {
         terms.check()?;
         let sizes = || TrustError::Parameters(ParametersError::Sizes);
-        let client = |rows: u16, columns: u32, kind| {
-            let shape = shape(rows, columns).ok_or_else(sizes)?;
-            let parameters = Parameters::new(shape).map_err(|_| sizes())?;
+        let shape = |rows: u16, columns: u32, slots| {
+            let columns = usize::try_from(columns).map_err(|_| sizes())?;
+            Ok::<_, TrustError>(Shape { rows: usize::from(rows), columns, slots, answers: ANSWERS })
+        };
+        let client = |parameters: Result<Parameters, _>, kind| {
+            let parameters = parameters.map_err(|_: ParameterError| sizes())?;
             let epoch = terms.epoch_bytes(kind).map_err(|_| sizes())?;
             Ok::<_, TrustError>(Client::new(Configuration::new(parameters, &epoch)))
         };
-        let shard = client(terms.rows, terms.columns, Kind::Shard)?;
+        let shard = client(Parameters::new(shape(terms.rows, terms.columns, SLOTS)?), Kind::Shard)?;
         let batch = match terms.batch_tables {
             0 => None,
             tables => {
-                let client = client(terms.batch_rows, terms.batch_columns, Kind::Batch)?;
-                let shape = client.configuration().parameters().shape();
+                let shape = shape(terms.batch_rows, terms.batch_columns, BATCH_SLOTS)?;
                 let queries = usize::from(terms.batch_queries);
-                Some((client, BatchShape { tables: usize::from(tables), queries, shape }))
+                let batch = BatchShape { tables: usize::from(tables), queries, shape };
+                Some((client(batch.parameters(), Kind::Batch)?, batch))
             }
         };
         let mode = terms.mode().ok_or_else(sizes)?;
@@ -62,11 +65,11 @@ impl Tables {
         &self.shard
     }
 
-    /// Batch tables, if there are some and `queries` for a shard are so many that a pass over all of them costs less: a quarter
+    /// Batch tables, if there are some and `lookups` in a shard are so many that a pass over all of them costs less: a quarter
     /// of a batch.
-    pub(super) fn batch(&self, queries: usize) -> Option<&BatchShape> {
+    pub(super) fn batch(&self, lookups: usize) -> Option<&BatchShape> {
         let (_, shape) = self.batch.as_ref()?;
-        (queries.saturating_mul(4) >= shape.total()).then_some(shape)
+        (lookups.saturating_mul(4) >= shape.total()).then_some(shape)
     }
 
     /// The shard of a record.
@@ -78,9 +81,4 @@ impl Tables {
     pub(super) fn lookup(&self, kind: Kind, keyword: Keyword) -> Option<Lookup> {
         self.client(kind).map(|client| keyword.lookup(client.configuration().parameters().shape()))
     }
-}
-
-fn shape(rows: u16, columns: u32) -> Option<Shape> {
-    let columns = usize::try_from(columns).ok()?;
-    Some(Shape { rows: usize::from(rows), columns, slots: SLOTS, answers: ANSWERS })
 }

@@ -132,7 +132,7 @@ fn parameters_are_good_for_their_mode_and_time_alone() {
 
 #[test]
 fn sizes_are_those_of_the_document() {
-    let good: [fn(&mut Terms); 12] = [
+    let good: [fn(&mut Terms); 14] = [
         |_| {},
         |terms| terms.rows = 1,
         |terms| terms.rows = 2048,
@@ -144,13 +144,15 @@ fn sizes_are_those_of_the_document() {
         |terms| {
             (terms.batch_tables, terms.batch_queries, terms.batch_rows, terms.batch_columns) = (2, 1, 1, 1)
         },
+        |terms| (terms.batch_queries, terms.batch_rows) = (2, 1024),
+        |terms| (terms.batch_tables, terms.batch_queries) = (65_535, 4),
         |terms| terms.servers.clear(),
         |terms| terms.servers = vec![server(0, 3)],
         |terms| terms.servers = vec![server(2, 3), server(0, 1)],
         |terms| terms.servers = vec![server(1, 3), server(0, 2), server(0, 0)],
         |terms| (terms.shard_bits, terms.servers) = (16, vec![server(0, 65_535)]),
     ];
-    let bad: [fn(&mut Terms); 23] = [
+    let bad: [fn(&mut Terms); 25] = [
         |terms| terms.rows = 0,
         |terms| terms.rows = 2049,
         |terms| terms.columns = 0,
@@ -163,7 +165,9 @@ fn sizes_are_those_of_the_document() {
         |terms| terms.batch_rows = 2049,
         |terms| terms.batch_columns = 0,
         |terms| terms.batch_columns = 33,
-        |terms| (terms.batch_tables, terms.batch_queries) = (65_535, 2),
+        |terms| terms.batch_queries = 3,
+        |terms| (terms.batch_queries, terms.batch_rows) = (2, 1025),
+        |terms| (terms.batch_queries, terms.batch_rows) = (128, 512),
         |terms| terms.max_elements = 0,
         |terms| terms.max_queries = 0,
         |terms| terms.keys_ttl_s = 0,
@@ -208,5 +212,5 @@ fn shards_have_the_first_server_that_names_them() {
     terms.servers = vec![server(1, 3), server(0, 2)];
     let first = |shard| terms.server_of(shard).map(|server| server.first);
     assert_eq!([0, 1, 2, 3, 4].map(first), [Some(0), Some(1), Some(1), Some(1), None]);
-    assert_eq!((terms.shards(), terms.batch_request()), (4, 192));
+    assert_eq!((terms.shards(), terms.batch_request()), (4, 96));
 }

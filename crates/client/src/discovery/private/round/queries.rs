@@ -13,8 +13,8 @@ pub struct QueryRound {
     requests: Vec<Asked>,
     /// How many were answered.
     answered: usize,
-    /// What came of it: nobody, or an account.
-    learnt: Vec<(Sii, Option<String>)>,
+    /// Queries of all requests.
+    queries: usize,
     postponed: usize,
 }
 
@@ -22,18 +22,37 @@ pub struct QueryRound {
 struct Asked {
     kind: Kind,
     shard: u32,
-    queries: Vec<Query>,
+    /// Who is sought by each lookup.
+    sought: Vec<Sought>,
+    /// As they are sent: of a batch, those of a table are one query.
+    lookups: Vec<Lookup>,
 }
 
-struct Query {
+struct Sought {
     /// Nobody, if it only fills up.
     who: Option<Sii>,
     keys: Keys,
-    lookup: Lookup,
+    /// What was found, once it is answered.
+    account: Option<String>,
+}
+
+impl Asked {
+    fn new(kind: Kind, shard: u32, sought: Vec<(Sought, Lookup)>) -> Self {
+        let (sought, lookups) = sought.into_iter().unzip();
+        Self { kind, shard, sought, lookups }
+    }
+
+    /// The lookups of each query.
+    fn queries(&self, tables: &Tables) -> std::slice::Chunks<'_, Lookup> {
+        let together = tables.client(self.kind).map(|client| client.configuration().parameters().lookups());
+        self.lookups.chunks(together.unwrap_or(1).max(1))
+    }
 }
 
 /// A request that is to be sent, and sent again with the same bytes if no answer comes.
 pub struct QueryMessage {
+    /// Which tables it is for.
+    pub kind: Kind,
     /// Which shard it is for, and with that which server.
     pub shard: u32,
     /// Queries.
@@ -74,7 +93,7 @@ impl QueryRound {
             }
         }
         let count = per_shard(size, tables.terms.shard_bits);
-        let mut round = Self { requests: Vec::new(), answered: 0, learnt: Vec::new(), postponed: 0 };
+        let mut round = Self { requests: Vec::new(), answered: 0, queries: 0, postponed: 0 };
         for (shard, mut wanted) in (0_u32..).zip(shards) {
             round.postponed += wanted.len().saturating_sub(count);
             wanted.truncate(count);
@@ -89,6 +108,7 @@ impl QueryRound {
                 None => round.plan(tables, shard, wanted, count, random),
             }
         }
+        round.queries = round.requests.iter().map(|request| request.queries(tables).len()).sum();
         Ok(round)
     }
 
@@ -103,18 +123,15 @@ impl QueryRound {
     ) {
         let mut wanted = wanted.into_iter();
         let mut queries = (0..count).map(|_| {
-            let (who, keys) = match wanted.next() {
-                Some((who, keys)) => (Some(who), keys),
-                None => (None, nobody(tables, random)),
-            };
-            let lookup = tables.lookup(Kind::Shard, Keyword::new(keys.keyword()));
-            lookup.map(|lookup| Query { who, keys, lookup })
+            let sought = Sought::new(wanted.next(), tables, random);
+            let lookup = tables.lookup(Kind::Shard, Keyword::new(sought.keys.keyword()));
+            lookup.map(|lookup| (sought, lookup))
         });
         let most = usize::from(tables.terms.max_queries).max(1);
         let mut left = count;
         while left > 0 {
             let some = queries.by_ref().take(most.min(left)).flatten().collect();
-            self.requests.push(Asked { kind: Kind::Shard, shard, queries: some });
+            self.requests.push(Asked::new(Kind::Shard, shard, some));
             left -= most.min(left);
         }
     }
@@ -134,20 +151,17 @@ impl QueryRound {
         let mut wanted: Vec<Option<(Sii, Keys)>> = wanted.into_iter().map(Some).collect();
         let queries = plan.placed.iter().zip(&plan.keywords).filter_map(|(place, keyword)| {
             let wanted = place.and_then(|place| wanted.get_mut(place)).and_then(Option::take);
-            let (who, keys) = match wanted {
-                Some((who, keys)) => (Some(who), keys),
-                None => (None, nobody(tables, random)),
-            };
-            tables.lookup(Kind::Batch, *keyword).map(|lookup| Query { who, keys, lookup })
+            let sought = Sought::new(wanted, tables, random);
+            tables.lookup(Kind::Batch, *keyword).map(|lookup| (sought, lookup))
         });
         let queries = queries.collect();
-        self.requests.push(Asked { kind: Kind::Batch, shard, queries });
+        self.requests.push(Asked::new(Kind::Batch, shard, queries));
     }
 
     /// Queries of all requests.
     #[must_use]
     pub fn queries(&self) -> usize {
-        self.requests.iter().map(|request| request.queries.len()).sum()
+        self.queries
     }
 
     /// Requests that are still to be answered.
@@ -166,8 +180,11 @@ impl QueryRound {
         session: &Session,
         random: &mut impl CryptoRng,
     ) -> Result<Option<QueryMessage>, DiscoveryError> {
-        let Some(Asked { kind, shard, queries }) = self.requests.get(self.answered) else { return Ok(None) };
+        let Some(asked) = self.requests.get(self.answered) else { return Ok(None) };
+        let Asked { kind, shard, .. } = asked;
         let client = tables.client(*kind).ok_or(DiscoveryError::OtherAnswer)?;
+        let queries = asked.queries(tables);
+        let count = queries.len();
         let mut request = [0; 16];
         random.fill_bytes(&mut request);
         let header = QueryHeader {
@@ -178,16 +195,16 @@ impl QueryRound {
             shard: *shard,
             keys: session.id(),
             request,
-            count: u16::try_from(queries.len()).map_err(|_| DiscoveryError::OtherAnswer)?,
+            count: u16::try_from(count).map_err(|_| DiscoveryError::OtherAnswer)?,
         };
         let mut bytes = header.encode();
-        for query in queries {
-            let query = client.query(&session.secret, &query.lookup, random);
+        for lookups in queries {
+            let query = client.query_all(&session.secret, lookups, random);
             bytes.extend(query.map_err(|_| DiscoveryError::OtherAnswer)?);
         }
         let answer_bytes = client.configuration().parameters().answer_bytes();
-        let answer_bytes = ANSWER_HEADER_BYTES + queries.len() * answer_bytes;
-        Ok(Some(QueryMessage { shard: *shard, count: queries.len(), bytes, answer_bytes }))
+        let answer_bytes = ANSWER_HEADER_BYTES + count * answer_bytes;
+        Ok(Some(QueryMessage { kind: *kind, shard: *shard, count, bytes, answer_bytes }))
     }
 
     /// Reads the answer to the last request. Queries that only fill up are read as the others are, so that the time until the
@@ -202,26 +219,24 @@ impl QueryRound {
         answer: &[u8],
     ) -> Result<(), DiscoveryError> {
         let other = |_| DiscoveryError::OtherAnswer;
-        let request = self.requests.get(self.answered).ok_or(DiscoveryError::OtherAnswer)?;
+        let request = self.requests.get_mut(self.answered).ok_or(DiscoveryError::OtherAnswer)?;
         let client = tables.client(request.kind).ok_or(DiscoveryError::OtherAnswer)?;
         let (header, answers) =
             answer.split_at_checked(ANSWER_HEADER_BYTES).ok_or(DiscoveryError::OtherAnswer)?;
         let AnswerHeader { count } = AnswerHeader::decode(header).map_err(|_| DiscoveryError::OtherAnswer)?;
         let answer_bytes = client.configuration().parameters().answer_bytes();
-        let wanted = request.queries.len();
+        let wanted = request.queries(tables).len();
         if usize::from(count) != wanted || answers.len() != wanted * answer_bytes {
             return Err(DiscoveryError::OtherAnswer);
         }
         let provider = &tables.terms.provider;
-        let mut learnt = Vec::with_capacity(wanted);
-        for (query, answer) in request.queries.iter().zip(answers.chunks_exact(answer_bytes.max(1))) {
-            let slots = client.recover(&session.secret, &query.lookup, answer).map_err(other)?;
-            let account = find_record(&query.keys, tables.mode, provider, &slots);
-            if let Some(who) = &query.who {
-                learnt.push((who.clone(), account));
-            }
+        let mut found = Vec::with_capacity(request.sought.len());
+        for (lookups, answer) in request.queries(tables).zip(answers.chunks_exact(answer_bytes.max(1))) {
+            found.extend(client.recover_all(&session.secret, lookups, answer).map_err(other)?);
         }
-        self.learnt.append(&mut learnt);
+        for (sought, slots) in request.sought.iter_mut().zip(&found) {
+            sought.account = find_record(&sought.keys, tables.mode, provider, slots);
+        }
         self.answered += 1;
         Ok(())
     }
@@ -235,9 +250,12 @@ impl QueryRound {
         if self.left() > 0 {
             return Err(DiscoveryError::OtherAnswer);
         }
-        let asked = self.learnt.len();
-        for (who, account) in self.learnt {
-            book.learn(&who, account, now);
+        let mut asked = 0;
+        for Sought { who, keys: _, account } in self.requests.into_iter().flat_map(|request| request.sought) {
+            if let Some(who) = who {
+                book.learn(&who, account, now);
+                asked += 1;
+            }
         }
         Ok((asked, self.postponed))
     }
@@ -254,6 +272,17 @@ fn keys(book: &Book, tables: &Tables, contact: &Sii) -> Option<Keys> {
             let output = Zeroizing::new(pir_output(&tables.scope, &input(contact, book.index)));
             Some(Keys::derive(&tables.scope, &output))
         }
+    }
+}
+
+impl Sought {
+    /// Somebody, or nobody.
+    fn new(wanted: Option<(Sii, Keys)>, tables: &Tables, random: &mut impl CryptoRng) -> Self {
+        let (who, keys) = match wanted {
+            Some((who, keys)) => (Some(who), keys),
+            None => (None, nobody(tables, random)),
+        };
+        Self { who, keys, account: None }
     }
 }
 

@@ -3,7 +3,7 @@ use acquaint_pir::{
     Server as Answering, Shape,
 };
 use acquaint_protocol::lookup::wire::{AnswerHeader, OprfAnswer, OprfRequest, QueryHeader, QueryRequest};
-use acquaint_protocol::lookup::{Keys, Kind, input, pir_output, seal_record, shard_of};
+use acquaint_protocol::lookup::{BATCH_SLOTS, Keys, Kind, SLOTS, input, pir_output, seal_record, shard_of};
 use acquaint_protocol::oprf::{BlindedElement, ServerKey};
 use rand_core::Rng;
 
@@ -83,16 +83,21 @@ impl Provider {
         let batch = BatchShape {
             tables: usize::from(self.terms.batch_tables),
             queries: usize::from(self.terms.batch_queries),
-            shape: shape(self.terms.batch_rows, self.terms.batch_columns),
+            shape: shape(self.terms.batch_rows, self.terms.batch_columns, BATCH_SLOTS),
         };
         for kind in [Kind::Shard, Kind::Batch] {
-            let (shape, tables) = match kind {
-                Kind::Shard => (shape(self.terms.rows, self.terms.columns), 1),
+            let (parameters, entries, tables) = match kind {
+                Kind::Shard => {
+                    let shape = shape(self.terms.rows, self.terms.columns, SLOTS);
+                    (Engine::new(shape), Shape::KEYWORD_ENTRIES, 1)
+                }
                 Kind::Batch if batch.tables == 0 => continue,
-                Kind::Batch => (batch.shape, batch.tables),
+                Kind::Batch => (batch.parameters(), BatchShape::ENTRIES, batch.tables),
             };
+            let parameters = parameters.unwrap();
+            let shape = parameters.shape();
             let epoch = self.terms.epoch_bytes(kind).unwrap();
-            let server = Answering::new(Configuration::new(Engine::new(shape).unwrap(), &epoch));
+            let server = Answering::new(Configuration::new(parameters, &epoch));
             let place = |shard: u32, table: usize| {
                 let mine: Vec<_> = records
                     .iter()
@@ -101,7 +106,7 @@ impl Provider {
                         kind == Kind::Shard || batch.tables_of(&Keyword::new(keys.keyword())).contains(&table)
                     })
                     .collect();
-                let mut placement = Placement::new(shape, 4);
+                let mut placement = Placement::new(shape, entries);
                 for (keys, _) in &mine {
                     placement.insert(&Keyword::new(keys.keyword())).unwrap();
                 }
@@ -179,10 +184,7 @@ impl Provider {
         for (at, query) in request.queries().enumerate() {
             let table = match header.kind {
                 Kind::Shard => &tables[shard],
-                Kind::Batch => {
-                    let each = usize::from(self.terms.batch_queries);
-                    &tables[shard * usize::from(self.terms.batch_tables) + at / each]
-                }
+                Kind::Batch => &tables[shard * usize::from(self.terms.batch_tables) + at],
             };
             let query = server.read_query(query).unwrap();
             answer.extend(server.answer(table.database(), keys, &query).unwrap());
@@ -191,6 +193,6 @@ impl Provider {
     }
 }
 
-fn shape(rows: u16, columns: u32) -> Shape {
-    Shape { rows: rows.into(), columns: usize::try_from(columns).unwrap(), slots: 4, answers: 2 }
+fn shape(rows: u16, columns: u32, slots: usize) -> Shape {
+    Shape { rows: rows.into(), columns: usize::try_from(columns).unwrap(), slots, answers: 2 }
 }

@@ -182,7 +182,7 @@ async fn many_at_once_are_asked_of_batch_tables() {
     for mode in Mode::ALL {
         let change = |terms: &mut Terms| {
             terms.shard_bits = 1;
-            (terms.batch_tables, terms.batch_queries) = (8, 4);
+            (terms.batch_tables, terms.batch_queries) = (16, 4);
             (terms.batch_rows, terms.batch_columns) = (4, 2);
         };
         let listings = (0..60).map(|number| (0, sii(number), account(number))).collect();
@@ -190,17 +190,20 @@ async fn many_at_once_are_asked_of_batch_tables() {
         let (mut directory, mut book) = (server.directory(), book(mode));
         let people = contacts(50..70);
         let done = refresh(&mut directory, &mut book, &people, NOW).await.unwrap();
-        // 50 for each shard, in two batches of 30 and 20 at the most.
-        assert_eq!((done.asked + done.postponed, done.queries), (20, 2 * 2 * 32));
+        // 50 lookups in each shard, in one batch of 64: four for each table.
+        assert_eq!((done.asked, done.postponed, done.queries), (20, 0, 2 * 16));
         let shapes: Vec<_> = server.shapes().into_iter().filter(|(path, ..)| path == "POST query").collect();
         assert_eq!(
             shapes.iter().map(|(.., head)| (head[10], head[14], head[16])).collect::<Vec<_>>(),
-            [(1, 0, 32), (1, 0, 32), (1, 1, 32), (1, 1, 32)]
+            [(1, 0, 16), (1, 1, 16)]
         );
-        let expected = (50..60).map(account).filter(|_| done.postponed == 0).collect::<Vec<_>>();
-        assert_eq!(found(&book, &people), expected, "{done:?}");
-        // Where there are few, the tables of the shards cost less.
-        server.state.lock().unwrap().provider.terms.batch_tables = 0;
+        assert_eq!(found(&book, &people), (50..60).map(account).collect::<Vec<_>>());
+        // For 10 the tables of the shards cost less: 64 is more than four times that.
+        let done = refresh(&mut directory, &mut book, &contacts(40..45), NOW).await.unwrap();
+        assert_eq!((done.asked, done.queries), (5, 2 * 10));
+        let shapes: Vec<_> = server.shapes().into_iter().filter(|(path, ..)| path == "POST query").collect();
+        assert!(shapes.iter().all(|(.., head)| head[10] == 0) && shapes.len() == 2);
+        assert_eq!(found(&book, &contacts(40..45)).len(), 5);
     }
 }
 
