@@ -177,7 +177,7 @@ Answers that others have already may be kept for 60 seconds. With --json: {\"wit
 
 The first line of the file names its columns, in any order: `identifier` (a phone number in international form, or
 an e-mail address) and `account`; perhaps `index` (0 to 255: an identifier may have several mappings, and most
-ways of looking up show the first, which is 0) and `username`. The rows of 1,000 lines go in one request. Nobody
+ways of looking up show the first, which is 0) and `username`. Up to 1,000 rows go in one request. Nobody
 has to verify anything: the file says whose identifiers are whose, as the provider knows it. A mapping that is
 there already gives way to the file's.
 
@@ -213,7 +213,7 @@ pub(crate) struct Load {
     /// Where to keep how far it is, in place of FILE.loaded
     #[arg(long, value_name = "FILE")]
     pub(crate) state: Option<PathBuf>,
-    /// Write the lines of all rows that are refused into this file, as CSV
+    /// Write the lines of all rows that are refused into this file, as CSV: a new one, or a list of an earlier load
     #[arg(long, value_name = "FILE")]
     pub(crate) refused: Option<PathBuf>,
     /// Requests that are under way at once

@@ -259,3 +259,103 @@ async fn a_load_that_is_killed_goes_on_where_it_was() {
         "{again:?}"
     );
 }
+
+#[test]
+fn nothing_is_written_over_that_is_no_list_and_no_state() {
+    let server = server();
+    let text = format!("{}did:plc:bad,nobody@\n", many(3));
+    let users = file(&server, "users.csv", &text);
+    let (link, hard) = (server.home().join("link.csv"), server.home().join("hard.csv"));
+    std::os::unix::fs::symlink(&users, &link).unwrap();
+    std::fs::hard_link(&users, &hard).unwrap();
+    let foreign = file(&server, "notes.txt", "line,reasons\n");
+    let new = server.home().join("new");
+    let text_of = |path: &Path| path.to_str().unwrap().to_owned();
+    let refused = |args: &[(&str, &Path)], wanted: &str| {
+        let args: Vec<_> = args.iter().flat_map(|(name, path)| [(*name).to_owned(), text_of(path)]).collect();
+        let told = load(&server, &users, &args.iter().map(String::as_str).collect::<Vec<_>>());
+        assert!(told.code == Some(1) && told.err.contains(wanted), "{wanted}: {told:?}");
+        assert!(!told.err.contains("Delete"), "{told:?}");
+        assert_eq!(std::fs::read_to_string(&users).unwrap(), text, "{told:?}");
+        assert!(!beside(&users).exists() && !new.exists(), "{told:?}");
+    };
+    for same in [&users, &link, &hard] {
+        refused(&[("--refused", same)], "the mappings and --refused are the same file");
+        refused(&[("--state", same)], "the mappings and --state are the same file");
+    }
+    refused(&[("--refused", &new), ("--state", &new)], "--state and --refused are the same file");
+    refused(&[("--refused", &beside(&users))], "--state and --refused are the same file");
+    refused(&[("--refused", &foreign)], "is no list of refused rows");
+    refused(&[("--state", &foreign)], "does not say how far a load is");
+    refused(&[("--refused", &server.home())], "cannot write");
+    assert_eq!(std::fs::read_to_string(&foreign).unwrap(), "line,reasons\n");
+    assert_eq!(listings(&server), 0);
+
+    // A list of an earlier load is made anew, once the server has answered.
+    let old = "line,reason\n99,\"of another time\"\n";
+    let list = file(&server, "refused.csv", old);
+    let told =
+        run(command(&server, &users).args(["--refused", &text_of(&list)]).env("ACQUAINT_API_KEY", "wrong"));
+    assert!(told.code == Some(1) && told.err.contains("refuses the API key"), "{told:?}");
+    assert_eq!(std::fs::read_to_string(&list).unwrap(), old);
+    let told = load(&server, &users, &["--refused", &text_of(&list)]);
+    assert_eq!(told.out, "4 mappings: 3 loaded, 0 unchanged, 1 refused\n", "{told:?}");
+    let listed = std::fs::read_to_string(&list).unwrap();
+    assert!(listed.starts_with("line,reason\n5,") && listed.lines().count() == 2, "{listed}");
+}
+
+/// One at a time; and a list says what it lacks.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_that_is_under_way_keeps_others_away() {
+    let server = server();
+    let mut text = "account,identifier\n".to_owned();
+    (0..30).for_each(|n| writeln!(text, "{},nobody{n}@", did(n)).unwrap());
+    text.push_str(many(9_000).strip_prefix("account,identifier\n").unwrap());
+    text.push_str("did:plc:bad,nobody@\n");
+    let users = file(&server, "users.csv", text);
+    let state = beside(&users);
+    let rows = || -> Option<u64> {
+        serde_json::from_slice::<Value>(&std::fs::read(&state).ok()?).ok()?["rows"].as_u64()
+    };
+    let mut first = command(&server, &users);
+    let first = first.args(["--at-once", "1"]).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut first = first.spawn().unwrap();
+    until("some rows", || rows().filter(|rows| *rows > 0)).await;
+    // As if it were slow.
+    let stopped = std::process::Command::new("kill").args(["-STOP", &first.id().to_string()]).status();
+    assert!(stopped.unwrap().success());
+    let list = server.home().join("refused.csv");
+    let with_list = ["--refused", list.to_str().unwrap()];
+    for args in [&with_list[..], &[]] {
+        let told = load(&server, &users, args);
+        assert!(told.code == Some(1) && told.err.contains("another load is under way"), "{told:?}");
+    }
+    assert!(!list.exists());
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let done = rows().unwrap();
+    assert!((1..9_000).contains(&done), "{done}");
+
+    let told = load(&server, &users, &with_list);
+    assert!(told.code == Some(1) && told.out.ends_with("31 refused\n"), "{told:?}");
+    assert!(
+        told.err.contains("and 11 more: ") && told.err.contains("has all from line 32 on; 30 before it"),
+        "{told:?}"
+    );
+    assert_eq!(std::fs::read_to_string(&list).unwrap().lines().count(), 2);
+    // From the beginning, it has them all.
+    let told = load(&server, &users, &with_list);
+    assert!(told.err.contains("refused.csv has them all"), "{told:?}");
+    assert_eq!(std::fs::read_to_string(&list).unwrap().lines().count(), 32);
+}
+
+#[test]
+fn rows_that_are_long_do_not_make_a_request_too_large() {
+    let server = server();
+    let long = "a".repeat(4_000);
+    let mut text = "account,identifier,username\n".to_owned();
+    (0..1_000).for_each(|n| writeln!(text, "did:plc:{long},u{n}{long}@example.com,{long}").unwrap());
+    writeln!(text, "{},{},", did(1), number(1)).unwrap();
+    let told = load(&server, &file(&server, "users.csv", text), &[]);
+    assert_eq!(told.out, "1001 mappings: 1 loaded, 0 unchanged, 1000 refused\n", "{told:?}");
+}

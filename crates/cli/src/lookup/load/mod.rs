@@ -1,12 +1,11 @@
 //! `acquaint directory load`: a CSV of mappings into a server's directory.
 
+mod list;
+mod places;
 mod state;
 mod table;
 
 use std::collections::VecDeque;
-use std::fs::{File, OpenOptions};
-use std::io::{Seek, Write};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,11 +18,14 @@ use crate::args::lookup::Load;
 use crate::failure::Failure;
 use crate::output::{self, counted};
 use crate::remote::address;
-use state::{Refused, State};
+use list::List;
+use state::{Place, Refused, State};
 use table::{Row, Table};
 
 use super::one_line;
 
+/// Bytes of fields after which a batch ends. The server takes 8 MiB of JSON, in which a byte takes six at the most.
+const BATCH_BYTES: usize = 1024 * 1024;
 /// How many refused rows are told at the end.
 const TOLD: usize = 20;
 /// How often a request is sent that the server does not answer …
@@ -37,24 +39,31 @@ pub(crate) async fn run(args: Load) -> Result<(), Failure> {
     let operator = Arc::new(Operator::new(&url, settings)?);
     let table = Table::open(&file)?;
     let place = state::place(&file, state);
-    let mut state = State::open(&place, &file, &table, &url)?;
-    let mut list = match refused {
-        Some(path) => Some(List::open(path, state.listed_bytes)?),
-        None => None,
-    };
+    let mut files = vec![("the mappings", file.as_path()), ("--state", &place)];
+    files.extend(refused.as_deref().map(|path| ("--refused", path)));
+    places::apart(&files)?;
+    let (mut state, mut place) = State::open(place, &file, &table, &url)?;
     if operator.directory().await?.signing_key.is_none() {
         return Err(
             "this server has no directory: `directory.provider` in its configuration makes one".into()
         );
     }
     // Before anything is loaded: a place that cannot be written is told now.
-    state.save(&place)?;
+    state.save(&mut place)?;
+    let mut list = match refused.map(|path| List::open(path, &mut state)).transpose() {
+        Ok(list) => list,
+        Err(error) if state.rows == 0 => {
+            place.remove()?;
+            return Err(error);
+        }
+        Err(error) => return Err(error),
+    };
     if state.rows > 0 {
         output::note(&format!("Going on behind row {}.", state.rows));
     }
     let bar = bar(&table, &state)?;
     let outcome =
-        load(&operator, &table, &mut state, (&place, list.as_mut()), (usize::from(at_once), &bar)).await;
+        load(&operator, &table, &mut state, (&mut place, list.as_mut()), (usize::from(at_once), &bar)).await;
     bar.finish_and_clear();
     if let Err(error) = outcome {
         output::note(&format!(
@@ -63,7 +72,7 @@ pub(crate) async fn run(args: Load) -> Result<(), Failure> {
         ));
         return Err(error);
     }
-    std::fs::remove_file(&place).map_err(|error| format!("cannot delete {}: {error}", place.display()))?;
+    place.remove()?;
     report(&table, &state, list.as_ref(), json)
 }
 
@@ -72,7 +81,7 @@ async fn load(
     operator: &Arc<Operator>,
     table: &Table,
     state: &mut State,
-    (place, mut list): (&Path, Option<&mut List>),
+    (place, mut list): (&mut Place, Option<&mut List>),
     (at_once, bar): (usize, &ProgressBar),
 ) -> Result<(), Failure> {
     let mut rows = table.rows().skip(usize::try_from(state.rows)?);
@@ -109,16 +118,21 @@ struct Batch {
 
 impl Batch {
     fn next(rows: &mut impl Iterator<Item = Result<Row, Failure>>) -> Result<Option<Self>, Failure> {
-        let mut batch = Self::default();
+        let (mut batch, mut bytes) = (Self::default(), 0);
         for row in rows.take(MAX_MAPPINGS) {
             let Row { line, mapping } = row?;
             batch.rows += 1;
             match mapping {
                 Ok(mapping) => {
+                    let Mapping { identifier, account, username, .. } = &mapping;
+                    bytes += identifier.len() + account.len() + username.as_ref().map_or(0, String::len);
                     batch.mappings.push(mapping);
                     batch.lines.push(line);
                 }
                 Err(reason) => batch.refused.push(Refused { line, reason }),
+            }
+            if bytes >= BATCH_BYTES {
+                break;
             }
         }
         Ok((batch.rows > 0).then_some(batch))
@@ -186,9 +200,14 @@ impl UnderWay {
 }
 
 impl Done {
-    fn commit(self, state: &mut State, list: Option<&mut List>, place: &Path) -> Result<(), Failure> {
-        if let Some(list) = list {
-            state.listed_bytes = list.add(&self.refused)?;
+    fn commit(self, state: &mut State, list: Option<&mut List>, place: &mut Place) -> Result<(), Failure> {
+        match (list, self.refused.last()) {
+            (Some(list), _) => state.listed_bytes = list.add(&self.refused)?,
+            (None, Some(last)) => {
+                state.unlisted += u64::try_from(self.refused.len())?;
+                state.unlisted_to = last.line;
+            }
+            (None, None) => {}
         }
         state.rows += self.rows;
         state.loaded += self.loaded;
@@ -197,53 +216,6 @@ impl Done {
         let room = TOLD.saturating_sub(state.first.len());
         state.first.extend(self.refused.into_iter().take(room));
         state.save(place)
-    }
-}
-
-/// The list of all refused rows, where one is wanted.
-struct List {
-    file: File,
-    path: PathBuf,
-    bytes: u64,
-}
-
-impl List {
-    /// Goes on behind what the state knows of: a run that was stopped may have written more.
-    fn open(path: PathBuf, bytes: u64) -> Result<Self, Failure> {
-        let told = |error: std::io::Error| format!("cannot write {}: {error}", path.display());
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(false).open(&path).map_err(told)?;
-        if file.metadata().map_err(told)?.len() < bytes {
-            return Err(format!(
-                "{} is shorter than a run that was stopped has left it: without --refused, or with another state, it \
-                 can go on",
-                path.display()
-            )
-            .into());
-        }
-        file.set_len(bytes).map_err(told)?;
-        file.seek(std::io::SeekFrom::End(0)).map_err(told)?;
-        let mut list = Self { file, path, bytes };
-        if list.bytes == 0 {
-            list.write("line,reason\n")?;
-        }
-        Ok(list)
-    }
-
-    fn add(&mut self, refused: &[Refused]) -> Result<u64, Failure> {
-        let lines = refused
-            .iter()
-            .map(|Refused { line, reason }| format!("{line},\"{}\"\n", reason.replace('"', "\"\"")));
-        self.write(&lines.collect::<String>())?;
-        Ok(self.bytes)
-    }
-
-    fn write(&mut self, text: &str) -> Result<(), Failure> {
-        self.file
-            .write_all(text.as_bytes())
-            .map_err(|error| format!("cannot write {}: {error}", self.path.display()))?;
-        self.bytes += u64::try_from(text.len())?;
-        Ok(())
     }
 }
 
@@ -261,7 +233,7 @@ fn report(table: &Table, state: &State, list: Option<&List>, json: bool) -> Resu
         let more = refused.saturating_sub(u64::try_from(first.len())?);
         match list {
             _ if more == 0 => {}
-            Some(list) => output::note(&format!("and {more} more: {} has them all", list.path.display())),
+            Some(list) => output::note(&format!("and {more} more: {}", reach(state, list))),
             None => output::note(&format!("and {more} more: --refused FILE writes them all into a file")),
         }
         output::line(&format!(
@@ -273,6 +245,18 @@ fn report(table: &Table, state: &State, list: Option<&List>, json: bool) -> Resu
         return Err(format!("{} not in the directory", is_are(*refused)).into());
     }
     Ok(())
+}
+
+/// What the list has, which runs without it may have left out.
+fn reach(state: &State, list: &List) -> String {
+    let shown = list.path().display();
+    match state.unlisted {
+        0 => format!("{shown} has them all"),
+        lacking => format!(
+            "{shown} has all from line {} on; {lacking} before it were refused by a run without --refused",
+            state.unlisted_to + 1
+        ),
+    }
 }
 
 fn is_are(count: u64) -> String {
