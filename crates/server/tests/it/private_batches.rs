@@ -41,7 +41,7 @@ async fn an_address_book_is_resolved_by_one_query_for_each_batch_table() {
     assert_eq!((done.asked, done.postponed), (70, 0));
     // One request, with one query for each of the 132 tables; each makes four lookups.
     assert_eq!((done.queries, done.keys_sent), (132, 1));
-    assert_eq!(done.unpadded, false);
+    assert!(!done.unpadded);
     for who in 0..70 {
         let account = (who < 60).then(|| did(who));
         assert_eq!(book.found(&sii(who)), account.as_deref(), "{who}");

@@ -85,6 +85,12 @@ pub enum Refusal {
     Newer,
 }
 
+/// By their places in what was asked: a mapping, or why it is none.
+type Read = Vec<(usize, Result<Parsed, Refusal>)>;
+
+/// Mappings, and what is loaded of those that say what stands.
+type Compared = Vec<(Option<(usize, LoadedListing)>, Parsed)>;
+
 /// A mapping that can be loaded.
 struct Parsed {
     /// Its place in the call.
@@ -293,7 +299,7 @@ impl Tools {
         mappings: Vec<(usize, Mapping)>,
         format: AccountFormat,
         most: u16,
-    ) -> Result<Vec<(usize, Result<Parsed, Refusal>)>, Internal> {
+    ) -> Result<Read, Internal> {
         let read: Vec<(usize, Result<Content, Refusal>)> =
             mappings.into_iter().map(|(at, mapping)| (at, read(&mapping, format, most))).collect();
         let good = || read.iter().filter_map(|(_, content)| content.as_ref().ok());
@@ -322,10 +328,7 @@ impl Tools {
     }
 
     /// Makes listings of those mappings that say what stands; they only live longer, and need no place.
-    fn compare(
-        &self,
-        all: Vec<(Option<Listing>, Parsed)>,
-    ) -> Result<Vec<(Option<(usize, LoadedListing)>, Parsed)>, Internal> {
+    fn compare(&self, all: Vec<(Option<Listing>, Parsed)>) -> Result<Compared, Internal> {
         let compare = |(standing, parsed): (Option<Listing>, Parsed)| {
             let standing = standing.filter(|standing| standing.account == parsed.whose);
             let Some(standing) = standing else { return Ok((None, parsed)) };

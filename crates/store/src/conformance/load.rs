@@ -40,7 +40,7 @@ pub(super) async fn many_at_once_without_tokens_and_beyond_what_an_account_may_h
     assert_eq!(scene.changed(&mut seen).await, NONE);
     // Out of the order of their ids, and most of one account.
     let new: Vec<LoadedListing> =
-        (0..200).map(|n: u8| loaded(if n % 9 == 0 { 2 } else { 1 }, 200 - n, 5)).collect();
+        (0..200).map(|n: u8| loaded(if n.is_multiple_of(9) { 2 } else { 1 }, 200 - n, 5)).collect();
     assert_eq!(scene.load(new, 6).await, [Loaded::Listed; 200]);
     assert_eq!(store.count_listings(None, 7).await.unwrap(), 200);
     assert_eq!(store.count_listings(Some(INDEX), 7).await.unwrap(), 200);
