@@ -58,23 +58,27 @@ The profile `rocketchat`: the server sees 16 or 24 bits of the hash of every con
 hashes that are as good as the numbers of strangers. For servers that offer nothing else.
 
 The modes `psm` and `pir` ask by private information retrieval, where the server offers it: it computes
-over its whole table and learns when you ask and roughly how much. Some 0.9 MB of keys are sent once a
-run (they are never stored), and 2 KB up and 4 KB down for each query. There are as many queries as 10,
-50, 150, 500 or a multiple of 500 contacts need, and the same number for every part of the directory.
+over its whole table and learns when you ask and roughly how much. 1 MB of keys (1,023,537 bytes) is sent
+once a run to each of its servers (and never stored), and 2 KB up and 4 KB down for each query. What is
+asked is that of 10, 50, 150, 500 or a multiple of 500 contacts, and the same for every part (shard) of
+the directory: one contact costs 10 evaluations, and 10 queries on each shard. A directory of more than
+--max-shards shards is not asked.
 
   psm  each contact is blinded and evaluated first, which counts against your quota, once for each key
-       of the server's; only the right number opens a record
+       of the server's; only the right number opens a record. If one of 500 is new, 500 are evaluated:
+       how many are new does not show
   pir  no evaluation; but records stand in clear: with each contact you read up to seven strangers'
        accounts, as everybody can who asks, and every query counts against your quota. Use `psm`
        where there is one
 
-If the quota has no room for what only fills up, less is sent, and that is told (`unpadded`). A book is
-of one mode, and of one --index.
+If the quota has no room, less is asked at once: 150, 50, 10 contacts. Whoever is left waits for another
+time, or, with --unpadded, is asked for without anything that only fills up, and that is told
+(`unpadded`). A book is of one mode, and of one --index.
 
 For each person a line is printed: the name in your address book (or what you gave), a tab, the
 account. With --json, one object: asked, fresh, postponed, evaluated, buckets, round_trips, sent, received (bytes),
 skipped (counts by reason), provider_key, first_use, found (name, contact, account); with --mode psm or pir, mode,
-queries, unpadded and keys_sent in the place of buckets.")]
+queries, unpadded and keys_sent in the place of buckets, and all of that also if it fails: then the exit code is 1.")]
 pub(crate) struct Lookup {
     #[command(flatten)]
     pub(crate) who: Who,
@@ -102,6 +106,12 @@ pub(crate) struct Lookup {
     /// How many days an epoch must have been used before a newer one is, as the book has it; 0 for none [default: 7]
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u16).range(0..=3650))]
     pub(crate) min_epoch_days: Option<u16>,
+    /// The most shards of a directory that are asked, each of them as much, with --mode psm or pir [default: 64]
+    #[arg(long, value_name = "SHARDS", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(crate) max_shards: Option<u32>,
+    /// Tell the server how many contacts there are, where the quota has no room for 10, with --mode psm or pir
+    #[arg(long)]
+    pub(crate) unpadded: bool,
     /// Digits of a weak hash, with --profile rocketchat: 4 as the page has it, 6 as its program had [default: 6]
     #[arg(long, value_parser = digits)]
     pub(crate) digits: Option<u8>,
@@ -190,8 +200,8 @@ With --json: {\"rows\", \"loaded\", \"unchanged\", \"refused\", \"first_refused\
     #[command(after_help = "Example:
   acquaint directory status --config /etc/acquaint/acquaint.toml
 
-With --json: {\"signing_key\", \"epochs\": [{\"epoch\", \"stage\" (`filling`, `current` or `former`), \"listings\",
-\"made_at\" (milliseconds since 1970)}]}.")]
+With --json: {\"signing_key\", \"epochs\": [{\"profile\" (`sealed-buckets`, `psm` or `pir`), \"epoch\", \"stage\"
+(`filling`, `current` or `former`), \"listings\", \"made_at\" (milliseconds since 1970)}]}.")]
     Status(Operate),
     /// For operators: make a new key that identifiers are looked up by
     #[command(after_help = "Example:

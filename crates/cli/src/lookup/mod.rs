@@ -10,7 +10,8 @@ use std::path::Path;
 use acquaint_client::address_book::{self, AddressBook};
 use acquaint_client::discovery::private::Mode;
 use acquaint_client::discovery::{
-    Book, Caller, Directory, DiscoveryError, Profile, Refreshed, Trust, WeakLength, key_text, parse_key,
+    Book, Caller, Directory, DiscoveryError, Profile, Refreshed, Trust, TrustError, WeakLength, key_text,
+    parse_key,
 };
 use acquaint_client::identifier::{Identifier, Region, Sii};
 use acquaint_client::prepare::{Prepared, Wanted, prepare};
@@ -99,17 +100,21 @@ fn idle(args: &Lookup) -> Result<(), Failure> {
         ("--max-prefix-bits", args.max_prefix_bits.is_some()),
         ("--min-epoch-days", args.min_epoch_days.is_some()),
     ];
-    let index = ("--index", args.index.is_some());
+    let of_private = [
+        ("--index", args.index.is_some()),
+        ("--max-shards", args.max_shards.is_some()),
+        ("--unpadded", args.unpadded),
+    ];
     let (idle, with) = match (Mode::from_profile(&args.mode), args.profile.as_str()) {
         (Some(_), profile) => {
             let rocketchat = ("--profile rocketchat", profile != "sealed");
             ([&[digits, rocketchat][..], &of_prefixes].concat(), format!("--mode {}", args.mode))
         }
-        (None, "sealed") if index.1 => (vec![index], format!("--mode {}", args.mode)),
+        (None, "sealed") if !digits.1 => (of_private.to_vec(), format!("--mode {}", args.mode)),
         (None, "sealed") => (vec![digits], "--profile sealed".to_owned()),
         (None, profile) => {
             let key = ("--provider-key", args.provider_key.is_some());
-            ([&[index, key][..], &of_prefixes].concat(), format!("--profile {profile}"))
+            ([&[key][..], &of_private, &of_prefixes].concat(), format!("--profile {profile}"))
         }
     };
     match idle.into_iter().find(|(_, is_given)| *is_given) {
@@ -123,6 +128,8 @@ fn trust(args: &Lookup) -> Result<Trust, Failure> {
     Ok(Trust {
         signing_key: provider_key(args)?,
         max_prefix_bits: args.max_prefix_bits.unwrap_or(usual.max_prefix_bits),
+        max_shards: args.max_shards.unwrap_or(usual.max_shards),
+        unpadded: args.unpadded,
         min_epoch_age_s: args.min_epoch_days.map_or(usual.min_epoch_age_s, |days| u64::from(days) * 86_400),
         ..usual
     })
@@ -234,6 +241,7 @@ fn told(error: DiscoveryError) -> Failure {
         DiscoveryError::Call(ClientError::Unauthenticated) => {
             "\n  (--session TOKEN calls for a person, without any API key)"
         }
+        DiscoveryError::Trust(TrustError::ManyShards { .. }) => "\n  (--max-shards N asks more of them)",
         DiscoveryError::Trust(_) | DiscoveryError::Oprf(_) => {
             "\n  Nothing more was asked. If the provider says nothing of it, ask them why; --book names another book."
         }

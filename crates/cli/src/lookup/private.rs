@@ -45,24 +45,28 @@ pub(super) async fn run(args: Lookup, mode: Mode) -> Result<(), Failure> {
         bar.set_position(u64::try_from(answered).unwrap_or(u64::MAX));
     };
     let outcome = tokio::select! {
-        outcome = directory.refresh(&mut book, &identifiers, &trust, now, told_so_far) => outcome.map_err(told),
+        outcome = directory.refresh(&mut book, &identifiers, &trust, now, told_so_far) => outcome.map(drop).map_err(told),
         stop = tokio::signal::ctrl_c() => stop.map_err(Failure::from).and(Err("stopped".into())),
     };
     bar.finish_and_clear();
-    let outcome = outcome.and_then(|done| {
-        if args.json {
-            return output::json(&json!({
+    // Also after a failure: what the server learnt it has learnt, and who was found was paid for.
+    let done = directory.done();
+    let has_asked = done.round_trips > 0 || done.fresh > 0 || done.unpadded;
+    let written = if outcome.is_err() && !has_asked {
+        Ok(())
+    } else if args.json {
+        output::json(&json!({
                 "mode": mode.profile(), "asked": done.asked, "fresh": done.fresh, "postponed": done.postponed,
                 "evaluated": done.evaluated, "queries": done.queries, "unpadded": done.unpadded,
                 "keys_sent": done.keys_sent, "round_trips": done.round_trips, "sent": done.sent,
                 "received": done.received, "skipped": left_out(&skipped),
                 "provider_key": book.signing_key().map(|key| key_text(&key)),
                 "first_use": done.first_use.is_some(), "found": found(&book, &people),
-            }));
-        }
+        }))
+    } else {
         tell(&book, &people, &done)
-    });
-    conclude(&args, &book, &trust, known, outcome)
+    };
+    conclude(&args, &book, &trust, known, outcome.and(written))
 }
 
 /// How far it is, where somebody sees it. Before the first query there are keys to be made and sent.
@@ -89,8 +93,8 @@ fn tell(book: &Book, people: &[Wish], done: &Refreshed) -> Result<(), Failure> {
     ));
     if done.unpadded {
         output::note(
-            "The quota left no room for queries that only fill up: the server learnt how many contacts there were (and \
-             nothing else of them).",
+            "The quota left no room for what only fills up: the server learnt how many contacts there were (and nothing \
+             else of them), as --unpadded allows.",
         );
     }
     if done.postponed > 0 {

@@ -17,7 +17,9 @@ use zeroize::Zeroizing;
 use super::FRESH_S;
 
 const FORMAT: &str = "acquaint book";
-const VERSION: u32 = 1;
+/// The newest version: books of private lookups are of this one, so that a program that does not know them says that it is too
+/// old.
+const VERSION: u32 = 2;
 
 /// The largest file that is read: a book of a million people is smaller.
 const MAX_FILE_BYTES: u64 = 512 * 1024 * 1024;
@@ -51,6 +53,11 @@ impl Profile {
             Self::Psm => Some(Mode::Psm),
             Self::Pir => Some(Mode::Pir),
         }
+    }
+
+    /// The version that its books are of.
+    fn version(self) -> u32 {
+        if self.mode().is_some() { VERSION } else { 1 }
     }
 }
 
@@ -144,7 +151,7 @@ pub enum BookError {
     #[error("{} is no book of Acquaint's: name another file, which is then made", .0.display())]
     Foreign(PathBuf),
     /// The file is a book of another version.
-    #[error("{} is a book of version {version}, and this program reads version 1: use a newer one", path.display())]
+    #[error("{} is a book of version {version}, and this program reads versions 1 and 2: use a newer one", path.display())]
     OtherVersion {
         /// Which file.
         path: PathBuf,
@@ -363,7 +370,7 @@ impl Book {
         });
         Written {
             format: FORMAT.to_owned(),
-            version: VERSION,
+            version: profile.version(),
             profile: *profile,
             index: *index,
             provider: provider.clone(),
@@ -387,12 +394,15 @@ impl Book {
         if head.format != FORMAT {
             return Err(Wrong::Foreign);
         }
-        if head.version != VERSION {
+        if !(1..=VERSION).contains(&head.version) {
             return Err(Wrong::OtherVersion(head.version));
         }
         let written: Written = serde_json::from_slice(bytes).map_err(|_| Wrong::Damaged)?;
-        let Written { format: _, version: _, profile, index, provider, signing_key, epoch, tables, people } =
+        let Written { format: _, version, profile, index, provider, signing_key, epoch, tables, people } =
             written;
+        if version > profile.version() {
+            return Err(Wrong::OtherVersion(version));
+        }
         let people = people.into_iter().map(|(identifier, person)| {
             let identifier = Sii::parse(&identifier).map_err(|_| Wrong::Damaged)?;
             let WrittenPerson { location, entry_key, output, account, looked_up_at } = person;

@@ -26,6 +26,9 @@ pub enum DiscoveryError {
     /// The directory says again and again that epoch or layout have changed.
     #[error("the directory's parameters keep changing: try again later")]
     KeepsChanging,
+    /// The server has an older layout than another server of the directory had: it is still making its shards.
+    #[error("the directory's server is still behind its others: try again later")]
+    BehindLayout,
     /// The book is one of another profile.
     #[error("the book is one of another profile")]
     OtherProfile,

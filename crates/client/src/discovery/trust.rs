@@ -33,6 +33,9 @@ pub struct Trust {
     /// The most shards of a private lookup: each is asked the same number of queries, whether a contact's record can be
     /// there or not. Default 64.
     pub max_shards: u32,
+    /// Whether a private lookup may send exactly as many elements and queries as there are contacts, where the quota has no
+    /// room for the smallest class. A server that refuses once learns their number by that. Default no: then they wait.
+    pub unpadded: bool,
 }
 
 impl Default for Trust {
@@ -43,6 +46,7 @@ impl Default for Trust {
             min_epoch_age_s: 7 * 86_400,
             min_slots: 50,
             max_shards: 64,
+            unpadded: false,
         }
     }
 }
@@ -104,8 +108,15 @@ pub enum TrustError {
     #[error("the directory asks for longer prefixes than are told: they would leave too few people")]
     LongPrefix,
     /// A private lookup has more shards than [`Trust::max_shards`].
-    #[error("the directory has more shards than are asked")]
-    ManyShards,
+    #[error(
+        "the directory has {shards} shards, and at most {most} are asked, each of which takes as many queries"
+    )]
+    ManyShards {
+        /// How many there are.
+        shards: u32,
+        /// [`Trust::max_shards`].
+        most: u32,
+    },
     /// A server of a private lookup has an address that cannot be called, or one without encryption.
     #[error("the directory names a server whose address cannot be used: where it has TLS itself, all have")]
     Server,

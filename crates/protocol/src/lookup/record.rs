@@ -70,7 +70,8 @@ pub fn open_record(keys: &Keys, mode: Mode, provider: &str, record: &[u8]) -> Op
     find(keys, mode, provider, [record].into_iter())
 }
 
-/// The account that one of the records of `slots` names, if it is of these keys and of this provider. All are tried, in a
+/// The account that one of the records of `slots` names, if it is of these keys and of this provider. The first of them counts,
+/// also if what it names is no account, which no provider makes: then it is nobody. All are tried, in a
 /// time that does not depend on whether one opens, nor on which: a server that learnt that of answers of its own making would
 /// learn the client's secret, coefficient by coefficient (`acquaint-pir`).
 #[must_use]

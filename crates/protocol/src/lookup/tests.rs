@@ -146,6 +146,19 @@ fn the_record_is_found_wherever_it_stands_and_others_are_not() {
 }
 
 #[test]
+fn of_two_that_are_ours_the_first_counts_also_if_it_names_no_account() {
+    let keys = keys(1);
+    let good = seal_record(&keys, Mode::Pir, PROVIDER, "alice").unwrap();
+    let mut bad = good;
+    bad[16 + PROVIDER.len() + 1] = 0xff;
+    assert_eq!(open_record(&keys, Mode::Pir, PROVIDER, &bad), None);
+    let find =
+        |records: [[u8; RECORD_BYTES]; 2]| find_record(&keys, Mode::Pir, PROVIDER, &[records.concat()]);
+    assert_eq!(find([bad, good]), None);
+    assert_eq!(find([good, bad]).as_deref(), Some("alice"));
+}
+
+#[test]
 fn modes_and_kinds_have_one_number_each() {
     for number in 0..=u8::MAX {
         assert_eq!(Mode::from_number(number).map(Mode::number), (number < 2).then_some(number));

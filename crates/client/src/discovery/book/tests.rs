@@ -141,3 +141,21 @@ fn whom_nobody_asked_for_in_90_days_is_forgotten() {
 fn a_book_tells_nothing_of_whom_it_holds() {
     assert_eq!(format!("{:?}", book()), "Book { profile: Sealed, len: 3, .. }");
 }
+
+#[test]
+fn books_of_private_lookups_are_of_a_version_that_older_programs_do_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.book");
+    for (profile, version) in [(Profile::Sealed, 1), (Profile::Weak, 1), (Profile::Psm, 2), (Profile::Pir, 2)]
+    {
+        Book::new(profile).save(&path).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains(&format!("\"version\": {version},")), "{text}");
+        assert!(Book::open(&path, profile).is_ok());
+        for other in [0, 3] {
+            let other = text.replace(&format!("\"version\": {version},"), &format!("\"version\": {other},"));
+            fs::write(&path, other).unwrap();
+            assert!(matches!(Book::open(&path, profile), Err(BookError::OtherVersion { .. })));
+        }
+    }
+}

@@ -19,6 +19,11 @@ pub fn batch_size(count: usize) -> usize {
     SIZES.into_iter().find(|size| count <= *size).unwrap_or_else(larger)
 }
 
+/// The next smaller size of a round; `None` below the smallest.
+pub(super) fn smaller(size: usize) -> Option<usize> {
+    SIZES.into_iter().rev().find(|smaller| *smaller < size)
+}
+
 /// Queries that each of 2^`shard_bits` shards gets in a round for `size` contacts: so many that the chance that some shard has
 /// more of the contacts is below 2⁻⁴⁰ ([`overflow_bits`]), and never more than there are contacts. A contact that is one too
 /// many waits for another round.

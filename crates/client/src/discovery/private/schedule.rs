@@ -7,8 +7,12 @@ use super::{MAX_BATCH, batch_size};
 use crate::discovery::FRESH_S;
 
 /// Plans lookups so that each contact is looked up at least once in 24 hours, and when and how much is asked tells as little as
-/// can be: it depends on the size of the address book (by the classes of [`batch_size`]) and on chance, and neither on messages
-/// nor on what was found, nor on whether a contact is new, which waits for a lookup that comes anyway.
+/// can be: the times and the numbers of queries depend on the size of the address book (by the classes of [`batch_size`]) and on
+/// chance, and neither on messages nor on what was found. A new contact waits for a lookup that comes anyway.
+///
+/// One thing shows in mode `psm`: evaluations are asked for in just those rounds in which somebody has no output of the epoch,
+/// so that the server sees, up to a day later, that somebody is new (not how many, nor who), or that the book was lost. They
+/// are as many as the round's size, all of which the quota is charged for.
 ///
 /// A day is cut into one part more than there are rounds in a cycle, so that a contact's next turn comes within a day however the
 /// moments in its parts are drawn: those of a whole cycle are, when it begins. All rounds of a cycle have one size; a
@@ -90,15 +94,20 @@ impl Schedule {
         }
     }
 
-    /// When the next round is, in Unix seconds.
+    /// When the next round is, in Unix seconds. A clock that is set back makes it far away: whoever waits looks again now and then,
+    /// with [`take`](Self::take).
     #[must_use]
     pub fn next_at(&self) -> u64 {
         self.times.get(self.next).copied().unwrap_or(self.began_at)
     }
 
     /// The next round, if `now` (Unix seconds) is its time. Rounds that were missed, since nobody asked, come one after the
-    /// other; after a whole cycle without any, a new one begins.
+    /// other; after a whole cycle without any, a new one begins, and so it does if the next is more than a day away, which a clock
+    /// that was wrong planned.
     pub fn take(&mut self, now: u64, random: &mut impl CryptoRng) -> Option<Planned> {
+        if self.next_at() > now.saturating_add(FRESH_S) {
+            self.begin(now, random);
+        }
         let at = self.next_at();
         if now < at {
             return None;

@@ -10,6 +10,9 @@ use super::Tables;
 /// How long a secret is used at the longest, in seconds.
 pub const SESSION_S: u64 = 86_400;
 
+/// What a round may take: it begins with a secret that does for it.
+const ROUND_S: u64 = 3600;
+
 /// A secret, and the evaluation keys that go with it. It is kept in memory alone: keys that are stored are a pseudonym, and
 /// queries of one secret are linked.
 pub struct Session {
@@ -24,7 +27,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// Draws a secret at `now` (Unix seconds), and makes its keys: some 0.9 MB, and some tens of milliseconds.
+    /// Draws a secret at `now` (Unix seconds), and makes its keys: some 1 MB, and some tens of milliseconds.
     pub fn new(tables: &Tables, now: u64, random: &mut impl CryptoRng) -> Self {
         let secret = SecretKey::generate(random);
         let client = tables.for_keys();
@@ -33,11 +36,11 @@ impl Session {
         Self { secret, id: keys_id(&message), message, parameters, made_at: now, held: HashMap::new() }
     }
 
-    /// Whether it can be used for these tables at `now`.
+    /// Whether it can be used for these tables in a round that begins at `now`: not in the last hour of its day.
     #[must_use]
     pub fn is_good(&self, tables: &Tables, now: u64) -> bool {
         // What was made in the future was made by a wrong clock.
-        let is_young = now.checked_sub(self.made_at).is_some_and(|age| age < SESSION_S);
+        let is_young = now.checked_sub(self.made_at).is_some_and(|age| age < SESSION_S - ROUND_S);
         is_young && self.parameters == tables.for_keys().configuration().parameters().keys_id()
     }
 

@@ -15,6 +15,7 @@ use crate::discovery::{Book, Caller, DiscoveryError, FRESH_S, Profile, Trust, Tr
 use crate::{ClientError, Reason};
 
 mod answers;
+mod limits;
 mod provider;
 mod refusals;
 mod requests;

@@ -36,7 +36,7 @@ impl Book {
             newest.allows(&offered)?;
         }
         if terms.shards() > trust.max_shards {
-            return Err(TrustError::ManyShards);
+            return Err(TrustError::ManyShards { shards: terms.shards(), most: trust.max_shards });
         }
         self.provider = Some(terms.provider.clone());
         self.signing_key = Some(Bytes(signing_key.0));

@@ -3,7 +3,7 @@ use serde_json::Value;
 use super::*;
 use crate::bucket::Bytes;
 use crate::lookup::parameters::{MAX_COLUMNS, MAX_ROWS, MAX_SHARD_BITS, Parameters};
-use crate::lookup::{ANSWERS, CONTENT_BYTES, Kind, Mode, RECORD_BYTES, SLOT_BYTES, SLOT_RECORDS, SLOTS};
+use crate::lookup::{BATCH_SLOTS, ANSWERS, CONTENT_BYTES, Kind, Mode, RECORD_BYTES, SLOT_BYTES, SLOT_RECORDS, SLOTS};
 
 const QUERY_BYTES: usize = 5;
 
@@ -203,6 +203,13 @@ fn the_documents_numbers_are_ours() {
         "record_bytes": RECORD_BYTES, "content_bytes": CONTENT_BYTES,
     });
     assert_eq!(document["table"], table);
+    // Polynomials are alike, of the shard's tables and of its batch tables.
+    let slot_bytes = SLOTS * SLOT_BYTES / BATCH_SLOTS;
+    let table = serde_json::json!({
+        "slots": BATCH_SLOTS, "answers": ANSWERS, "slot_bytes": slot_bytes,
+        "slot_records": slot_bytes / RECORD_BYTES, "record_bytes": RECORD_BYTES,
+    });
+    assert_eq!(document["batch_table"], table);
     let limits = serde_json::json!({
         "rows": MAX_ROWS, "columns": MAX_COLUMNS, "shard_bits": MAX_SHARD_BITS, "elements": MAX_ELEMENTS,
     });

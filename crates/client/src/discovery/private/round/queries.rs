@@ -22,6 +22,8 @@ pub struct QueryRound {
 struct Asked {
     kind: Kind,
     shard: u32,
+    /// How many contacts it has room for.
+    places: usize,
     /// Who is sought by each lookup.
     sought: Vec<Sought>,
     /// As they are sent: of a batch, those of a table are one query.
@@ -37,9 +39,9 @@ struct Sought {
 }
 
 impl Asked {
-    fn new(kind: Kind, shard: u32, sought: Vec<(Sought, Lookup)>) -> Self {
+    fn new((kind, shard): (Kind, u32), places: usize, sought: Vec<(Sought, Lookup)>) -> Self {
         let (sought, lookups) = sought.into_iter().unzip();
-        Self { kind, shard, sought, lookups }
+        Self { kind, shard, places, sought, lookups }
     }
 
     /// The lookups of each query.
@@ -131,7 +133,7 @@ impl QueryRound {
         let mut left = count;
         while left > 0 {
             let some = queries.by_ref().take(most.min(left)).flatten().collect();
-            self.requests.push(Asked::new(Kind::Shard, shard, some));
+            self.requests.push(Asked::new((Kind::Shard, shard), most.min(left), some));
             left -= most.min(left);
         }
     }
@@ -147,6 +149,7 @@ impl QueryRound {
         let Some(shape) = tables.batch(usize::MAX) else { return };
         let keywords: Vec<Keyword> = wanted.iter().map(|(_, keys)| Keyword::new(keys.keyword())).collect();
         let plan = Plan::new(&keywords, shape, random);
+        let places = shape.total() * FILLED.0 / FILLED.1;
         self.postponed += plan.left.len();
         let mut wanted: Vec<Option<(Sii, Keys)>> = wanted.into_iter().map(Some).collect();
         let queries = plan.placed.iter().zip(&plan.keywords).filter_map(|(place, keyword)| {
@@ -155,7 +158,7 @@ impl QueryRound {
             tables.lookup(Kind::Batch, *keyword).map(|lookup| (sought, lookup))
         });
         let queries = queries.collect();
-        self.requests.push(Asked::new(Kind::Batch, shard, queries));
+        self.requests.push(Asked::new((Kind::Batch, shard), places, queries));
     }
 
     /// Queries of all requests.
@@ -258,6 +261,24 @@ impl QueryRound {
             }
         }
         Ok((asked, self.postponed))
+    }
+
+    /// Remembers what was answered before a limit ended the round, where there is one shard: then how many contacts are left for
+    /// another time follows from how many requests were answered, and tells nothing. Returns who that was, and for how many
+    /// contacts those requests had room.
+    pub(in super::super) fn keep(self, book: &mut Book, now: u64) -> (Vec<Sii>, usize) {
+        let is_one = self.requests.iter().all(|request| request.shard == 0);
+        let (mut contacts, mut places) = (Vec::new(), 0);
+        for request in self.requests.into_iter().take(if is_one { self.answered } else { 0 }) {
+            places += request.places;
+            for Sought { who, keys: _, account } in request.sought {
+                if let Some(who) = who {
+                    book.learn(&who, account, now);
+                    contacts.push(who);
+                }
+            }
+        }
+        (contacts, places)
     }
 }
 

@@ -123,7 +123,7 @@ async fn keys_that_expire_or_get_another_name_are_not_used() {
     let (mut directory, mut book) = (server.directory(), book(Mode::Pir));
     let trust = Trust::default();
     let mut sent = Vec::new();
-    for now in [NOW, NOW + 539, NOW + 540] {
+    for now in [NOW, NOW + 500, NOW + 540] {
         let done = directory.lookup(&mut book, &contacts([1]), 10, &trust, now).await.unwrap();
         sent.push(done.keys_sent);
     }

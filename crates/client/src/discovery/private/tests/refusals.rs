@@ -41,7 +41,10 @@ fn parameters_that_would_mark_somebody_are_refused_and_change_nothing() {
                 }),
                 TrustError::TwoSizes,
             ),
-            (with(|terms| (terms.layout, terms.shard_bits, terms.rows) = (4, 7, 1)), TrustError::ManyShards),
+            (
+                with(|terms| (terms.layout, terms.shard_bits, terms.rows) = (4, 7, 1)),
+                TrustError::ManyShards { shards: 128, most: 64 },
+            ),
             (with(|terms| terms.provider.push('x')), TrustError::OtherProvider),
             (with(|terms| terms.expires_at = NOW), ParametersError::Expired.into()),
         ] {
@@ -120,62 +123,6 @@ async fn a_server_that_cannot_be_called_is_refused() {
 }
 
 #[tokio::test]
-async fn where_a_limit_has_no_room_for_dummies_they_are_left_out_and_that_is_told() {
-    let limit = Fault::Refused(429, "RATE_LIMIT_EXCEEDED");
-    let server = TestServer::start(Provider::new(Mode::Psm, 0..10)).await;
-    let (mut directory, mut book) = (server.directory(), book(Mode::Psm));
-    server.faults([Fault::None, limit]);
-    let done = refresh(&mut directory, &mut book, &contacts(0..3), NOW).await.unwrap();
-    assert_eq!((done.asked, done.evaluated, done.queries, done.unpadded), (3, 3, 10, true));
-    let counts = |server: &TestServer| {
-        let shapes = server.shapes().into_iter().filter(|(path, ..)| path == "POST oprf");
-        shapes.map(|(.., head)| u16::from_be_bytes([head[5], head[6]])).collect::<Vec<_>>()
-    };
-    assert_eq!(counts(&server), [10, 3]);
-    // Not even for those: half of it is tried, and whoever has an output is asked for all the same.
-    server.faults([limit, limit, Fault::None, limit, limit]);
-    let outcome = refresh(&mut directory, &mut book, &contacts(20..80), NOW).await;
-    let error = outcome.unwrap_err();
-    let is_limit = |error: &DiscoveryError| {
-        matches!(error, DiscoveryError::Call(ClientError::Refused { reason: Reason::RateLimitExceeded, .. }))
-    };
-    assert!(is_limit(&error), "{error}");
-    assert_eq!(counts(&server), [150, 60, 30, 30, 25]);
-    assert_eq!((20..80).filter(|number| book.looked_up_at(&sii(*number)).is_some()).count(), 30);
-    // Nobody has an output, and there is no room for any.
-    server.always("oprf", limit);
-    let error = refresh(&mut directory, &mut book, &contacts([90]), NOW).await.unwrap_err();
-    assert!(is_limit(&error) && server.paths().iter().all(|path| path == "POST oprf"));
-}
-
-#[tokio::test]
-async fn where_a_limit_has_no_room_for_queries_of_dummies_they_are_left_out_and_that_is_told() {
-    let limit = Fault::Refused(429, "RATE_LIMIT_EXCEEDED");
-    let listings = (0..10).map(|number| (0, sii(number), account(number))).collect();
-    let provider = Provider::with(Mode::Pir, listings, |terms| terms.shard_bits = 1);
-    let server = TestServer::start(provider).await;
-    let (mut directory, mut book) = (server.directory(), book(Mode::Pir));
-    server.faults([Fault::None, Fault::None, limit]);
-    let done = refresh(&mut directory, &mut book, &contacts(0..3), NOW).await.unwrap();
-    assert_eq!((done.asked, done.queries, done.unpadded), (3, 6, true));
-    let counts = |server: &TestServer| {
-        let shapes = server.shapes().into_iter().filter(|(path, ..)| path == "POST query");
-        shapes.map(|(.., head)| head[16]).collect::<Vec<_>>()
-    };
-    assert_eq!(counts(&server), [10, 3, 3]);
-    // In the middle of a round shards would get different numbers: it is given up.
-    server.faults([Fault::None, limit]);
-    let error = refresh(&mut directory, &mut book, &contacts(3..6), NOW).await.unwrap_err();
-    assert!(matches!(error, DiscoveryError::Call(ClientError::Refused { .. })), "{error}");
-    assert_eq!(counts(&server), [10, 10]);
-    assert_eq!(book.looked_up_at(&sii(4)), None);
-    // Ten of ten leave nothing out.
-    server.always("query", limit);
-    refresh(&mut directory, &mut book, &contacts(10..20), NOW).await.unwrap_err();
-    assert_eq!(counts(&server), [10]);
-}
-
-#[tokio::test]
 async fn a_change_is_met_by_one_look_at_the_parameters() {
     for mode in Mode::ALL {
         let provider = |epoch, layout| {
@@ -206,5 +153,27 @@ async fn a_change_is_met_by_one_look_at_the_parameters() {
             let paths = server.paths();
             assert_eq!(paths.iter().filter(|path| *path == "POST query").count(), 2, "{paths:?}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_behind_another_is_asked_later_and_not_distrusted() {
+    for mode in Mode::ALL {
+        let provider = |layout| {
+            let listings = (0..10).map(|number| (0, sii(number), account(number))).collect();
+            Provider::with(mode, listings, |terms| terms.layout = layout)
+        };
+        let server = TestServer::start(provider(2)).await;
+        let (mut directory, mut book) = (server.directory(), book(mode));
+        refresh(&mut directory, &mut book, &contacts(0..3), NOW).await.unwrap();
+        server.provide(provider(1));
+        server.paths();
+        let error = refresh(&mut server.directory(), &mut book, &contacts(3..5), NOW).await.unwrap_err();
+        assert!(matches!(error, DiscoveryError::BehindLayout) && error.to_string().contains("try again"));
+        assert_eq!(server.paths(), ["GET parameters", "GET parameters"]);
+        // An older epoch is another matter.
+        accept(&mut book, &Provider::with(mode, vec![], |terms| terms.epoch = 2)).unwrap();
+        let error = refresh(&mut server.directory(), &mut book, &contacts(3..5), NOW).await.unwrap_err();
+        assert!(matches!(error, DiscoveryError::Trust(TrustError::OldEpoch)), "{error}");
     }
 }

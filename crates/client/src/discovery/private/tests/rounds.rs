@@ -115,12 +115,25 @@ fn a_session_lasts_a_day_and_tells_nothing() {
     let provider = Provider::new(Mode::Pir, []);
     let tables = Tables::new(provider.terms.clone()).unwrap();
     let session = Session::new(&tables, NOW, &mut random(1));
-    for (now, is_good) in [(NOW - 1, false), (NOW, true), (NOW + 86_399, true), (NOW + 86_400, false)] {
+    for (now, is_good) in [(NOW - 1, false), (NOW, true), (NOW + 82_799, true), (NOW + 82_800, false)] {
         assert_eq!(session.is_good(&tables, now), is_good);
     }
     assert_eq!(format!("{session:?}"), "Session(..)");
     let other = Session::new(&tables, NOW, &mut random(2));
     assert_ne!((other.id(), other.message()), (session.id(), session.message()));
+}
+
+#[test]
+fn a_request_has_time_for_its_queries_but_not_for_ever() {
+    use super::http::queries_deadline;
+    for (kind, count, seconds) in [
+        (Kind::Shard, 10, 40),
+        (Kind::Shard, 65_535, 300),
+        (Kind::Batch, 130, 52),
+        (Kind::Batch, 65_535, 300),
+    ] {
+        assert_eq!(queries_deadline(kind, count).as_secs(), seconds);
+    }
 }
 
 #[test]

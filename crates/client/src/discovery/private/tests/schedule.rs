@@ -121,3 +121,15 @@ fn missed_rounds_come_and_after_a_cycle_a_new_one_begins() {
     }
     assert!(!format!("{schedule:?}").contains("tel:"));
 }
+
+#[test]
+fn a_clock_that_was_wrong_does_not_stop_lookups() {
+    let mut random = random(1);
+    let mut schedule = Schedule::new(&contacts(0..3), 3, NOW + 365 * FRESH_S, &mut random).unwrap();
+    assert!(schedule.next_at() > NOW + 364 * FRESH_S);
+    assert_eq!(schedule.take(NOW, &mut random), None);
+    assert!((NOW..NOW + FRESH_S / 4).contains(&schedule.next_at()));
+    let everybody: Vec<Sii> =
+        (0..3).flat_map(|_| schedule.take(schedule.next_at(), &mut random).unwrap().contacts).collect();
+    assert_eq!(everybody, contacts(0..3));
+}
