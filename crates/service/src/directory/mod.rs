@@ -108,6 +108,8 @@ pub(crate) struct Directory {
     passes: Arc<Passes>,
     /// Shards of private lookup did not fit into memory, when it was last tried.
     lacks_memory: AtomicBool,
+    /// Shards of private lookup could not be made for another reason, when it was last tried.
+    fails_at_shards: AtomicBool,
 }
 
 /// What answers are made from.
@@ -142,6 +144,7 @@ impl Directory {
             changed: Notify::new(),
             work,
             lacks_memory: AtomicBool::new(false),
+            fails_at_shards: AtomicBool::new(false),
         }
     }
 
