@@ -29,6 +29,9 @@ pub enum BuildError {
     /// They do not fit.
     #[error("the shards do not fit into memory; what they take and what is there stands above")]
     Memory,
+    /// They could not be made.
+    #[error("the shards could not be made; what went wrong stands above")]
+    Failed,
     /// Keys or store cannot be opened.
     #[error(transparent)]
     Start(#[from] ServerError),
@@ -38,7 +41,8 @@ pub enum BuildError {
 }
 
 /// Opens keys and store, builds all shards that this server is to hold and that are not in their files yet, and closes
-/// everything. `watch` is told of the epochs from time to time. Returns the epochs of private lookup.
+/// everything. `watch` is told of the epochs from time to time. Returns the epochs of private lookup, of which `listings` are
+/// the records in the shards that this server holds. Ends with the first attempt that fails.
 ///
 /// # Errors
 /// [`BuildError`].
@@ -60,6 +64,8 @@ pub async fn build(
     let server = Server::start(config, Ambient::default()).await?;
     let discovery = server.discovery();
     let built = loop {
+        // Before the epochs: their records are counted when all shards are there.
+        let parameters = discovery.private_parameters().await;
         let epochs = match discovery.directory_epochs() {
             Ok(epochs) => epochs,
             Err(DirectoryError::Unavailable) => Vec::new(),
@@ -67,8 +73,14 @@ pub async fn build(
         };
         watch(&epochs);
         let is_filling = epochs.iter().any(|epoch| epoch.stage == "filling");
-        match discovery.private_parameters().await {
+        match parameters {
             Ok(_) if !is_filling => {
+                // They were made before the last records were placed.
+                match discovery.save_private().await {
+                    Ok(true) => {}
+                    Ok(false) => break Err(BuildError::Failed),
+                    Err(error) => break Err(BuildError::Directory(error)),
+                }
                 break Ok(epochs.into_iter().filter(|epoch| epoch.profile != "sealed-buckets").collect());
             }
             Ok(_) | Err(DirectoryError::Unavailable) => {}
@@ -76,6 +88,9 @@ pub async fn build(
         }
         if discovery.lacks_memory() {
             break Err(BuildError::Memory);
+        }
+        if discovery.fails_at_shards() {
+            break Err(BuildError::Failed);
         }
         tokio::time::sleep(POLL).await;
     };

@@ -112,6 +112,8 @@ pub(crate) struct Directory {
     asking: Asking,
     /// Shards of private lookup did not fit into memory, when it was last tried.
     lacks_memory: AtomicBool,
+    /// Shards of private lookup could not be made for another reason, when it was last tried.
+    fails_at_shards: AtomicBool,
 }
 
 /// What answers are made from.
@@ -148,6 +150,7 @@ impl Directory {
             lacks_memory: AtomicBool::new(false),
             completed_at: AtomicI64::new(0),
             asking: Asking::default(),
+            fails_at_shards: AtomicBool::new(false),
         }
     }
 

@@ -15,7 +15,7 @@ use rand_core::SeedableRng;
 
 use super::super::follow::{PAGE, TOO_LONG_MS, opened_places};
 use super::super::keys::{Epoch, Keyring, MOST_SHARD_BITS, ShardLayout};
-use super::super::{Directory, DirectoryPolicy};
+use super::super::{Directory, DirectoryError, DirectoryPolicy};
 use super::answers::terms;
 use super::shards::{Engines, Row, Shards, Tables};
 use crate::Discovery;
@@ -200,19 +200,53 @@ impl Discovery {
         Ok(())
     }
 
-    /// Writes the files of shards again that have grown old. Who comes or goes meanwhile waits for it.
+    /// Writes the files of shards again that have grown old.
     pub(in super::super) async fn save_shards(
         &self,
         directory: &Directory,
         keyring: &Keyring,
     ) -> Result<(), Internal> {
-        let Some(folder) = &directory.policy.private.files else { return Ok(()) };
         let now = self.clock.now();
+        let is_due = |shards: &Shards| now.saturating_sub(shards.saved_at.load(Ordering::Relaxed)) >= SAVE_MS;
+        if let Err(error) = self.save_some(directory, keyring, is_due).await? {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "files of shards could not be written: a start builds them anew"
+            );
+        }
+        Ok(())
+    }
+
+    /// Brings the files of shards to what the store has now, but for those that are. `false` if they cannot be written; the log
+    /// says why.
+    ///
+    /// # Errors
+    /// [`DirectoryError`].
+    pub async fn save_private(&self) -> Result<bool, DirectoryError> {
+        let directory = self.directory()?;
+        self.follow_now(directory).await;
+        let keyring = directory.keyring().ok_or(DirectoryError::Unavailable)?;
+        let saved = self.save_some(directory, &keyring, |_| true).await?;
+        if let Err(error) = &saved {
+            tracing::error!(error = error as &dyn std::error::Error, "files of shards could not be written");
+        }
+        Ok(saved.is_ok())
+    }
+
+    /// Goes on with the others behind one that cannot be written.
+    async fn save_some(
+        &self,
+        directory: &Directory,
+        keyring: &Keyring,
+        is_due: impl Fn(&Shards) -> bool,
+    ) -> Result<Result<(), ShardError>, Internal> {
+        let Some(folder) = &directory.policy.private.files else { return Ok(Ok(())) };
+        let now = self.clock.now();
+        let mut outcome = Ok(());
         for (index, epoch) in &keyring.epochs {
-            let Some(shards) = directory.live().private.get(index).cloned() else { continue };
-            if now.saturating_sub(shards.saved_at.load(Ordering::Relaxed)) < SAVE_MS {
+            let Some(shards) = directory.live().private.get(index).cloned().filter(|it| is_due(it)) else {
                 continue;
-            }
+            };
             let Some(terms) = terms(&directory.policy, epoch, shards.layout, 0) else { continue };
             let files = Files::new(folder, &terms);
             // Changes that come meanwhile are followed again by who opens the files.
@@ -221,22 +255,20 @@ impl Discovery {
                 continue;
             }
             let saved = tokio::task::spawn_blocking(move || {
-                let saved = shards
+                let behind = shards
                     .tables
                     .iter()
-                    .try_for_each(|(number, tables)| files.save(*number, tables, change, now));
+                    .filter(|(number, tables)| !files.are_of(**number, tables, (change, now)));
+                let saved = behind
+                    .map(|(number, tables)| files.save(*number, tables, change, now))
+                    .fold(Ok(()), Result::and);
                 // Also where it failed: it is not tried at each look.
                 shards.saved_at.store(now, Ordering::Relaxed);
                 saved
             });
-            if let Err(error) = saved.await.map_err(|_| Internal::Interrupted)? {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "files of shards could not be written: a start builds them anew"
-                );
-            }
+            outcome = outcome.and(saved.await.map_err(|_| Internal::Interrupted)?);
         }
-        Ok(())
+        Ok(outcome)
     }
 }
 
@@ -439,6 +471,17 @@ impl Files {
             held.save(&self.path(shard, table), &Head { epoch: epoch.clone(), label, change, made_at })?;
         }
         Ok(())
+    }
+
+    /// Whether all files of a shard are recent, and as of this change.
+    fn are_of(&self, shard: u32, tables: &Tables, (change, now): (ChangeId, Millis)) -> bool {
+        let mut numbers = std::iter::once(None).chain((0..tables.batch.len()).map(Some));
+        numbers.all(|table| {
+            crate::shard::stat(&self.path(shard, table)).is_ok_and(|told| {
+                i64::try_from(told.head.change).ok() == Some(change.0)
+                    && (0..SAVE_MS).contains(&now.saturating_sub(told.head.made_at))
+            })
+        })
     }
 
     /// The tables of a shard, and the head of the first.

@@ -258,6 +258,13 @@ impl Tables {
 }
 
 impl Discovery {
+    /// Whether shards could not be made when it was last tried, though there was memory for them: a folder for their files
+    /// that cannot be written, a full disk, a store that did not answer. The log says which; it is tried again.
+    #[must_use]
+    pub fn fails_at_shards(&self) -> bool {
+        self.directory().is_ok_and(|directory| directory.fails_at_shards.load(Ordering::Relaxed))
+    }
+
     /// Cuts the shards of an epoch, or cuts them anew when they are full or much too large.
     pub(in super::super) async fn cut_shards(
         &self,
@@ -322,24 +329,25 @@ impl Discovery {
             }
             let mut source = Source::Files;
             loop {
-                let (shards, begun) =
-                    match self.make_shards(directory, keyring, (epoch, layout), source).await? {
-                        Made::Whole(shards, begun, from) => {
-                            source = from;
-                            (Arc::new(*shards), begun)
-                        }
-                        Made::TooSmall => {
-                            let number = layout.number.saturating_add(1);
-                            let larger = ShardLayout::for_records(number, layout.places(), &directory.policy);
-                            let whose = (epoch.key.profile, epoch.key.epoch);
-                            add_shard_layout(&*self.store, whose, larger, self.clock.now()).await?;
-                            return Ok(true);
-                        }
-                        Made::NoMemory => {
-                            whole = false;
-                            break;
-                        }
-                    };
+                let made = self.make_shards(directory, keyring, (epoch, layout), source).await;
+                directory.fails_at_shards.store(made.is_err(), Ordering::Relaxed);
+                let (shards, begun) = match made? {
+                    Made::Whole(shards, begun, from) => {
+                        source = from;
+                        (Arc::new(*shards), begun)
+                    }
+                    Made::TooSmall => {
+                        let number = layout.number.saturating_add(1);
+                        let larger = ShardLayout::for_records(number, layout.places(), &directory.policy);
+                        let whose = (epoch.key.profile, epoch.key.epoch);
+                        add_shard_layout(&*self.store, whose, larger, self.clock.now()).await?;
+                        return Ok(true);
+                    }
+                    Made::NoMemory => {
+                        whole = false;
+                        break;
+                    }
+                };
                 let begun = self.catch_up(keyring, index, &shards, begun).await?;
                 // And what has changed since; while this is held, nothing else is applied.
                 let followed = directory.followed.lock().await;
