@@ -98,7 +98,7 @@ async fn load(
             Err(error) => {
                 // What is sent already is not waited for: it will be found unchanged.
                 under_way.iter().for_each(|other| other.answer.abort());
-                return Err(error.into());
+                return Err(error);
             }
         }
         bar.set_position(state.rows);
