@@ -150,7 +150,7 @@ fn lines(records: u32, rows: &[Row], figures: &Figures) -> Vec<String> {
     ));
     lines.push(format!(
         "Server storage is what the evaluation keys of a session take in the server's memory, for 24 hours at most; the message \
-         has {}. Client storage is the shape and an id, {} bytes by definition; a book (`--book`) keeps its contacts beside.",
+         has {}. Client storage is the shape and an id, {} bytes by definition; a book (`--book`) keeps some 230 bytes a contact beside.",
         amount(figures.key_bytes as f64, false),
         figures.client_bytes,
     ));

@@ -1,5 +1,6 @@
 //! `acquaint bench`.
 
+use acquaint_pir::{Parameters, Shape};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -35,6 +36,9 @@ fn lookups_are_measured_beside_the_drafts_estimates() {
     assert_eq!(figures["records"], 1000);
     // What the server keeps of keys is more than what was sent, in which random parts are seeds.
     assert!(figures["key_memory_bytes"].as_u64() > figures["key_bytes"].as_u64(), "{figures}");
+    let parameters = Parameters::new(Shape::for_records(1000)).unwrap();
+    // Whole messages: of an element, and of a query.
+    assert_eq!(figures["upload_bytes"], 23 + 32 + 49 + parameters.query_bytes());
     for name in ["upload_bytes", "download_bytes", "client_ms", "server_ms", "key_bytes", "update_us"] {
         assert!(figures[name].as_f64().is_some_and(|figure| figure > 0.0), "{name}: {figures}");
     }

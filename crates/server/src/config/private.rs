@@ -33,7 +33,7 @@ pub struct PrivateLookup {
     pub files: PathBuf,
     /// Queries in one request.
     pub max_queries: u32,
-    /// Memory for evaluation keys; a session's take 3 MiB.
+    /// Memory for evaluation keys; a session's take 3.6 MiB.
     pub keys_memory_mib: u32,
     /// How long evaluation keys are kept.
     pub keys_hours: u32,
