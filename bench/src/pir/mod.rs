@@ -2,7 +2,11 @@
 //!
 //! Everything is in process and on one core; times are CPU time. Rounds of the engine, of Spiral and of YPIR follow each other
 //! in turn, because the speed of a shared host drifts: ratios are of medians over the same rounds. The engine chooses its
-//! kernel when it runs, the others when they are compiled: to see them at their best, `RUSTFLAGS="-C target-cpu=native"`.
+//! kernel when it runs, the others when they are compiled, and its tables are on huge pages: to see them at their best,
+//!
+//! ```text
+//! GLIBC_TUNABLES=glibc.malloc.hugetlb=1 RUSTFLAGS="-C target-cpu=native" cargo run --release -p bench -- pir
+//! ```
 
 mod baselines;
 
@@ -40,14 +44,18 @@ struct Figures {
     download_bytes: usize,
     client_ms: f64,
     server_ms: f64,
-    /// Spiral's time over ours, in rounds that alternate; 0 where Spiral was not measured.
-    ratio_spiral: f64,
+    /// Spiral's time over ours, in rounds that alternate. It is to be quoted with `baselines_simd` alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ratio_spiral: Option<f64>,
     key_bytes: usize,
+    key_memory_bytes: usize,
     client_storage_bytes: usize,
     preprocess_s: f64,
     update_us: f64,
-    /// Bytes of table and placement for each byte of a record.
+    /// Bytes of tables, placements and owners for each byte of a record.
     memory_ratio: f64,
+    /// With the table for single lookups, which a server has beside batch tables.
+    whole_memory_ratio: f64,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -74,13 +82,53 @@ struct Results {
     spiral_ms: f64,
     ypir_ms: f64,
     kernel: &'static str,
+    /// Which vector instructions Spiral and YPIR were compiled for.
+    baselines_simd: &'static str,
+    /// Whether their tables were asked to be on huge pages, as the engine's are.
+    baselines_huge_pages: bool,
+}
+
+/// Spiral and YPIR choose their kernels by what they are compiled for.
+const BASELINES_SIMD: &str = if cfg!(target_feature = "avx512f") {
+    "avx512"
+} else if cfg!(target_feature = "avx2") {
+    "avx2"
+} else {
+    "none"
+};
+
+/// They take their memory from the allocator, which asks for huge pages when its tunables say so (glibc 2.35).
+fn baselines_huge_pages() -> bool {
+    std::env::var("GLIBC_TUNABLES").is_ok_and(|text| text.split(':').any(|it| it == "glibc.malloc.hugetlb=1"))
+}
+
+/// What makes comparing unfair.
+fn warn() {
+    if BASELINES_SIMD == "none" {
+        println!(
+            "WARNING: Spiral and YPIR were compiled without vector instructions, while the engine uses what it finds. \
+             `ratio_spiral` is NOT TO BE QUOTED: compile with RUSTFLAGS=\"-C target-cpu=native\"."
+        );
+    }
+    if !baselines_huge_pages() {
+        println!(
+            "WARNING: Spiral's and YPIR's tables are not on huge pages, and the engine's are: set \
+             GLIBC_TUNABLES=glibc.malloc.hugetlb=1."
+        );
+    }
 }
 
 pub(crate) fn run(options: &Options, json: bool) -> Result<()> {
     // For libraries that take all cores, and so that the scheduler moves nothing.
     println!("{}, of which one is used", machine::describe());
     machine::keep_to(machine::two_cores()?[1])?;
-    let mut results = Results { kernel: acquaint_pir::Kernel::best().name(), ..Results::default() };
+    warn();
+    let mut results = Results {
+        kernel: acquaint_pir::Kernel::best().name(),
+        baselines_simd: BASELINES_SIMD,
+        baselines_huge_pages: baselines_huge_pages(),
+        ..Results::default()
+    };
     [results.oprf_per_s, results.oprf_with_proof_per_s] =
         engine::oprf_per_second(machine::thread_cpu_seconds, 9)?;
 
@@ -102,9 +150,9 @@ pub(crate) fn run(options: &Options, json: bool) -> Result<()> {
         (results.spiral_ms, results.ypir_ms) = (1e3 * median(spirals), 1e3 * median(ypirs));
         Ok([single, many])
     })?;
-    results.lookup_1m = figures(&mut small, &single, results.spiral_ms)?;
+    results.lookup_1m = figures(&mut small, &single, Some(results.spiral_ms))?;
     drop(small);
-    results.batch_500.all = figures(&mut batch, &many, CONTACTS as f64 * results.spiral_ms)?;
+    results.batch_500.all = figures(&mut batch, &many, Some(CONTACTS as f64 * results.spiral_ms))?;
     results.batch_500.queries = batch.batch().map_or(0, |batch| batch.total());
     let all = &results.batch_500.all;
     results.batch_500.server_ms_per_contact = all.server_ms / CONTACTS as f64;
@@ -119,7 +167,7 @@ pub(crate) fn run(options: &Options, json: bool) -> Result<()> {
         for round in 0..FEW_ROUNDS {
             measured.add(look_up(&mut large, round)?);
         }
-        results.psm_10m = Some(figures(&mut large, &measured, 0.0)?);
+        results.psm_10m = Some(figures(&mut large, &measured, None)?);
     }
 
     table(&results);
@@ -158,7 +206,7 @@ fn numbers(directory: &Directory, round: usize) -> Vec<usize> {
     (first..first + CONTACTS).collect()
 }
 
-fn figures(directory: &mut Directory, measured: &Measured, spiral_ms: f64) -> Result<Figures> {
+fn figures(directory: &mut Directory, measured: &Measured, spiral_ms: Option<f64>) -> Result<Figures> {
     let updates = (0..UPDATES)
         .map(|number| directory.update(number % directory.listed().max(1)))
         .collect::<Result<Vec<_>>>()?;
@@ -169,12 +217,14 @@ fn figures(directory: &mut Directory, measured: &Measured, spiral_ms: f64) -> Re
         download_bytes: measured.download,
         client_ms: 1e3 * median(measured.client.clone()),
         server_ms,
-        ratio_spiral: spiral_ms / server_ms,
+        ratio_spiral: spiral_ms.map(|spiral_ms| spiral_ms / server_ms),
         key_bytes: directory.key_bytes,
+        key_memory_bytes: directory.key_memory_bytes(),
         client_storage_bytes: directory.client_storage_bytes(),
         preprocess_s: directory.preprocess_s,
         update_us: 1e6 * median(updates),
         memory_ratio: directory.memory_ratio(),
+        whole_memory_ratio: directory.whole_memory_ratio(),
     })
 }
 
@@ -200,19 +250,32 @@ fn pages(words: usize) -> Result<Box<dyn Storage>> {
 
 fn table(results: &Results) {
     let Results { lookup_1m, psm_10m, batch_500, .. } = results;
-    println!("kernel {}", results.kernel);
+    println!("kernel {}, that of Spiral and YPIR: {}", results.kernel, results.baselines_simd);
+    warn();
     for (name, figures, wanted) in [
         (
             "one lookup",
             Some(lookup_1m),
-            ["<= 2.5 KB", "<= 5 KB", "<= 3", "<= 120", ">= 6", "<= 1.05 MB", "<= 3", "<= 100", "<= 5"],
+            [
+                "<= 2.5 KB",
+                "<= 5 KB",
+                "<= 3",
+                "<= 120",
+                ">= 6",
+                "<= 1.05 MB",
+                "",
+                "<= 3",
+                "<= 100",
+                "<= 5",
+                "",
+            ],
         ),
         (
             "one lookup, large table",
             psm_10m.as_ref(),
-            ["<= 10 KB", "with it", "", "<= 800", "", "", "", "", ""],
+            ["<= 10 KB", "with it", "", "<= 800", "", "", "", "", "", "", ""],
         ),
-        ("500 contacts", Some(&batch_500.all), ["", "", "", "", "", "", "", "", "<= 13"]),
+        ("500 contacts", Some(&batch_500.all), ["", "", "", "", "", "", "", "", "", "<= 13", ""]),
     ] {
         let Some(figures) = figures else { continue };
         println!("\n{name}, {} records", figures.records);
@@ -221,11 +284,16 @@ fn table(results: &Results) {
             ("download, bytes", figures.download_bytes.to_string()),
             ("client, ms", format!("{:.2}", figures.client_ms)),
             ("server, ms", format!("{:.1}", figures.server_ms)),
-            ("Spiral's time over it", format!("{:.1}", figures.ratio_spiral)),
-            ("keys, bytes a session", figures.key_bytes.to_string()),
+            (
+                "Spiral's time over it",
+                figures.ratio_spiral.map_or("-".to_owned(), |ratio| format!("{ratio:.1}, {BASELINES_SIMD}")),
+            ),
+            ("keys, bytes of the message", figures.key_bytes.to_string()),
+            ("keys, bytes at the server", figures.key_memory_bytes.to_string()),
             ("preprocessing, s", format!("{:.2}", figures.preprocess_s)),
             ("changed record, us", format!("{:.0}", figures.update_us)),
             ("memory over records", format!("{:.2}", figures.memory_ratio)),
+            ("with the single table", format!("{:.2}", figures.whole_memory_ratio)),
         ];
         for ((what, figure), wanted) in rows.into_iter().zip(wanted) {
             println!("  {what:<26}{figure:>14}   {wanted}");

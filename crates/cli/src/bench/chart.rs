@@ -1,6 +1,6 @@
 //! The draft's estimates and what was measured as bars on logarithmic scales: bytes on one, seconds on the other.
 
-use super::{Row, amount, title};
+use super::{Row, amount, is_of, title};
 use crate::payload::plot::{Anchor, Shape, WIDTH};
 
 const TITLE: &str = "A private lookup: the MIMI draft and here. From line to line is ten times.";
@@ -15,6 +15,12 @@ const RIGHT: f64 = WIDTH - 130.0;
 /// Powers of ten of the bytes, and of the seconds.
 const BYTES: (f64, f64) = (1.0, 8.0);
 const SECONDS: (f64, f64) = (-5.0, 2.0);
+
+/// With the size, where the draft's table is of another.
+fn here_told(row: &Row, records: u32) -> String {
+    let told = amount(row.here, row.in_seconds);
+    if is_of(row.table, records) { told } else { format!("{told} ({records})") }
+}
 
 pub(super) fn shapes(records: u32, rows: &[Row]) -> Vec<Shape> {
     let text = |x, y, anchor, text: String| Shape::Text { at: (x, y), anchor, text };
@@ -31,7 +37,7 @@ pub(super) fn shapes(records: u32, rows: &[Row]) -> Vec<Shape> {
         if row.table != table {
             table = row.table;
             y += 34.0;
-            shapes.push(text(20.0, y, Anchor::Start, title(table).into()));
+            shapes.push(text(20.0, y, Anchor::Start, title(table)));
         }
         y += 46.0;
         let (from, to) = if row.in_seconds { SECONDS } else { BYTES };
@@ -42,10 +48,7 @@ pub(super) fn shapes(records: u32, rows: &[Row]) -> Vec<Shape> {
             power += 1.0;
         }
         shapes.push(text(40.0, y, Anchor::Start, row.what.into()));
-        let bars = [
-            (row.draft.1, DRAFT, row.draft.0.to_owned()),
-            (row.here, HERE, amount(row.here, row.in_seconds)),
-        ];
+        let bars = [(row.draft.1, DRAFT, row.draft.0.to_owned()), (row.here, HERE, here_told(row, records))];
         for ((value, colour, told), y) in bars.into_iter().zip([y - 11.0, y + 4.0]) {
             let part = ((value.max(f64::MIN_POSITIVE).log10() - from) / (to - from)).clamp(0.0, 1.0);
             let end = LEFT + part * (RIGHT - LEFT);

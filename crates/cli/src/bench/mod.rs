@@ -36,6 +36,7 @@ struct Row {
 struct Figures {
     round: Round,
     key_bytes: usize,
+    key_memory_bytes: usize,
     client_bytes: usize,
     preprocess_s: f64,
     update_s: f64,
@@ -82,6 +83,7 @@ fn measure(records: usize, memory: Memory) -> Result<Figures, Error> {
             ..last
         },
         key_bytes: directory.key_bytes,
+        key_memory_bytes: directory.key_memory_bytes(),
         client_bytes: directory.client_storage_bytes(),
         preprocess_s: directory.preprocess_s,
         update_s: median(updates),
@@ -97,11 +99,11 @@ fn cpu_seconds() -> f64 {
 
 /// The draft's estimates (seed 002, sections 7.1.1 and 7.2.1) beside what was measured.
 fn rows(figures: &Figures) -> [Row; 9] {
-    let Figures { round, key_bytes, client_bytes, .. } = figures;
+    let Figures { round, key_memory_bytes, client_bytes, .. } = figures;
     let (upload, download) = (round.upload as f64, round.download as f64);
     let row = |table, what, draft, here, in_seconds| Row { table, what, draft, here, in_seconds };
     [
-        row(2, "Server storage per device", ("14 MB", 14e6), *key_bytes as f64, false),
+        row(2, "Server storage per device", ("14 MB", 14e6), *key_memory_bytes as f64, false),
         row(2, "Client storage", ("5 MB", 5e6), *client_bytes as f64, false),
         row(2, "Upload per query", ("14 KB", 14e3), upload, false),
         row(2, "Download per query", ("21 KB", 21e3), download, false),
@@ -113,9 +115,19 @@ fn rows(figures: &Figures) -> [Row; 9] {
     ]
 }
 
+/// The records that a table of the draft is of.
+fn drafts_records(table: u8) -> u32 {
+    if table == 2 { 1_000_000 } else { 10_000_000 }
+}
+
 /// A title for each table.
-fn title(table: u8) -> &'static str {
-    if table == 2 { "Table 2, a shard of 1 million" } else { "Table 3, a shard of 10 million" }
+fn title(table: u8) -> String {
+    format!("Table {table}, a shard of {} million", drafts_records(table) / 1_000_000)
+}
+
+/// Whether what was measured is of as many records as the table, or one in twenty more or less.
+fn is_of(table: u8, records: u32) -> bool {
+    drafts_records(table).abs_diff(records) <= drafts_records(table) / 20
 }
 
 fn lines(records: u32, rows: &[Row], figures: &Figures) -> Vec<String> {
@@ -124,16 +136,27 @@ fn lines(records: u32, rows: &[Row], figures: &Figures) -> Vec<String> {
     for row in rows {
         if row.table != table {
             table = row.table;
-            lines.push(format!("{:<34}{:>12}{:>16}", title(table), "draft", "measured here"));
+            let draft = format!("draft, {}", drafts_records(table));
+            let here = format!("here, {records}");
+            lines.push(format!("{:<34}{draft:>17}{here:>17}", title(table)));
         }
-        lines.push(format!("  {:<32}{:>12}{:>16}", row.what, row.draft.0, amount(row.here, row.in_seconds)));
+        let other = if is_of(table, records) { "" } else { "  (another size)" };
+        let here = amount(row.here, row.in_seconds);
+        lines.push(format!("  {:<32}{:>17}{here:>17}{other}", row.what, row.draft.0));
     }
     lines.push(format!(
-        "Measured: {records} records of 128 bytes by keyword with the OPRF, one thread, CPU time; medians of {ROUNDS} lookups."
+        "Measured: {records} records of 128 bytes by keyword with the OPRF, one thread, CPU time; medians of {ROUNDS} lookups. \
+         Nothing is scaled to another size."
     ));
     lines.push(format!(
-        "Server storage is the evaluation keys of a session, of 24 hours at most. The table took {} to make and {:.1} times the \
-         records' bytes; a changed record takes {}.",
+        "Server storage is what the evaluation keys of a session take in the server's memory, for 24 hours at most; the message \
+         has {}. Client storage is the shape and an id, {} bytes by definition; a book (`--book`) keeps some 230 bytes a contact beside.",
+        amount(figures.key_bytes as f64, false),
+        figures.client_bytes,
+    ));
+    lines.push("A client pads a lookup to 10 elements and 10 queries at the least: uploads and downloads here are of one.".to_owned());
+    lines.push(format!(
+        "The table took {} to make, and with the records' owners {:.1} times the records' bytes; a changed record takes {}.",
         amount(figures.preprocess_s, true),
         figures.memory_ratio,
         amount(figures.update_s, true),
@@ -142,7 +165,8 @@ fn lines(records: u32, rows: &[Row], figures: &Figures) -> Vec<String> {
 }
 
 fn as_json(records: u32, figures: &Figures) -> serde_json::Value {
-    let Figures { round, key_bytes, client_bytes, preprocess_s, update_s, memory_ratio } = figures;
+    let Figures { round, key_bytes, key_memory_bytes, client_bytes, preprocess_s, update_s, memory_ratio } =
+        figures;
     json!({
         "records": records,
         "upload_bytes": round.upload,
@@ -150,6 +174,7 @@ fn as_json(records: u32, figures: &Figures) -> serde_json::Value {
         "client_ms": 1e3 * round.client_s,
         "server_ms": 1e3 * round.server_s,
         "key_bytes": key_bytes,
+        "key_memory_bytes": key_memory_bytes,
         "client_storage_bytes": client_bytes,
         "preprocess_s": preprocess_s,
         "update_us": 1e6 * update_s,

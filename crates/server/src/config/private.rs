@@ -22,7 +22,7 @@ pub struct PrivateLookup {
     pub plain: bool,
     /// How many records a shard has at the most, about.
     pub shard_records: u32,
-    /// Have tables for whole address books too: faster for those, and three times the memory.
+    /// Have tables for whole address books too: faster for those, and 3.6 times the memory.
     pub batches: bool,
     /// The shards that this server holds, as `0-15`; empty for all.
     pub shards: String,
@@ -33,7 +33,7 @@ pub struct PrivateLookup {
     pub files: PathBuf,
     /// Queries in one request.
     pub max_queries: u32,
-    /// Memory for evaluation keys; a session's take 3 MiB.
+    /// Memory for evaluation keys; a session's take 3.6 MiB.
     pub keys_memory_mib: u32,
     /// How long evaluation keys are kept.
     pub keys_hours: u32,
@@ -136,7 +136,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     if is_on && config.http.max_body_kib < 1024 {
         return bad(
             "http.max_body_kib",
-            "at least 1024 where `private_lookup.psm` or `private_lookup.pir` is true: evaluation keys have 906 KiB",
+            "at least 1024 where `private_lookup.psm` or `private_lookup.pir` is true: evaluation keys have 1,000 KiB",
         );
     }
     if !private.shards.is_empty() && range(&private.shards).is_none() {

@@ -7,6 +7,7 @@ use acquaint_pir::{
     Plan, SecretKey, Server, Shape, Storage,
 };
 use acquaint_protocol::identifier::Sii;
+use acquaint_protocol::lookup::wire::{ANSWER_HEADER_BYTES, OprfAnswer, OprfRequest, QUERY_HEADER_BYTES};
 use acquaint_protocol::lookup::{Keys, Mode, RECORD_BYTES, Scope, find_record, input, seal_record};
 use acquaint_protocol::oprf::{BlindedElement, ServerKey, blind};
 use chacha20::ChaCha20Rng;
@@ -26,6 +27,10 @@ const PROVIDER: &str = "contacts.example";
 /// Identifiers that have a record. The others' keywords are random: the OPRF of a million takes a minute.
 const LISTED: usize = 600;
 
+/// What a server keeps of a record in each table that it stands in, to find it by its owner: what `acquaint-service` reckons
+/// with (shard/limits.rs).
+const OWNER_BYTES: usize = 43;
+
 /// One lookup, or a batch of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Round {
@@ -33,9 +38,9 @@ pub struct Round {
     pub client_s: f64,
     /// Seconds of the server: the OPRF with its proof, and the answer.
     pub server_s: f64,
-    /// Bytes from client to server: blinded elements and queries.
+    /// Bytes from client to server: the messages of blinded elements and of queries, without HTTP's heads.
     pub upload: usize,
-    /// Bytes from server to client: evaluated elements, the proof, and answers.
+    /// Bytes from server to client: the messages of evaluated elements with their proof, and of answers.
     pub download: usize,
 }
 
@@ -58,8 +63,10 @@ pub struct Directory {
     pub keys_s: f64,
     /// Seconds to place the keywords, and to transform the records of all tables.
     pub preprocess_s: f64,
-    /// Bytes of tables and placements.
+    /// Bytes of tables, placements and owners.
     pub memory_bytes: usize,
+    /// The same of the table for single lookups, which a server has beside batch tables.
+    pub single_bytes: usize,
 }
 
 impl Directory {
@@ -122,10 +129,10 @@ impl Directory {
         }
         drop(keywords);
         let words = server.configuration().parameters().table_words();
-        let memory_bytes = placements
-            .iter()
-            .map(|placement| 4 * words + placement.capacity() * size_of::<Option<Keyword>>())
-            .sum();
+        let copies = if batch.is_some() { 2 } else { 1 };
+        let memory_bytes = placements.len() * table_bytes(words) + copies * records * OWNER_BYTES;
+        let single = Parameters::new(Shape::for_records(u64::try_from(records)?))?;
+        let single_bytes = table_bytes(single.table_words()) + records * OWNER_BYTES;
         let mut tables = Vec::with_capacity(placements.len());
         for placement in placements {
             tables.push(KeywordTable::build(
@@ -156,6 +163,7 @@ impl Directory {
             keys_s,
             preprocess_s,
             memory_bytes,
+            single_bytes,
         })
     }
 
@@ -177,13 +185,27 @@ impl Directory {
         self.records
     }
 
-    /// Bytes of tables and placements for each byte of a record.
+    /// Bytes of tables, placements and owners for each byte of a record.
     #[must_use]
     pub fn memory_ratio(&self) -> f64 {
         self.memory_bytes as f64 / (self.records * RECORD_BYTES) as f64
     }
 
-    /// Bytes that a client keeps: the configuration's id, and what it was told of the shape. The secret is of one session.
+    /// The same of all that a server has: with batch tables, the one for single lookups too.
+    #[must_use]
+    pub fn whole_memory_ratio(&self) -> f64 {
+        let beside = if self.batch.is_some() { self.single_bytes } else { 0 };
+        (self.memory_bytes + beside) as f64 / (self.records * RECORD_BYTES) as f64
+    }
+
+    /// Bytes that the evaluation keys of a session take in the server's memory.
+    #[must_use]
+    pub fn key_memory_bytes(&self) -> usize {
+        self.keys.memory_bytes()
+    }
+
+    /// Bytes that a client keeps of a directory: the configuration's id, and what it was told of the shape. So many by
+    /// definition; the secret is of one session, and what a book keeps of its contacts is not in it.
     #[must_use]
     pub fn client_storage_bytes(&self) -> usize {
         self.client.configuration().id().as_bytes().len() + size_of::<[u32; 4]>()
@@ -251,15 +273,16 @@ impl Directory {
         let inputs: Vec<_> = siis.iter().map(|sii| input(sii, 0)).collect();
         let (blinding, elements) = blind(&inputs, &mut fill).map_err(|error| error.to_string())?;
         let sent: Vec<[u8; 32]> = elements.iter().map(BlindedElement::to_bytes).collect();
+        let request = OprfRequest { epoch: 1, request: [0; 16], elements: sent };
+        round.upload += request.encode()?.len();
         round.client_s += (self.clock)() - began;
 
         let began = (self.clock)();
-        let elements =
-            sent.iter().map(|bytes| BlindedElement::from_bytes(bytes)).collect::<Result<Vec<_>, _>>()?;
+        let sent = request.elements.iter();
+        let elements = sent.map(|bytes| BlindedElement::from_bytes(bytes)).collect::<Result<Vec<_>, _>>()?;
         let (evaluated, proof) = self.oprf.evaluate(&elements, fill).map_err(|error| error.to_string())?;
         round.server_s += (self.clock)() - began;
-        round.upload += 32 * sent.len();
-        round.download += 32 * evaluated.len() + proof.0.len();
+        round.download += OprfAnswer::encoded_bytes(evaluated.len());
 
         let began = (self.clock)();
         let outputs = blinding.finalize(&evaluated, &proof, &self.oprf.public_key())?;
@@ -278,7 +301,8 @@ impl Directory {
             .map(|lookups| self.client.query_all(&self.secret, lookups, &mut self.random))
             .collect::<Result<Vec<_>, _>>()?;
         round.client_s += (self.clock)() - began;
-        round.upload += queries.iter().map(Vec::len).sum::<usize>();
+        // Of one request.
+        round.upload += QUERY_HEADER_BYTES + queries.iter().map(Vec::len).sum::<usize>();
 
         let began = (self.clock)();
         let answers = queries
@@ -290,7 +314,7 @@ impl Directory {
             })
             .collect::<Result<Vec<_>, Error>>()?;
         round.server_s += (self.clock)() - began;
-        round.download += answers.iter().map(Vec::len).sum::<usize>();
+        round.download += ANSWER_HEADER_BYTES + answers.iter().map(Vec::len).sum::<usize>();
 
         let began = (self.clock)();
         let mut found = Vec::with_capacity(keywords.len());
@@ -363,6 +387,11 @@ pub fn oprf_per_second(clock: Clock, rounds: usize) -> Result<[f64; 2], Error> {
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// A table of so many words and its placement: each place has a word for each byte of its record.
+fn table_bytes(words: usize) -> usize {
+    4 * words + words / RECORD_BYTES * size_of::<Option<Keyword>>()
 }
 
 fn sii(number: usize) -> Result<Sii, Error> {

@@ -36,7 +36,7 @@ pub struct PrivatePolicy {
     pub pir: bool,
     /// How many records a shard has at the most, about.
     pub shard_records: u32,
-    /// Have tables for whole address books too: three times the memory.
+    /// Have tables for whole address books too: 3.6 times the memory.
     pub batches: bool,
     /// The shards that this server holds; all of them without.
     pub held: Option<(u32, u32)>,
