@@ -3,7 +3,9 @@ use serde_json::Value;
 use super::*;
 use crate::bucket::Bytes;
 use crate::lookup::parameters::{MAX_COLUMNS, MAX_ROWS, MAX_SHARD_BITS, Parameters};
-use crate::lookup::{BATCH_SLOTS, ANSWERS, CONTENT_BYTES, Kind, Mode, RECORD_BYTES, SLOT_BYTES, SLOT_RECORDS, SLOTS};
+use crate::lookup::{
+    ANSWERS, BATCH_SLOTS, CONTENT_BYTES, Kind, Mode, RECORD_BYTES, SLOT_BYTES, SLOT_RECORDS, SLOTS,
+};
 
 const QUERY_BYTES: usize = 5;
 
