@@ -80,3 +80,38 @@ fn a_server_without_the_mode_says_so() {
     // Whatever it says, it is no success and names no number.
     assert!(!refused.err.contains(&number(1)[1..]), "{refused:?}");
 }
+
+#[test]
+fn a_lookup_that_fails_tells_what_it_did_and_who_was_found() {
+    let (server, key) = server_with(&[("ACQUAINT_PRIVATE_LOOKUP__PSM", "true")]);
+    listed(&server, &key, 1);
+    let book = server.home().join("psm.book");
+    // 11 contacts are asked for as 50 are, which is all of the quota.
+    let people: Vec<String> = (1..=12).map(number).collect();
+    let with = |people: &[String], more: &[&str]| {
+        let people = people.iter().map(String::as_str);
+        let book = ["--book", book.to_str().unwrap()];
+        let words: Vec<&str> = people.chain(book).chain(more.iter().copied()).collect();
+        lookup(&server, &key, ("psm", 7), &words)
+    };
+    let first = json(&well(with(&people[..11], &["--json"])));
+    assert_eq!((&first["evaluated"], &first["asked"]), (&50.into(), &11.into()), "{first}");
+    for (more, unpadded) in [(&["--json"][..], false), (&["--json", "--unpadded"], true)] {
+        let refused = with(&people, more);
+        assert_eq!(refused.code, Some(1), "{refused:?}");
+        let told = json(&refused);
+        assert_eq!((&told["asked"], &told["queries"], &told["fresh"]), (&0.into(), &10.into(), &11.into()));
+        assert_eq!((&told["unpadded"], &told["evaluated"]), (&unpadded.into(), &0.into()), "{told}");
+        assert_eq!(told["found"][0]["account"], did(1), "{told}");
+    }
+    let refused = with(&people, &["--unpadded"]);
+    assert_eq!((refused.code, refused.out), (Some(1), format!("{}\t{}\n", number(1), did(1))));
+    assert!(refused.err.contains("learnt how many contacts"), "{}", refused.err);
+    let quiet = with(&people, &[]);
+    assert!(quiet.code == Some(1) && !quiet.err.contains("learnt how many contacts"), "{quiet:?}");
+    // Options of these modes do nothing without one.
+    for words in [&["--max-shards", "3"][..], &["--unpadded"], &["--index", "1"]] {
+        let refused = called(&server, &key, 7, &[&["lookup", &number(1)], words].concat());
+        assert!(refused.code == Some(1) && refused.err.contains("does nothing"), "{refused:?}");
+    }
+}

@@ -1,7 +1,8 @@
 //! Private lookup (docs/protocol/lookup.md): the server learns neither who is asked for nor who is found.
 //!
 //! What it learns is when somebody asks, and how much; so elements and queries are padded to a few sizes ([`batch_size`]), each
-//! shard gets the same number ([`per_shard`]), and a [`Schedule`] says when to ask without looking at anything that happens.
+//! shard gets the same number ([`per_shard`]), and a [`Schedule`] says when to ask without looking at anything that happens; that
+//! somebody is new shows all the same, in mode `psm`, by a request for evaluations.
 //! Whether a record opened changes nothing that the server can see: a client that asked again for what it did not understand
 //! would give its secret away, coefficient by coefficient.
 //!

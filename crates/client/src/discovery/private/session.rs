@@ -10,8 +10,8 @@ use super::Tables;
 /// How long a secret is used at the longest, in seconds.
 pub const SESSION_S: u64 = 86_400;
 
-/// What a round may take: it begins with a secret that does for it.
-const ROUND_S: u64 = 3600;
+/// Far more than a request may take: it is made with a secret that does until its answer is there.
+const REQUEST_S: u64 = 3600;
 
 /// A secret, and the evaluation keys that go with it. It is kept in memory alone: keys that are stored are a pseudonym, and
 /// queries of one secret are linked.
@@ -36,11 +36,11 @@ impl Session {
         Self { secret, id: keys_id(&message), message, parameters, made_at: now, held: HashMap::new() }
     }
 
-    /// Whether it can be used for these tables in a round that begins at `now`: not in the last hour of its day.
+    /// Whether it can be used for these tables in a request that is sent at `now`: not in the last hour of its day.
     #[must_use]
     pub fn is_good(&self, tables: &Tables, now: u64) -> bool {
         // What was made in the future was made by a wrong clock.
-        let is_young = now.checked_sub(self.made_at).is_some_and(|age| age < SESSION_S - ROUND_S);
+        let is_young = now.checked_sub(self.made_at).is_some_and(|age| age < SESSION_S - REQUEST_S);
         is_young && self.parameters == tables.for_keys().configuration().parameters().keys_id()
     }
 

@@ -45,7 +45,11 @@ impl Directory {
         let queries = before + round.queries();
         let mut forgotten = 0;
         (now.progress)(Progress { answered: before, queries });
-        while let Some(message) = round.request(tables, session, random)? {
+        loop {
+            if !session.is_good(tables, now.seconds()) {
+                *session = Session::new(tables, now.seconds(), random);
+            }
+            let Some(message) = round.request(tables, session, random)? else { return Ok(()) };
             let server = server_of(&self.url, tables, message.shard)?;
             let answer = loop {
                 if !session.is_held(&server, now.seconds()) {
@@ -69,7 +73,6 @@ impl Directory {
             self.done.queries += message.count;
             self.done.round_trips += 1;
         }
-        Ok(())
     }
 
     /// Sends the session's keys to a server.

@@ -138,7 +138,7 @@ impl Directory {
         let nothing = |error| (Got::default(), error);
         let mut random = stream().map_err(nothing)?;
         let mut round = QueryRound::new(book, tables, contacts, size, &mut random).map_err(nothing)?;
-        let session = self.session.take().filter(|session| session.is_good(tables, now.seconds()));
+        let session = self.session.take();
         let mut session = session.unwrap_or_else(|| Session::new(tables, now.seconds(), &mut random));
         let outcome = self.requests(&mut round, tables, &mut session, &mut random, now).await;
         self.session = Some(session);

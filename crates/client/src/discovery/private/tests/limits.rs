@@ -98,6 +98,13 @@ async fn what_was_answered_before_a_limit_is_kept_where_there_is_one_shard() {
     assert_eq!(found(&book, &contacts(0..30)).len(), 24);
     let done = refresh(&mut directory, &mut book, &contacts(0..30), NOW).await.unwrap();
     assert_eq!((done.asked, done.fresh), (6, 24));
+    // Where the rest has room, 36 places are left for smaller rounds.
+    let (mut directory, mut book) = (server.directory(), Book::new(Profile::Pir));
+    counts(&server);
+    server.faults([Fault::None, Fault::None, Fault::None, Fault::None, LIMIT]);
+    let done = refresh(&mut directory, &mut book, &contacts(0..30), NOW).await.unwrap();
+    assert_eq!((done.asked, done.unpadded), (30, false));
+    assert_eq!(counts(&server).1, [7, 7, 7, 7, 3, 7, 3, 7, 3, 6]);
 }
 
 #[tokio::test]
