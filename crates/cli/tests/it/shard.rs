@@ -167,7 +167,7 @@ fn the_shards_of_a_stopped_server_are_built() {
     for (name, value) in [
         ("SHARD_RECORDS", "100"),
         ("SHARDS", "1-2"),
-        ("SERVERS", "0-0 https://a.example,1-3 https://b.example"),
+        ("SERVERS", "0-0 https://a.example,1-2 https://b.example,3-3 https://c.example"),
     ] {
         part.set(&format!("ACQUAINT_PRIVATE_LOOKUP__{name}"), value);
     }
