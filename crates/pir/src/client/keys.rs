@@ -12,7 +12,7 @@ use crate::ring::{Automorphism, Poly, Ring, power, reduce_once};
 use crate::wire::{header, pack};
 
 impl Client {
-    /// The evaluation keys of a secret, as they are sent to the server. They are some 0.9 MB, serve for all queries of the
+    /// The evaluation keys of a secret, as they are sent to the server. They are some 1 MB, serve for all queries of the
     /// session and tell nothing to whoever does not have the secret.
     pub fn evaluation_keys(&self, secret: &SecretKey, random: &mut impl CryptoRng) -> Vec<u8> {
         let parameters = self.configuration.parameters();
