@@ -115,7 +115,7 @@ impl Discovery {
     /// after this call began. Nobody has to verify anything, and an account may have any number of them.
     ///
     /// # Errors
-    /// [`DirectoryError`]; then none of them is there.
+    /// [`DirectoryError`]. Where the service failed, some may be there: loading them again finds those unchanged.
     pub async fn load_mappings(
         &self,
         mappings: Vec<Mapping>,
