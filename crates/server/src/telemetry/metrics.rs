@@ -279,6 +279,11 @@ fn describe() {
     describe_counter!("acquaint_oprf_evaluations_total", "Blinded identifiers evaluated");
     describe_counter!("acquaint_bucket_answers_total", "Buckets answered");
     describe_counter!("acquaint_identifiers_unsealed_total", "Identifiers opened in bulk, by outcome");
+    describe_gauge!("acquaint_private_records", "Records in the shards of private lookup");
+    describe_gauge!("acquaint_private_shard_bytes", "Memory of the shards of private lookup");
+    describe_gauge!("acquaint_private_keys_bytes", "Memory of evaluation keys");
+    describe_counter!("acquaint_private_queries_total", "Queries of private lookup, by mode");
+    describe_counter!("acquaint_private_passes_total", "Passes over tables of private lookup");
     describe_counter!("acquaint_mappings_loaded_total", "Mappings that an operator loaded, by outcome");
     describe_counter!("acquaint_calls_refused_total", "Calls of people refused for their number, by limit");
     describe_counter!("acquaint_events_total", "Events noted in the audit log, by kind");

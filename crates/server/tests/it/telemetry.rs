@@ -5,10 +5,14 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use acquaint_protocol::identifier::{AccountFormat, AccountId};
+use acquaint_client::Settings;
+use acquaint_client::discovery::private::Directory;
+use acquaint_client::discovery::{Book, Caller, Profile, Trust};
+use acquaint_protocol::identifier::{AccountFormat, AccountId, Identifier, Sii};
+use acquaint_protocol::lookup::Mode;
 use acquaint_server::config::{Log, Telemetry};
 use acquaint_server::telemetry;
-use acquaint_service::{Bill, Caller};
+use acquaint_service::Bill;
 use acquaint_testkit::network::Network;
 use acquaint_testkit::provider::{Provider, Reply};
 use acquaint_testkit::{API_KEY, App, BACK_END_KEY, back_end, did, holds, number};
@@ -119,7 +123,7 @@ async fn credentials_and_lookups(app: &App) {
     let body = issued.json().to_string();
     assert_eq!(app.ask("POST", "/v1/credentials/verify", &key, &body).await.status, 200);
     let account = AccountId::parse(&did(1), AccountFormat::Did).unwrap();
-    let caller = Caller { account, provider: "tests".into(), address: None };
+    let caller = acquaint_service::Caller { account, provider: "tests".into(), address: None };
     let seeker = app.discovery().seeker(&caller).await.unwrap();
     let bill = Bill { identifiers: 1, queries: 1, request: None };
     app.discovery().charge_lookup(&seeker, bill).await.unwrap();
@@ -148,6 +152,23 @@ async fn directory(app: &App) {
     app.discovery().rotate_directory("sealed-buckets").await.unwrap();
 }
 
+/// A mapping loaded, and looked up privately.
+async fn private_lookup(app: &App) {
+    let body =
+        serde_json::json!({ "mappings": [{ "identifier": number(4), "account": did(4) }] }).to_string();
+    let key = format!("authorization: Bearer {API_KEY}\r\n");
+    let loaded = app.ask("POST", "/operator/directory/mappings", &key, &body).await;
+    assert_eq!(loaded.status, 200, "{loaded:?}");
+    let settings = Settings { api_key: BACK_END_KEY.into(), ..Settings::default() };
+    let mut directory = Directory::new(&app.url, settings, Caller::BackEnd(did(5)), Mode::Psm).unwrap();
+    let sii = Sii::from(&Identifier::parse(&number(4), None).unwrap());
+    let mut book = Book::new(Profile::Psm);
+    let now = u64::try_from(app.discovery().now() / 1000).unwrap();
+    let people = [sii.clone()];
+    directory.refresh(&mut book, &people, &Trust::default(), now, |_| {}).await.unwrap();
+    assert_eq!(book.found(&sii), Some(did(4).as_str()));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_metric_is_documented_and_every_documented_metric_is_there() {
     let receiver = Provider::start([Reply::Json(200, "{}".into())]).await;
@@ -158,6 +179,7 @@ async fn every_metric_is_documented_and_every_documented_metric_is_there() {
         back_end(config);
         config.credentials.audiences = vec!["discovery:1".into()];
         config.directory.provider = "contacts.example".into();
+        config.private_lookup.psm = true;
         config.audit.webhook_url = receiver.url.clone();
         config.audit.webhook_secret = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=".into();
         config.network.jetstream_url = network.jetstream.clone();
@@ -173,6 +195,7 @@ async fn every_metric_is_documented_and_every_documented_metric_is_there() {
     story(&app).await;
     credentials_and_lookups(&app).await;
     directory(&app).await;
+    private_lookup(&app).await;
     while network.subscriptions().is_empty() {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
@@ -185,6 +208,7 @@ async fn every_metric_is_documented_and_every_documented_metric_is_there() {
         "acquaint_departures_total{",
         "acquaint_stream_lag_seconds ",
         "acquaint_identifiers_unsealed_total{",
+        "acquaint_private_records ",
     ];
     let mut text = scrape(&app).await;
     for _ in 0..600 {
