@@ -3,7 +3,7 @@
 use acquaint_protocol::bucket::parameters::Parameters;
 use acquaint_protocol::oprf::{BlindedElement, ElementError};
 use acquaint_service::Seeker;
-use acquaint_service::directory::{BucketAnswer, Evaluation, MAX_AGE};
+use acquaint_service::directory::{BucketAnswer, DirectoryError, Evaluation, MAX_AGE};
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -115,7 +115,8 @@ pub(super) async fn oprf(
     parts: Parts,
     body: Body,
 ) -> Result<Response, Problem> {
-    let (seeker, body) = seeker(&public, &parts, body, "evaluate").await?;
+    let (seeker, body) =
+        seeker(&public, &parts, body, ("evaluate", public.discovery.has_directory())).await?;
     let wanted =
         "the body must be a JSON object with `epoch`, a whole number, and `elements`, a list of texts";
     let Blinded { epoch, elements, request } = json(&public, body, MOST, wanted).await?;
@@ -159,7 +160,8 @@ pub(super) async fn buckets(
     parts: Parts,
     body: Body,
 ) -> Result<Response, Problem> {
-    let (seeker, body) = seeker(&public, &parts, body, "getBuckets").await?;
+    let (seeker, body) =
+        seeker(&public, &parts, body, ("getBuckets", public.discovery.has_directory())).await?;
     let wanted = "the body must be a JSON object with `epoch` and `layout`, and `prefixes`, a list of whole \
                   numbers below 2^prefix_bits";
     let Wanted { epoch, layout, prefixes, request } = json(&public, body, MOST, wanted).await?;
@@ -171,9 +173,14 @@ pub(super) async fn buckets(
     Ok((headers, bytes).into_response())
 }
 
-/// Who looks up. Gives the body back, which is thrown away if nobody is known.
-async fn seeker(public: &Public, parts: &Parts, body: Body, method: &str) -> Result<(Seeker, Body), Problem> {
-    let known = match public.discovery.has_directory() {
+/// Who looks up, where there is what they ask for. Gives the body back, which is thrown away if nobody is known.
+pub(super) async fn seeker(
+    public: &Public,
+    parts: &Parts,
+    body: Body,
+    (method, is_there): (&str, Result<(), DirectoryError>),
+) -> Result<(Seeker, Body), Problem> {
+    let known = match is_there {
         Ok(()) => public.seeker(parts, method, Ok(None)).await,
         Err(error) => Err(public.problem(error)),
     };

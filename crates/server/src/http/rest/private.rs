@@ -6,7 +6,6 @@ use acquaint_protocol::lookup::wire::{
     ANSWER_HEADER_BYTES, AnswerHeader, KeysAnswer, OprfAnswer, OprfRequest, QueryHeader, WireError,
 };
 use acquaint_protocol::oprf::{BlindedElement, ElementError};
-use acquaint_service::Seeker;
 use acquaint_service::directory::{Answers, Evaluation};
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -19,6 +18,7 @@ use utoipa::ToSchema;
 
 use super::answer;
 use super::body::{json, raw};
+use super::buckets::seeker;
 use super::problem::Problem;
 use crate::http::body::discard;
 use crate::http::face::Public;
@@ -73,7 +73,8 @@ pub(super) async fn oprf(
     parts: Parts,
     body: Body,
 ) -> Result<Response, Problem> {
-    let (seeker, body) = seeker(&public, &parts, body, "evaluatePrivate").await?;
+    let (seeker, body) =
+        seeker(&public, &parts, body, ("evaluatePrivate", public.discovery.has_private_lookup())).await?;
     let body = raw(&public, body, MOST).await?;
     let OprfRequest { epoch, request, elements } = OprfRequest::decode(&body).map_err(unreadable)?;
     let count = elements.len();
@@ -116,7 +117,8 @@ pub(super) async fn keys(
     parts: Parts,
     body: Body,
 ) -> Result<Response, Problem> {
-    let (seeker, body) = seeker(&public, &parts, body, "putKeys").await?;
+    let (seeker, body) =
+        seeker(&public, &parts, body, ("putKeys", public.discovery.has_private_lookup())).await?;
     let body = raw(&public, body, MOST).await?;
     let kept = public.discovery.keep_keys(&seeker, body.into()).await;
     let kept = kept.map_err(|error| public.problem(error))?;
@@ -151,7 +153,8 @@ pub(super) async fn query(
     parts: Parts,
     body: Body,
 ) -> Result<Response, Problem> {
-    let (seeker, body) = seeker(&public, &parts, body, "queryShard").await?;
+    let (seeker, body) =
+        seeker(&public, &parts, body, ("queryShard", public.discovery.has_private_lookup())).await?;
     let body = raw(&public, body, MOST).await?;
     let (header, queries) = QueryHeader::decode(&body).map_err(unreadable)?;
     let count = header.count;
@@ -259,21 +262,6 @@ pub(super) async fn lookup(
         Some(KnownAccount { identifier, account: found.account })
     });
     Ok(answer(&FoundInClear { found: found.collect() }))
-}
-
-/// Who looks up. Gives the body back, which is thrown away if nobody is known.
-async fn seeker(public: &Public, parts: &Parts, body: Body, method: &str) -> Result<(Seeker, Body), Problem> {
-    let known = match public.discovery.has_private_lookup() {
-        Ok(()) => public.seeker(parts, method, Ok(None)).await,
-        Err(error) => Err(public.problem(error)),
-    };
-    match known {
-        Ok(seeker) => Ok((seeker, body)),
-        Err(problem) => {
-            discard(body).await;
-            Err(problem)
-        }
-    }
 }
 
 fn unreadable(error: WireError) -> Problem {
