@@ -93,7 +93,7 @@ pub(super) async fn oprf(
 
 /// Send a session's evaluation keys
 ///
-/// They replace those that the account had here, are kept in memory for a day at most, and count as a query.
+/// They are kept in memory for a day at most, beside three others of the account, and count as a query.
 #[utoipa::path(
     put,
     path = "/v1/discovery/keys",

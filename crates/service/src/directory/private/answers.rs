@@ -177,25 +177,16 @@ impl Discovery {
         self.evaluate_under(directory, seeker, (key, b"psm oprf"), elements, Some(request)).await
     }
 
-    /// Bytes of evaluation keys, and of a query for a table: what a request has to have.
-    ///
-    /// # Errors
-    /// [`DirectoryError`].
-    pub async fn private_sizes(&self) -> Result<usize, DirectoryError> {
-        let (_, shards) = self.any_shards().await?;
-        Ok(shards.server(TableId { shard: 0, batch: None }).configuration().parameters().keys_bytes())
-    }
-
-    async fn any_shards(&self) -> Result<(acquaint_store::IndexId, Arc<Shards>), DirectoryError> {
+    /// Shards of whatever epoch: evaluation keys serve for all.
+    async fn any_shards(&self) -> Result<Arc<Shards>, DirectoryError> {
         self.has_private_lookup()?;
         let directory = self.directory()?;
         self.freshen(directory).await;
         let live = self.fresh(directory)?;
-        let first = live.private.first_key_value().ok_or(DirectoryError::Unavailable)?;
-        Ok((*first.0, Arc::clone(first.1)))
+        live.private.values().next().cloned().ok_or(DirectoryError::Unavailable)
     }
 
-    /// Keeps a session's evaluation keys, in place of those that the account had. They cost as much as a query.
+    /// Keeps a session's evaluation keys beside a few others of the account. They cost as much as a query.
     ///
     /// # Errors
     /// [`DirectoryError`].
@@ -205,7 +196,7 @@ impl Discovery {
         message: Vec<u8>,
     ) -> Result<StoredKeys, DirectoryError> {
         let directory = self.directory()?;
-        let (_, shards) = self.any_shards().await?;
+        let shards = self.any_shards().await?;
         let table = TableId { shard: 0, batch: None };
         let wanted = shards.server(table).configuration().parameters().keys_bytes();
         if message.len() != wanted {
